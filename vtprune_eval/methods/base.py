@@ -1,0 +1,273 @@
+"""The contract of a method: a frozen dataclass that overrides one or more of five hooks.
+
+A hook receives read-only views and a :class:`~vtprune_eval.budget.StageBudget`; it returns a keep mask or a score.
+The pipeline alone turns scores into masks, cuts, gathers positions and DeepStack rows, and counts.
+
+Order of the hooks along the data flow (DESIGN: six stages, five hooks)::
+
+    images -1-> patches -2-> ViT -> visual tokens -3-> prompt -> decoder layers -4-> KV cache -5-> decode
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..budget import StageBudget
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+HOOKS = ("reduce_images", "select_patches", "select_tokens", "prune_layer", "compress_kv")
+
+
+def hyper(default: Any, doc: str, *, low: float | None = None, high: float | None = None,
+          choices: tuple[Any, ...] | None = None, unit: str = "") -> Any:
+    """A hyper-parameter field: default, one sentence of meaning, and its range (inclusive) or its choices."""
+    return dataclasses.field(
+        default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit}
+    )
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """Where the images of one prompt sit, on the FULL prompt (never renumbered).
+
+    Attributes:
+        grids: merge blocks per image, (rows, columns); one block is one visual token.
+        spans: half-open positions of each image's visual tokens in the full prompt.
+        n_prompt: tokens of the full prompt.
+        merge_size: patches per block side.
+        patch_size: pixels per patch side.
+        positions: rotary position ids of the full prompt, ``(3, n_prompt)`` int64 (t, h, w).
+        image_sizes: (width, height) in pixels that the model sees, per image.
+    """
+
+    grids: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[int, int], ...]
+    n_prompt: int
+    merge_size: int
+    patch_size: int
+    positions: torch.Tensor
+    image_sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def n_tokens(self) -> tuple[int, ...]:
+        """Visual tokens per image."""
+        return tuple(h * w for h, w in self.grids)
+
+    @property
+    def n_visual(self) -> int:
+        """Visual tokens of the whole prompt."""
+        return sum(self.n_tokens)
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """What ``reduce_images`` may know of one image: sizes only, plus its pixels on request.
+
+    Attributes:
+        size: (width, height) of the file in pixels.
+        full_size: (width, height) that the processor would resize it to.
+        factor: pixels per merge-block side; model sizes are multiples of it.
+        pixels: RGB uint8 ``(height, width, 3)`` at ``full_size``.
+    """
+
+    size: tuple[int, int]
+    full_size: tuple[int, int]
+    factor: int
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class PatchView:
+    """What ``select_patches`` may see: the images' pixels after the processor's resize, before normalisation.
+
+    Attributes:
+        images: RGB uint8 ``(rows * block, columns * block, 3)`` per image, read-only.
+        grids: (rows, columns) of merge blocks per image.
+        block: pixels per merge-block side (32 for Qwen3-VL).
+        seed: seed of this sample, for methods that draw at random (from RunSpec seed and the sample's id).
+    """
+
+    images: tuple[np.ndarray, ...]
+    grids: tuple[tuple[int, int], ...]
+    block: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """What ``select_tokens`` may see, after the ViT and before the prompt is cut.
+
+    Attributes:
+        layout: the full prompt.
+        features: visual tokens after the merger, ``(n_visual, dim)``.
+        text_features: embeddings of the text tokens of the question (template tokens included), ``(n_text, dim)``.
+        images: as in :class:`PatchView`.
+        present: which visual tokens still exist (an earlier hook may have dropped some), bool ``(n_visual,)``;
+            ``features`` has one row per present token.
+        encoder_attention: mean attention that each visual token receives in the ViT layers the method asked for
+            by ``needs``, ``(n_layers, n_present)``; None unless asked for.
+        encoder_keys: mean keys over heads of the ViT layer asked for, merged per block, ``(n_present, dim)`` or None.
+        seed: seed of this sample.
+    """
+
+    layout: TokenLayout
+    features: torch.Tensor
+    text_features: torch.Tensor
+    images: tuple[np.ndarray, ...]
+    present: torch.Tensor
+    encoder_attention: torch.Tensor | None
+    encoder_keys: torch.Tensor | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What ``prune_layer`` and ``compress_kv`` may see of decoder layer ``layer`` during prefill.
+
+    Attributes:
+        layer: index from 0; n_layers: their number.
+        layout: the full prompt.
+        index: positions in the full prompt of the tokens that reached this layer, sorted int64 ``(n,)``.
+        visual: which of them are visual tokens, bool ``(n,)``.
+        keys: rotated keys, ``(n_kv_heads, n, head_dim)``.
+        values: ``(n_kv_heads, n, head_dim)``.
+        queries: rotated queries of the last ``window`` tokens, ``(n_q_heads, window, head_dim)``.
+        hidden_in: hidden states that entered the layer, ``(n, dim)``; hidden_out: that left it.
+        hidden_normed: the layer's input after its input norm (GUI-KV's upstream reads this one), ``(n, dim)``.
+        seed: seed of this sample.
+    """
+
+    layer: int
+    n_layers: int
+    layout: TokenLayout
+    index: torch.Tensor
+    visual: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    queries: torch.Tensor
+    hidden_in: torch.Tensor
+    hidden_out: torch.Tensor
+    hidden_normed: torch.Tensor
+    seed: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base of every method; a subclass sets ``name`` and overrides the hooks it uses.
+
+    Class attributes:
+        name: command-line name, equal to the file name with ``-`` for ``_``.
+        paper: citation in one line ("" for a trivial baseline).
+        deviations: what differs from the published code, one sentence each.
+        adaptive: True when ``--budget auto`` means something for it.
+        default_like: for a method without a count of its own, whose count ``auto`` copies (``pixelprune``), else None.
+        window: number of last queries that ``LayerView.queries`` must hold.
+        layers: decoder layers after which ``prune_layer`` is called (negative counts from the end); () for none.
+        positions: ``kept`` (a token keeps its position) or ``renumbered`` (ablation only).
+        kv_granularity: ``kv_head`` or ``query_head``: the heads for which ``compress_kv`` returns separate sets.
+    """
+
+    name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    deviations: ClassVar[tuple[str, ...]] = ()
+    adaptive: ClassVar[bool] = False
+    default_like: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, meta = getattr(self, field.name), field.metadata
+            unit = f" {meta['unit']}" if meta.get("unit") else ""
+            if meta.get("choices") is not None and value not in meta["choices"]:
+                raise UserError(
+                    f"{self.name}: {field.name}={value!r} is not one of {', '.join(map(str, meta['choices']))}."
+                )
+            low, high = meta.get("low"), meta.get("high")
+            if (low is not None or high is not None) and not _in_range(value, low, high):
+                bounds = f"[{'-inf' if low is None else low}, {'inf' if high is None else high}]"
+                raise UserError(f"{self.name}: {field.name}={value!r} is outside {bounds}{unit}.")
+
+    @property
+    def window(self) -> int:
+        """Last queries needed in ``LayerView.queries`` (1 unless the method observes more)."""
+        return 1
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Decoder layers (from 0) after which ``prune_layer`` runs."""
+        return ()
+
+    @property
+    def positions(self) -> str:
+        """``kept`` or ``renumbered``."""
+        return "kept"
+
+    @property
+    def kv_granularity(self) -> str:
+        """``kv_head`` or ``query_head``."""
+        return "kv_head"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Extra inputs for ``select_tokens``: ``encoder_attention:-2`` or ``encoder_keys:-1`` (ViT layer index)."""
+        return ()
+
+    @classmethod
+    def hooks(cls) -> tuple[str, ...]:
+        """Names of the hooks this class overrides, in the order of the data flow."""
+        return tuple(h for h in HOOKS if getattr(cls, h) is not getattr(Method, h))
+
+    # The five hooks. Each returns what the pipeline should do; a method overrides what it uses.
+
+    def reduce_images(self, images: tuple[ImageView, ...], budget: StageBudget) -> tuple[tuple[int, int], ...]:
+        """New (width, height) per image, multiples of ``factor``; the pipeline resizes (bicubic, antialiased)."""
+        raise AssertionError("not overridden")
+
+    def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
+        """Keep mask per image, bool ``(rows, columns)`` of merge blocks; at least one block per prompt."""
+        raise AssertionError("not overridden")
+
+    def select_tokens(self, view: TokenView, budget: StageBudget) -> Any:
+        """Score ``(n_present,)`` (float) or keep mask ``(n_present,)`` (bool), or a :class:`TokenEdit`."""
+        raise AssertionError("not overridden")
+
+    def prune_layer(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
+        """Score (float) or keep mask (bool) over the ``n`` tokens of the view; text entries are ignored (kept)."""
+        raise AssertionError("not overridden")
+
+    def compress_kv(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
+        """Sorted indices into the view's ``n`` entries to keep, int64 ``(n_heads, n_kept)``; equal counts per head.
+
+        ``n_heads`` is the number of kv heads, or of query heads when ``kv_granularity`` is ``query_head``.
+        """
+        raise AssertionError("not overridden")
+
+
+@dataclass(frozen=True)
+class TokenEdit:
+    """A richer answer of ``select_tokens``, for methods that do more than drop.
+
+    Attributes:
+        keep: bool ``(n_present,)``.
+        features: replacement features of the kept rows, ``(n_kept, dim)``, or None to keep the model's own.
+        deepstack: ``keep`` gathers DeepStack rows of kept tokens; set False to give kept rows none.
+        has_visual: bool ``(n_kept,)``: False marks a row that is a learned or fixed marker (POSPAD), which receives
+            no DeepStack features; None means all are visual.
+    """
+
+    keep: torch.Tensor
+    features: torch.Tensor | None = None
+    has_visual: torch.Tensor | None = None
+    deepstack: bool = True
+
+
+def _in_range(value: Any, low: float | None, high: float | None) -> bool:
+    try:
+        return (low is None or value >= low) and (high is None or value <= high)  # NaN fails both
+    except TypeError:
+        return False

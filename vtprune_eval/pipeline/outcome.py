@@ -1,0 +1,86 @@
+"""What the pipeline hands back for one sample; every number is counted by the pipeline, never by a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What really went through each stage.
+
+    Attributes:
+        patches_full, patches: ViT patches of the full model, and those that entered the ViT, per image.
+        visual_full, visual: visual tokens per image of the full model, and at the input of decoder layer 0.
+        n_text: text tokens of the prompt (markers added by a method count as visual in ``visual``).
+        prompt_full, prompt: logical prompt length, and physical length at layer 0.
+        layer_tokens: tokens (text + visual) processed by each decoder layer in prefill.
+        layer_visual: visual tokens processed by each decoder layer in prefill.
+        cache_entries: entries held after prefill per layer and stored head.
+        cache_heads: stored heads per layer (kv heads, or query heads in a method's declared mode).
+        n_new: generated tokens.
+    """
+
+    patches_full: tuple[int, ...]
+    patches: tuple[int, ...]
+    visual_full: tuple[int, ...]
+    visual: tuple[int, ...]
+    n_text: int
+    prompt_full: int
+    prompt: int
+    layer_tokens: tuple[int, ...]
+    layer_visual: tuple[int, ...]
+    cache_entries: tuple[int, ...]
+    cache_heads: tuple[int, ...]
+    n_new: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """Wall time of each stage in milliseconds (monotonic clock, device synchronised at both edges).
+
+    ``ttft_ms`` runs from preprocessing to the first token: preprocess + select + vit + prefill, as spent.
+    ``tpot_ms`` is the mean time per generated token after the first (NaN with fewer than two tokens);
+    ``e2e_ms`` is image decode to the last token.
+    """
+
+    image_decode_ms: float
+    preprocess_ms: float
+    select_ms: float
+    vit_ms: float
+    prefill_ms: float
+    ttft_ms: float
+    tpot_ms: float
+    decode_ms: float
+    e2e_ms: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One generated answer and what it cost.
+
+    Attributes:
+        text: the decoded answer without special tokens; ids: generated ids (with the end token, if reached).
+        finish: ``eos`` or ``length``.
+        model_sizes: (width, height) of every image as the model saw it (coordinate frame of the answer).
+        file_sizes: (width, height) of every image file.
+        kept: kept merge blocks per image at the input of layer 0, as sorted flat indices.
+        kv_bytes: bytes truly held by the KV cache after prefill (sum of the live entries' storage).
+        peak_bytes: peak memory during the sample (device allocation on CUDA, resident size of the process on CPU).
+        notes: things a reader must know (e.g. under budget), one sentence each.
+        selected: hook-level details for tests and pictures (not stored in records).
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    finish: str
+    model_sizes: tuple[tuple[int, int], ...]
+    file_sizes: tuple[tuple[int, int], ...]
+    kept: tuple[tuple[int, ...], ...]
+    counts: Counts
+    times: Times
+    flops: dict[str, float]
+    kv_bytes: int
+    peak_bytes: int
+    notes: tuple[str, ...] = ()
+    selected: dict[str, object] = field(default_factory=dict, compare=False)

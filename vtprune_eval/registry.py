@@ -1,0 +1,104 @@
+"""Names to methods: a scan of ``vtprune_eval/methods/`` plus the entry-point group ``vtprune_eval.methods``.
+
+The file name is the method's name (``guipruner_tar.py`` is ``guipruner-tar``), so names are known without importing
+torch; a method's module is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from .methods.base import Method
+
+ENTRY_POINT_GROUP = "vtprune_eval.methods"
+_NOT_METHODS = {"__init__", "base"}
+
+
+@cache
+def method_names() -> dict[str, str]:
+    """Every method name and where it comes from (``builtin`` or an entry point's value)."""
+    folder = Path(__file__).parent / "methods"
+    names = {p.stem.replace("_", "-"): "builtin" for p in sorted(folder.glob("*.py")) if p.stem not in _NOT_METHODS}
+    for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
+        names.setdefault(point.name, point.value)
+    return names
+
+
+def check_method_name(name: str) -> None:
+    """Refuse an unknown method (or composition ``a+b``) without importing any.
+
+    Raises:
+        UserError: with the nearest names.
+    """
+    for part in name.split("+"):
+        if part not in method_names():
+            raise unknown_name("method", part, method_names(), "`python -m vtprune_eval list methods` shows all.")
+
+
+def method_class(name: str) -> type[Method]:
+    """Import and return the class of one method.
+
+    Raises:
+        UserError: unknown name, or a third-party entry point that cannot be imported.
+    """
+    check_method_name(name)
+    source = method_names()[name]
+    if source == "builtin":
+        module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
+        from .methods.base import Method
+
+        classes = [
+            c for c in vars(module).values()
+            if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+            and c.__dict__.get("name") == name
+        ]
+        if len(classes) != 1:
+            raise RuntimeError(f"{module.__name__} must define exactly one Method named {name!r}")
+        return classes[0]
+    point = next(p for p in metadata.entry_points(group=ENTRY_POINT_GROUP) if p.name == name)
+    try:
+        return point.load()
+    except Exception as error:
+        raise UserError(f"method {name!r} ({source}) cannot be imported: {error}.") from error
+
+
+def make_method(name: str, params: dict[str, Any] | None = None) -> Method:
+    """Build the method ``name`` with hyper-parameters ``params`` (text values are converted to the field's type).
+
+    Raises:
+        UserError: unknown method or hyper-parameter, a value that does not convert or is out of range.
+    """
+    cls = method_class(name)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    values = {}
+    for key, value in (params or {}).items():
+        if key not in fields:
+            known = fields or {"(none)": None}
+            raise unknown_name(f"hyper-parameter of {name}", key, known)
+        values[key] = _convert(name, key, value, type(fields[key].default))
+    return cls(**values)
+
+
+def _convert(method: str, key: str, value: Any, kind: type) -> Any:
+    if not isinstance(value, str):
+        return float(value) if kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+    if kind is bool:
+        if value.lower() in {"true", "1", "yes"}:
+            return True
+        if value.lower() in {"false", "0", "no"}:
+            return False
+        raise UserError(f"{method}: {key}={value!r} is not true or false.")
+    if kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            raise UserError(f"{method}: {key}={value!r} is not {'a whole' if kind is int else 'a'} number.") from None
+    return value

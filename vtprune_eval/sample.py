@@ -1,0 +1,43 @@
+"""What a task yields: one sample, before any model is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question about one or more images.
+
+    Attributes:
+        id: unique in its task, stable over versions of the data.
+        images: paths, oldest first; opened only when pixels are needed.
+        question: the user text that follows the images.
+        target: what the scorer needs; plain JSON values.
+        cluster: samples with one cluster (an episode) are not independent; None means the sample stands alone.
+        meta: breakdown keys (platform, target kind, ...).
+    """
+
+    id: str
+    images: tuple[Path, ...]
+    question: str
+    target: dict[str, Any]
+    cluster: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a task's rule says of one answer.
+
+    Attributes:
+        value: score in [0, 1]; None where the sample has no accuracy.
+        parsed: the answer as understood (plain JSON values), None if it could not be read.
+        reason: ``ok``, ``wrong``, ``format_error``, or the reason of a failed sample.
+    """
+
+    value: float | None
+    parsed: Any
+    reason: str
