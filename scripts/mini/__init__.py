@@ -1,0 +1,1 @@
+"""Pages, rendering and facts of the embedded mini suite (evaluation and training splits)."""

@@ -1,0 +1,194 @@
+"""Training examples: questions and answers about pool pages, packed into batches of equal layout."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mini.design import ICONS
+from mini.training_pages import SIZES
+
+from .pool import Pool
+
+ICON_IDS = {name: i + 1 for i, name in enumerate(ICONS)}
+CHAR_IDS = {c: i + 1 for i, c in enumerate("abcdefghijklmnopqrstuvwxyz0123456789")}
+
+
+def hundredths(value: float, size: int) -> str:
+    """A pixel coordinate as two digits, hundredths of ``size``."""
+    return f"{min(99, max(0, round(100 * value / size))):02d}"
+
+
+def point(box: list[float], size: tuple[int, int]) -> str:
+    """Centre of ``box`` (x1, y1, x2, y2 in pixels, clipped to the image) as ``xx yy``."""
+    width, height = size
+    x = (max(0, box[0]) + min(width, box[2])) / 2
+    y = (max(0, box[1]) + min(height, box[3])) / 2
+    return f"{hundredths(x, width)} {hundredths(y, height)}"
+
+
+def target_name(target: dict) -> str:
+    """How a question names a target."""
+    return f"{target['name']} icon" if target["kind"] == "icon" else target["name"]
+
+
+def page_questions(facts: dict, size: tuple[int, int]) -> list[tuple[str, str, tuple]]:
+    """All (question, answer, check) of one page; ``check`` is ("box", box, size) or ("text",)."""
+    out: list[tuple[str, str, tuple]] = []
+    for t in facts["targets"]:
+        if t["name"]:
+            out.append((f"click {target_name(t)}", f"click {point(t['box'], size)}", ("box", t["box"], size)))
+    for f in facts["facts"]:
+        out.append((f"what is {f['key']}", f["value"], ("text",)))
+    for c in facts["cells"]:
+        out.append((f"what is {c['col']} of {c['row']}", c["value"], ("text",)))
+    return out
+
+
+def nav_prompt(goal: str, done: list[str]) -> str:
+    """The text of a navigation step: the goal and the actions so far."""
+    return f"goal: {goal}. history: {', '.join(done) if done else 'none'}. next?"
+
+
+@dataclass
+class Batch:
+    """Equal layouts: images ``(batch * frames, height, width, 3)`` and packed segments.
+
+    ``segments[b]`` holds token ids of every question with its answer; ``answers[b]`` where each answer starts.
+    """
+
+    images: torch.Tensor
+    frames: int
+    chars: torch.Tensor
+    icons: torch.Tensor
+    segments: list[list[list[int]]]
+    answers: list[list[int]]
+    checks: list[list[tuple]]
+
+
+class Maker:
+    """Draws batches from a pool."""
+
+    def __init__(self, pool: Pool, tokenizer, seed: int) -> None:
+        self.pool, self.tokenizer, self.rng = pool, tokenizer, random.Random(seed)
+
+    def segment(self, question: str, answer: str) -> tuple[list[int], int]:
+        head = self.tokenizer.encode(f"{question}<|im_end|>\n<|im_start|>assistant\n")
+        return head + self.tokenizer.encode(f"{answer}<|im_end|>"), len(head)
+
+    def pages(self, size: str, kind: str, batch: int, n_questions: int) -> Batch:
+        """Single-image questions."""
+        rows = []
+        while len(rows) < batch:
+            image, facts = self.pool.draw(self.rng, size, kind)
+            pairs = page_questions(facts, (image.shape[1], image.shape[0]))
+            if not pairs:
+                continue
+            if kind in {"table", "bars"}:  # the page's own kind leads, the rest only fills up
+                own = [p for p in pairs if p[0].startswith("what")]
+                pairs = own if own and self.rng.random() < 0.75 else pairs
+            self.rng.shuffle(pairs)
+            while len(pairs) < n_questions:
+                pairs = pairs + pairs
+            rows.append(([image], [facts], pairs[:n_questions]))
+        return self.pack(rows)
+
+    def steps(self, size: str, frames: int, batch: int, n_questions: int) -> Batch:
+        """Navigation steps with ``frames`` screenshots each; several questions about the same screenshots."""
+        rows = []
+        while len(rows) < batch:
+            kinds = [self.rng.choice(("ui", "ui", "form")) for _ in range(frames)]
+            if self.rng.random() < 0.35:
+                kinds[-1] = "field"
+            shown = [self.pool.draw(self.rng, size, kind) for kind in kinds]
+            pairs = [p for _ in range(n_questions) if (p := self.step([f for _, f in shown], kinds, shown[-1][0]))]
+            if len(pairs) == n_questions:
+                rows.append(([image for image, _ in shown], [f for _, f in shown], pairs))
+        return self.pack(rows)
+
+    def step(self, facts: list[dict], kinds: list[str], image: np.ndarray) -> tuple[str, str, tuple] | None:
+        """One step on the last screen, or None if this draw of screens supports none."""
+        rng, size = self.rng, (image.shape[1], image.shape[0])
+        now = [t for t in facts[-1]["targets"] if t["name"]]
+        past = [t for f in facts[:-1] for t in f["targets"] if t["name"]]
+        names_now = {target_name(t) for t in now}
+        done = [f"tap {target_name(rng.choice(past))}" if past else "tap menu icon" for _ in facts[:-1]]
+        if any(not t["name"] for t in facts[-1]["targets"]):
+            goal = f"tap {target_name(rng.choice(now))}" if now and rng.random() < 0.5 else f"type code of {_word(rng)}"
+            return nav_prompt(goal, done), "back", ("text",)
+        numbers = [f for fs in facts[:-1] for f in fs["facts"]]
+        if kinds[-1] == "field" and numbers and rng.random() < 0.8:
+            fact = rng.choice(numbers)
+            return nav_prompt(f"type code of {fact['key']}", done), f"type {fact['value']}", ("text",)
+        roll = rng.random()
+        if roll < 0.14:  # every part of the goal is in the history
+            parts = done or ["tap menu icon"]
+            return nav_prompt(", ".join(parts[-2:]), done or parts), "done", ("text",)
+        if roll < 0.30:  # the target is not on this screen
+            others = [n for t in past if (n := target_name(t)) not in names_now and t["kind"] == "text"]
+            name = rng.choice(others) if others and rng.random() < 0.5 else _word(rng)
+            return nav_prompt(f"tap {name}", done), "scroll down", ("text",)
+        if not now:
+            return None
+        target = rng.choice(now)
+        parts = [*(done[-rng.randint(0, 2):] if done and rng.random() < 0.6 else []), f"tap {target_name(target)}"]
+        if rng.random() < 0.3:
+            parts.append(f"tap {_word(rng)}")
+        if parts[0] == f"tap {target_name(target)}" and f"tap {target_name(target)}" in done:
+            return None
+        return nav_prompt(", ".join(parts), done), f"tap {point(target['box'], size)}", ("box", target["box"], size)
+
+    def pack(self, rows: list[tuple]) -> Batch:
+        """Stack rows of equal frame count and size."""
+        images = np.stack([image for shown, _, _ in rows for image in shown])
+        height, width = images.shape[1:3]
+        chars = np.zeros((len(images), height // 32, width // 32, 4, 2), np.int64)
+        icons = np.zeros((len(images), height // 32, width // 32), np.int64)
+        for i, facts in enumerate(f for _, all_facts, _ in rows for f in all_facts):
+            for word, x, y in facts["words"]:
+                for j, c in enumerate(word):
+                    px, py = int(x) + 8 * j, int(y)
+                    if 0 <= px < width and 0 <= py < height and c in CHAR_IDS:
+                        chars[i, py // 32, px // 32, py % 32 // 16 * 2 + px % 32 // 16, px % 16 // 8] = CHAR_IDS[c]
+            for t in facts["targets"]:
+                if t["kind"] == "icon":
+                    icons[i, int(t["box"][1]) // 32, int(t["box"][0]) // 32] = ICON_IDS[t["name"]]
+        made = [[self.segment(q, a) for q, a, _ in pairs] for _, _, pairs in rows]
+        return Batch(
+            images=torch.from_numpy(images), frames=len(rows[0][0]),
+            chars=torch.from_numpy(chars.reshape(len(images), -1, 4, 2)),
+            icons=torch.from_numpy(icons.reshape(len(images), -1)),
+            segments=[[ids for ids, _ in row] for row in made], answers=[[at for _, at in row] for row in made],
+            checks=[[c for _, _, c in pairs] for _, _, pairs in rows],
+        )
+
+
+def _word(rng: random.Random) -> str:
+    from mini.vocabulary import training_word
+
+    return training_word(rng)
+
+
+def stage_batch(maker: Maker, stage: int) -> Batch:
+    """One batch of a curriculum stage (0: cards, 1: half screens, 2: everything)."""
+    rng = maker.rng
+    if stage == 0:
+        kind = rng.choice(("ui", "ui", "form"))
+        return maker.pages("card", kind, 64, 2)
+    if stage == 1:
+        if rng.random() < 0.25:
+            return maker.steps(rng.choice(("phone", "pane")), rng.randint(1, 2), 16, 3)
+        return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 32, 4)
+    roll = rng.random()
+    if roll < 0.34:
+        return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 8, 4)
+    large = [k for k in maker.pool.sheets if k[0] in {"desktop", "web", "mobile", "page"}]
+    grounding = [k for k in large if k[1] == "ui"]
+    documents = [k for k in large if k[1] != "ui"]
+    size, kind = rng.choice(grounding if roll < 0.62 else documents)
+    return maker.pages(size, kind, 12, 6)
+
+
+assert SIZES  # the pool's sizes are the pages' sizes

@@ -1,0 +1,232 @@
+"""Train the embedded nano model on the CPU; stops and resumes at any time.
+
+    python scripts/train_nano.py --cache CACHE --minutes 90 --out vtprune_eval/models/nano
+
+A worker process renders training pages into CACHE/pool; a checkpoint is written to CACHE every two minutes and when
+the time is over. Started again, training goes on from the checkpoint, with ``--minutes`` as the new total.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from mini.design import ICONS  # noqa: E402
+from nano.batches import Batch, Maker, stage_batch  # noqa: E402
+from nano.folder import build_config, build_tokenizer, write_folder  # noqa: E402
+from nano.forward import DenseReader, decode, encode  # noqa: E402
+from nano.pool import Pool  # noqa: E402
+
+# Share of the whole time at which each stage of the curriculum ends, and the length of the final cosine.
+STAGES = (0.05, 0.17, 1.0)
+COSINE_FROM = 0.5
+
+
+class Layout:
+    """Ids, positions, spans and mask of a batch of equal layout."""
+
+    def __init__(self, tokenizer, n_frames: int, rows: int, cols: int, n_segments: int, length: int) -> None:
+        one = tokenizer.convert_tokens_to_ids
+        ids = tokenizer.encode("<|im_start|>user\n")
+        position = [(i, i, i) for i in range(len(ids))]
+        at = len(ids)
+        self.spans = []
+        for _ in range(n_frames):
+            ids.append(one("<|vision_start|>"))
+            position.append((at, at, at))
+            at += 1
+            self.spans.append((len(ids), len(ids) + rows * cols))
+            ids += [one("<|image_pad|>")] * (rows * cols)
+            position += [(at, at + r, at + c) for r in range(rows) for c in range(cols)]
+            at += max(rows, cols)
+            ids.append(one("<|vision_end|>"))
+            position.append((at, at, at))
+            at += 1
+        self.prefix = ids
+        n = len(ids)
+        position += [(at + i,) * 3 for _ in range(n_segments) for i in range(length)]
+        self.positions = torch.tensor(position).T.contiguous()
+        total = n + n_segments * length
+        segment = torch.cat([torch.full((n,), -1), torch.arange(n_segments).repeat_interleave(length)])
+        causal = torch.ones(total, total, dtype=torch.bool).tril()
+        same = (segment[:, None] == segment[None, :]) | (segment[None, :] == -1)
+        allowed = (causal & same)[None, None]
+        self.mask = torch.zeros(allowed.shape).masked_fill_(~allowed, -1e4)
+
+
+def losses(model, reader: DenseReader | None, tokenizer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, list]:
+    """Answer loss, reader loss, and per question whether the answer is right (for the log)."""
+    body = model.model
+    n_rows, n_segments = len(batch.segments), len(batch.segments[0])
+    length = max(len(s) for row in batch.segments for s in row)
+    height, width = batch.images.shape[1:3]
+    layout = Layout(tokenizer, batch.frames, height // 32, width // 32, n_segments, length)
+    tokens, taps = encode(body.visual, batch.images)
+    n_prefix = len(layout.prefix)
+    ids = torch.full((n_rows, n_prefix + n_segments * length), tokenizer.pad_token_id)
+    labels = torch.full_like(ids, -100)
+    ids[:, :n_prefix] = torch.tensor(layout.prefix)
+    for b, row in enumerate(batch.segments):
+        for s, segment in enumerate(row):
+            at = n_prefix + s * length
+            ids[b, at:at + len(segment)] = torch.tensor(segment)
+            start = batch.answers[b][s]
+            labels[b, at + start - 1:at + len(segment) - 1] = torch.tensor(segment[start:])
+    embeds = body.language_model.embed_tokens(ids).clone()
+    per_row = [t.reshape(n_rows, -1, t.shape[-1]) for t in (tokens, *taps)]
+    at = 0
+    for start, end in layout.spans:
+        embeds[:, start:end] = per_row[0][:, at:at + end - start].to(embeds.dtype)
+        at += end - start
+    hidden = decode(body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:])
+    chosen = labels >= 0
+    logits = model.lm_head(hidden[chosen]).float()
+    answer_loss = F.cross_entropy(logits, labels[chosen])
+    reader_loss = reader(tokens, batch.chars, batch.icons) if reader is not None else torch.zeros(())
+    guess = torch.full_like(labels, -100)
+    guess[chosen] = logits.argmax(-1)
+    right = []
+    for b, row in enumerate(batch.segments):
+        for s in range(len(row)):
+            part = slice(n_prefix + s * length, n_prefix + (s + 1) * length)
+            said = guess[b, part][chosen[b, part]]
+            true = labels[b, part][chosen[b, part]]
+            right.append(_is_right(tokenizer, said, true, batch.checks[b][s]))
+    return answer_loss, reader_loss, right
+
+
+def _is_right(tokenizer, said: torch.Tensor, true: torch.Tensor, check: tuple) -> tuple[str, bool]:
+    if check[0] == "text":
+        return "text", bool((said == true).all())
+    words = tokenizer.decode(said[:-1]).split()
+    _, box, (width, height) = check
+    if len(words) != 3 or not all(w.isascii() and w.isdigit() for w in words[1:]):
+        return "box", False
+    x, y = int(words[1]) * width / 100, int(words[2]) * height / 100
+    return "box", box[0] <= x <= box[2] and box[1] <= y <= box[3]
+
+
+def rate(step: int, share: float, peak: float) -> float:
+    """Learning rate: warm-up of 300 steps, constant, cosine over the second half of the time."""
+    warm = min(1.0, (step + 1) / 300)
+    if share < COSINE_FROM:
+        return peak * warm
+    part = min(1.0, (share - COSINE_FROM) / (1 - COSINE_FROM))
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * part)))
+
+
+def main() -> int:
+    """Train until ``--minutes`` of training time are spent, then write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True, help="folder for rendered pages and checkpoints")
+    parser.add_argument("--out", type=Path, required=True, help="hub-format folder to write")
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--sheets", type=int, default=300, help="sheets of training pages to render")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    pool_dir = args.cache / "pool"
+    here = str(Path(__file__).parent)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from nano.pool import main; "
+         "main(*sys.argv[2:])", here, str(pool_dir), str(args.sheets), str(args.seed)])
+    tokenizer = build_tokenizer()
+    model, reader, optimizer = _build(args)
+    state = {"step": 0, "seconds": 0.0}
+    saved = args.cache / "checkpoint.pt"
+    if saved.exists():
+        data = torch.load(saved, weights_only=True)
+        model.load_state_dict(data["model"])
+        reader.load_state_dict(data["reader"])
+        optimizer.load_state_dict(data["optimizer"])
+        state = data["state"]
+        print(f"resumed at step {state['step']}, {state['seconds'] / 60:.1f} min", flush=True)
+    pool = Pool(pool_dir)
+    maker = Maker(pool, tokenizer, args.seed + state["step"])
+    while pool.refresh() < 23:  # one sheet of each kind
+        time.sleep(2)
+    _train(args, model, reader, optimizer, tokenizer, maker, state, saved)
+    write_folder(model, args.out)
+    worker.terminate()
+    return 0
+
+
+def _build(args):
+    from transformers import Qwen3VLForConditionalGeneration
+
+    model = Qwen3VLForConditionalGeneration(build_config())
+    model.set_attn_implementation("eager")  # on CPU the fused kernel's backward is the slower one
+    for module in model.modules():  # wider than the default 0.02: a small, shallow model learns sooner
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=module.in_features ** -0.5 * 0.7)
+    reader = DenseReader(model.config.text_config.hidden_size, len(ICONS))
+    decay = [p for p in (*model.parameters(), *reader.parameters()) if p.ndim >= 2]
+    plain = [p for p in (*model.parameters(), *reader.parameters()) if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
+        lr=args.lr, betas=(0.9, 0.98), fused=True)
+    return model, reader, optimizer
+
+
+def _train(args, model, reader, optimizer, tokenizer, maker, state, saved: Path) -> None:
+    parameters = [*model.parameters(), *reader.parameters()]
+    log: list[tuple[str, bool]] = []
+    means = [0.0, 0.0]
+    budget = args.minutes * 60
+    last = time.monotonic()
+    last_save = last_log = state["seconds"]
+    while state["seconds"] < budget:
+        share = state["seconds"] / budget
+        stage = next(i for i, end in enumerate(STAGES) if share < end)
+        batch = stage_batch(maker, stage)
+        for group in optimizer.param_groups:
+            group["lr"] = rate(state["step"], share, args.lr)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            answer, dense, right = losses(model, reader, tokenizer, batch)
+        weight = max(0.2, 1.0 - share)
+        (answer + weight * dense).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        state["step"] += 1
+        now = time.monotonic()
+        state["seconds"] += now - last
+        last = now
+        log += right
+        means = [0.98 * m + 0.02 * v for m, v in zip(means, (answer.item(), dense.item()), strict=True)]
+        if state["seconds"] - last_log > 30:
+            last_log = state["seconds"]
+            maker.pool.refresh()
+            rates = {k: [r for kind, r in log if kind == k] for k in ("box", "text")}
+            shown = {k: round(sum(v) / max(1, len(v)), 3) for k, v in rates.items()}
+            print(json.dumps({"step": state["step"], "min": round(state["seconds"] / 60, 1), "stage": stage,
+                              "loss": round(means[0], 3), "reader": round(means[1], 4), **shown}), flush=True)
+            log = []
+        if state["seconds"] - last_save > 120:
+            last_save = state["seconds"]
+            _save(saved, model, reader, optimizer, state)
+    _save(saved, model, reader, optimizer, state)
+
+
+def _save(path: Path, model, reader, optimizer, state: dict) -> None:
+    temporary = path.with_suffix(".tmp")
+    torch.save({"model": model.state_dict(), "reader": reader.state_dict(), "optimizer": optimizer.state_dict(),
+                "state": state}, temporary)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
