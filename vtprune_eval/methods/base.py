@@ -67,19 +67,17 @@ class TokenLayout:
 
 @dataclass(frozen=True)
 class ImageView:
-    """What ``reduce_images`` may know of one image: sizes only, plus its pixels on request.
+    """What ``reduce_images`` may know of one image: its sizes.
 
     Attributes:
         size: (width, height) of the file in pixels.
         full_size: (width, height) that the processor would resize it to.
         factor: pixels per merge-block side; model sizes are multiples of it.
-        pixels: RGB uint8 ``(height, width, 3)`` at ``full_size``.
     """
 
     size: tuple[int, int]
     full_size: tuple[int, int]
     factor: int
-    pixels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,6 @@ class TokenView:
         images: as in :class:`PatchView`.
         present: which visual tokens still exist (an earlier hook may have dropped some), bool ``(n_visual,)``;
             ``features`` has one row per present token.
-        encoder_attention: mean attention that each visual token receives in the ViT layers the method asked for
-            by ``needs``, ``(n_layers, n_present)``; None unless asked for.
-        encoder_keys: mean keys over heads of the ViT layer asked for, merged per block, ``(n_present, dim)`` or None.
         seed: seed of this sample.
     """
 
@@ -121,8 +116,6 @@ class TokenView:
     text_features: torch.Tensor
     images: tuple[np.ndarray, ...]
     present: torch.Tensor
-    encoder_attention: torch.Tensor | None
-    encoder_keys: torch.Tensor | None
     seed: int
 
 

@@ -1,0 +1,109 @@
+"""What the pipeline needs to know of an architecture family. A family file never names a method."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageRules:
+    """How a family's processor turns pixels into patches.
+
+    Attributes:
+        patch_size: pixels per patch side; merge_size: patches per merge-block side; temporal: frames per patch.
+        min_pixels, max_pixels: limits of width x height after the resize.
+        mean, std: per channel, on the [0, 1] scale.
+    """
+
+    patch_size: int
+    merge_size: int
+    temporal: int
+    min_pixels: int
+    max_pixels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def block(self) -> int:
+        """Pixels per merge-block side; one block is one visual token."""
+        return self.patch_size * self.merge_size
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Visual tokens of the kept patches of all images.
+
+    Attributes:
+        tokens: after the merger, ``(n_visual, dim)``.
+        deepstack: one ``(n_visual, dim)`` per DeepStack level; () where the family has none.
+    """
+
+    tokens: Tensor
+    deepstack: tuple[Tensor, ...]
+
+
+class VlmAdapter(ABC):
+    """One loaded model behind a uniform face.
+
+    Attributes:
+        name: short name; model: the unmodified transformers class; tokenizer: its tokenizer.
+        images: the processor's rules; coordinates: frame of its answers (``hundredths``, ``thousandths``,
+        ``resized_pixels`` or ``fractions``); eos_ids: ids that end an answer; identity: what made the results.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    images: ImageRules
+    coordinates: str
+    eos_ids: frozenset[int]
+    identity: dict[str, Any]
+    text: Any
+    lm_head: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the first decoder layer."""
+        return next(self.text.layers[0].parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the weights."""
+        return self.text.embed_tokens.weight.dtype
+
+    @abstractmethod
+    def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of the full prompt and the half-open span of each image's ``n_tokens`` placeholders."""
+
+    @abstractmethod
+    def positions(self, n_prompt: int, spans: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int]]) -> Tensor:
+        """Rotary position ids (t, h, w) of the full prompt, int64 ``(3, n_prompt)``."""
+
+    @abstractmethod
+    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None]) -> Encoded:
+        """Run the ViT on the kept merge blocks only.
+
+        Args:
+            patches: normalised patch rows of the KEPT blocks, ``(n_patches, channels * temporal * patch * patch)``.
+            grids: merge blocks (rows, columns) of every image, full.
+            keep: per image a bool mask over its blocks in raster order, or None for all.
+        """
+
+    @abstractmethod
+    def project(self, layer: int, normed: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries and keys, and values, of ``normed`` rows ``(n, dim)`` with their own ``rope`` rows.
+
+        Returns:
+            queries ``(n_q_heads, n, head_dim)``, keys and values ``(n_kv_heads, n, head_dim)``.
+        """
+
+    @property
+    @abstractmethod
+    def dims(self) -> Any:
+        """:class:`vtprune_eval.profiling.flops.ModelDims` of the loaded model."""

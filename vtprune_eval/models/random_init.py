@@ -1,0 +1,47 @@
+"""A model of the true architecture and size with random weights, without a download and in seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: str, seed: int) -> Any:
+    """Build ``model_class(config)`` with random weights.
+
+    Latency, memory and FLOPs of such a model are those of the real one; its answers mean nothing. Matrices are
+    filled from one block of normal numbers repeated with a shift (drawing billions of numbers would take minutes),
+    scaled to keep activations of order one. Norm weights are 1, biases 0.
+
+    Args:
+        model_class: a transformers class that takes a configuration.
+        config: its configuration.
+        dtype, device: of the weights.
+        seed: of the block of numbers.
+    """
+    with torch.device("meta"):
+        model = model_class(config)
+    model = model.to(dtype).to_empty(device=device)
+    generator = torch.Generator().manual_seed(seed)
+    block = torch.randn(1 << 20, generator=generator).to(dtype).to(device)
+    with torch.no_grad():
+        for number, (name, weight) in enumerate(model.named_parameters()):
+            if name.endswith("bias"):
+                weight.zero_()
+            elif weight.ndim == 1:
+                weight.fill_(1.0)
+            else:
+                flat, fan_in = weight.view(-1), weight[0].numel()
+                scale = 0.02 if "embed" in name and weight.ndim == 2 else fan_in**-0.5
+                shift = (number * 7919) % block.numel()
+                source = torch.roll(block, shift) * scale
+                for start in range(0, flat.numel(), block.numel()):
+                    piece = flat[start : start + block.numel()]
+                    piece.copy_(source[: piece.numel()])
+    # Rotary tables are buffers outside the weights; building on the meta device left them empty.
+    for module in list(model.modules()):
+        for child_name, child in list(module.named_children()):
+            if hasattr(child, "inv_freq"):
+                setattr(module, child_name, type(child)(config=child.config).to(device))
+    return model.eval()

@@ -1,0 +1,55 @@
+"""From the budget as asked for to what a hook is told, for one sample."""
+
+from __future__ import annotations
+
+from ..budget import Budget, StageBudget, split_proportionally
+from ..errors import UserError
+from ..methods.base import Method, PatchView
+
+
+def check_budget(method: Method, budget: Budget) -> None:
+    """Refuse a budget that means nothing for ``method``, before anything is loaded.
+
+    Raises:
+        UserError: ``auto`` for a method that neither decides itself nor copies another's count; ``like:`` a method
+            that does not decide itself.
+    """
+    from ..registry import make_method
+
+    if not method.hooks():
+        return
+    if budget.kind == "auto" and not method.adaptive and method.default_like is None:
+        raise UserError(f"{method.name} does not decide a budget itself: give --budget a percentage (10), a token "
+                        "count (256tok) or like:METHOD.")
+    if budget.kind == "like":
+        assert budget.like is not None
+        other = make_method(budget.like)
+        if not other.adaptive or "select_patches" not in other.hooks():
+            raise UserError(f"budget like:{budget.like}: {budget.like} does not decide a count per image; "
+                            "like:pixelprune does.")
+
+
+def resolve(budget: Budget, method: Method, view: PatchView) -> StageBudget:
+    """The budget of one sample.
+
+    Args:
+        budget: as asked for.
+        method: the method that is told.
+        view: the images at the size of the full model; ``like:`` runs the copied method on it.
+    """
+    from ..registry import make_method
+
+    sizes = tuple(h * w for h, w in view.grids)
+    n_full = sum(sizes)
+    like = budget.like if budget.kind == "like" else None
+    if budget.kind == "auto" and not method.adaptive:
+        like = method.default_like
+    if like is not None:
+        other = make_method(like)
+        free = StageBudget(None, None, n_full, Budget("auto"))
+        counts = tuple(int(keep.sum()) for keep in other.select_patches(view, free))
+        return StageBudget(sum(counts), counts, n_full, budget)
+    if budget.kind == "auto":
+        return StageBudget(None, None, n_full, budget)
+    n_keep = budget.count(n_full)
+    return StageBudget(n_keep, split_proportionally(n_keep, sizes), n_full, budget)

@@ -1,0 +1,85 @@
+"""The KV cache: preallocated per layer, with a physical length that may differ from the logical one.
+
+A cache that is rebuilt at every token (as concatenating caches are) would credit pruning with avoiding copies that a
+sane engine never makes; so it is preallocated for ``full`` too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Keys and values of every decoder layer, batch 1.
+
+    ``update`` has the form that transformers' attention modules call. Physical length per layer = entries held;
+    logical positions are the pipeline's business and never derived from here.
+    """
+
+    def __init__(self, n_layers: int, room: int) -> None:
+        """``room``: entries to reserve behind each layer's prompt, for the tokens to be decoded."""
+        self._room = room
+        self._keys: list[Tensor | None] = [None] * n_layers
+        self._values: list[Tensor | None] = [None] * n_layers
+        self._length = [0] * n_layers
+
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Append ``(1, heads, n, head_dim)`` to a layer and return everything it holds."""
+        start, n = self._length[layer_idx], keys.shape[2]
+        if self._keys[layer_idx] is None:
+            self._reserve(layer_idx, keys, values, n)
+        k, v = self._keys[layer_idx], self._values[layer_idx]
+        assert k is not None and v is not None
+        end = start + n
+        k[:, :, start:end] = keys
+        v[:, :, start:end] = values
+        self._length[layer_idx] = end
+        if start == 0:  # the prompt itself: attend to the fresh tensors, no strided read
+            return keys, values
+        return k[:, :, :end], v[:, :, :end]
+
+    def _reserve(self, layer: int, keys: Tensor, values: Tensor, n: int) -> None:
+        shape = (1, keys.shape[1], n + self._room, keys.shape[3])
+        self._keys[layer] = torch.empty(shape, dtype=keys.dtype, device=keys.device)
+        self._values[layer] = torch.empty((*shape[:3], values.shape[3]), dtype=values.dtype, device=values.device)
+        self._length[layer] = 0
+
+    def entries(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Views of the keys and values held by a layer, ``(heads, n, head_dim)`` each."""
+        k, v = self._keys[layer], self._values[layer]
+        assert k is not None and v is not None
+        return k[0, :, : self._length[layer]], v[0, :, : self._length[layer]]
+
+    def keep(self, layer: int, kept: Tensor) -> None:
+        """Replace a layer's storage by the kept entries plus room.
+
+        Args:
+            layer: decoder layer.
+            kept: int64 ``(heads, n_kept)``. With as many rows as kv heads each head keeps its own entries; with a
+                multiple (query-head granularity) the entries are stored once per query head.
+        """
+        keys, values = self.entries(layer)
+        group = kept.shape[0] // keys.shape[0]
+        if group > 1:
+            keys, values = keys.repeat_interleave(group, 0), values.repeat_interleave(group, 0)
+        keys = keys.gather(1, kept[:, :, None].expand(-1, -1, keys.shape[2]))
+        values = values.gather(1, kept[:, :, None].expand(-1, -1, values.shape[2]))
+        self._reserve(layer, keys[None], values[None], kept.shape[1])
+        self.update(keys[None], values[None], layer)
+
+    def lengths(self) -> tuple[int, ...]:
+        """Entries held per head, for every layer."""
+        return tuple(self._length)
+
+    def heads(self) -> tuple[int, ...]:
+        """Stored heads of every layer."""
+        return tuple(0 if k is None else k.shape[1] for k in self._keys)
+
+    def held_bytes(self) -> int:
+        """Bytes of the entries held now (without the room reserved for decoding)."""
+        total = 0
+        for k, v, n in zip(self._keys, self._values, self._length, strict=True):
+            if k is not None and v is not None:
+                total += n * k.shape[1] * (k.shape[3] + v.shape[3]) * k.element_size()
+        return total

@@ -1,0 +1,64 @@
+"""Stage 6: greedy decoding from the cache that was kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..models.base import VlmAdapter
+from .cache import KVCache
+
+
+class Decoder:
+    """Continues a prompt token by token; the next position is logical, never the cache's length."""
+
+    def __init__(self, adapter: VlmAdapter, cache: KVCache, next_position: int, n_query_heads: int) -> None:
+        self._adapter, self._cache, self._position = adapter, cache, next_position
+        self._spread = [h == n_query_heads and h != 0 for h in cache.heads()]
+
+    def first(self, last: Tensor) -> int:
+        """The first token, from the last hidden state of the prefill ``(1, 1, dim)``."""
+        return int(self._adapter.lm_head(last)[0, -1].argmax())
+
+    def step(self, token: int) -> int:
+        """Feed ``token`` at the next logical position; returns the greedy continuation."""
+        adapter = self._adapter
+        device = adapter.device
+        hidden = adapter.text.embed_tokens(torch.tensor([[token]], device=device))
+        rope = adapter.text.rotary_emb(hidden, torch.full((3, 1, 1), self._position, device=device))
+        self._position += 1
+        for number, layer in enumerate(adapter.text.layers):
+            if self._spread[number] and adapter.dims.q_heads != adapter.dims.kv_heads:
+                hidden = self._per_query_head(number, layer, hidden, rope)
+            else:
+                hidden = layer(hidden, position_embeddings=rope, attention_mask=None, past_key_values=self._cache)
+        return int(adapter.lm_head(adapter.text.norm(hidden))[0, -1].argmax())
+
+    def _per_query_head(self, number: int, layer: torch.nn.Module, hidden: Tensor,
+                        rope: tuple[Tensor, Tensor]) -> Tensor:
+        """A layer whose cache holds separate entries for every query head (GUI-KV's published storage)."""
+        module: torch.nn.Module = layer
+        normed = module.input_layernorm(hidden[0])  # type: ignore[operator]
+        q, k, v = self._adapter.project(number, normed, rope)
+        group = q.shape[0] // k.shape[0]
+        keys, values = self._cache.update(
+            k.repeat_interleave(group, 0)[None], v.repeat_interleave(group, 0)[None], number
+        )
+        out = torch.nn.functional.scaled_dot_product_attention(q[None], keys, values)
+        attention: torch.nn.Module = module.self_attn  # type: ignore[assignment]
+        hidden = hidden + attention.o_proj(out.transpose(1, 2).flatten(2))  # type: ignore[operator]
+        return hidden + module.mlp(module.post_attention_layernorm(hidden))  # type: ignore[operator]
+
+
+def greedy(decoder: Decoder, first: int, eos: frozenset[int], max_new_tokens: int) -> tuple[list[int], str]:
+    """Generate until an end token or ``max_new_tokens``.
+
+    Returns:
+        ids (the end token included, if reached) and ``eos`` or ``length``.
+    """
+    ids = [first]
+    while ids[-1] not in eos:
+        if len(ids) >= max_new_tokens:
+            return ids, "length"
+        ids.append(decoder.step(ids[-1]))
+    return ids, "eos"

@@ -1,0 +1,275 @@
+"""One sample through all stages: images, patches, ViT, prompt, decoder layers, KV cache, decode."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..budget import Budget, StageBudget
+from ..errors import SampleError, UserError
+from ..methods.base import ImageView, Method, PatchView, TokenEdit, TokenView
+from ..models.base import Encoded, VlmAdapter
+from ..profiling.clock import StageClock
+from ..profiling.flops import flops_of
+from ..profiling.memory import PeakMemory
+from ..sample import Sample
+from .budgets import check_budget, resolve
+from .cache import KVCache
+from .decode import Decoder, greedy
+from .outcome import Counts, Outcome, Times
+from .prefill import State, prefill
+from .prompt import Prompt, build_prompt, full_size, open_image, patch_rows, resize
+from .select import kept_by_score
+
+
+class Pipeline:
+    """A model, one or more methods with disjoint hooks, and a budget.
+
+    Nothing is remembered between samples: another order gives the same outcomes.
+    """
+
+    def __init__(self, adapter: VlmAdapter, method: Method | Sequence[Method], budget: Budget, *,
+                 max_new_tokens: int = 64, seed: int = 0) -> None:
+        """Check that hooks do not collide and that the budget means something.
+
+        Raises:
+            UserError: two methods use one hook, or the budget does not fit a method.
+        """
+        self.adapter, self.budget, self.seed, self.max_new_tokens = adapter, budget, seed, max_new_tokens
+        self.methods = (method,) if isinstance(method, Method) else tuple(method)
+        self._by_hook: dict[str, Method] = {}
+        for m in self.methods:
+            check_budget(m, self._budget_of(m))
+            for hook in m.hooks():
+                if hook in self._by_hook:
+                    raise UserError(f"{self._by_hook[hook].name} and {m.name} both use {hook}: they cannot be combined.")
+                self._by_hook[hook] = m
+        if budget.is_full:
+            self._by_hook = {}
+
+    def _budget_of(self, method: Method) -> Budget:
+        """In a composition a content-adaptive method decides itself; the budget is the others'."""
+        return Budget("auto") if len(self.methods) > 1 and method.adaptive else self.budget
+
+    @torch.inference_mode()
+    def run(self, sample: Sample) -> Outcome:
+        """Answer one sample.
+
+        Raises:
+            SampleError: ``bad_image``, ``too_long``, ``out_of_memory``; the run goes on without this sample.
+        """
+        try:
+            return self._run(sample)
+        except (MemoryError, torch.OutOfMemoryError) as error:
+            raise SampleError("out_of_memory", f"{sample.id}: not enough memory for this sample.") from error
+        except RuntimeError as error:
+            if "memory" in str(error) and ("alloc" in str(error) or "out of" in str(error)):
+                raise SampleError("out_of_memory", f"{sample.id}: not enough memory for this sample.") from error
+            raise
+
+    def _run(self, sample: Sample) -> Outcome:
+        adapter, rules = self.adapter, self.adapter.images
+        clock, memory = StageClock(adapter.device), PeakMemory(adapter.device)
+        memory.reset()
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{sample.id}".encode()).digest()[:6], "big")
+        with clock.stage("image_decode"):
+            files = [open_image(path) for path in sample.images]
+        file_sizes = tuple((f.shape[1], f.shape[0]) for f in files)
+        with clock.stage("preprocess"):
+            full = [full_size(s, rules, p.name) for s, p in zip(file_sizes, sample.images, strict=True)]
+        full_grids = tuple((h // rules.block, w // rules.block) for w, h in full)
+        sizes = tuple(full)
+        budgets: dict[str, StageBudget] = {}
+        pixels: list[np.ndarray] | None = None
+        if self._by_hook:
+            with clock.stage("preprocess"):
+                pixels = [resize(f, s) for f, s in zip(files, full, strict=True)]
+            view = PatchView(_frozen(pixels), full_grids, rules.block, seed)
+            with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
+                budgets = {h: resolve(self._budget_of(m), m, view) for h, m in self._by_hook.items()}
+        if "reduce_images" in self._by_hook:
+            with clock.stage("select"):
+                views = tuple(ImageView(s, f, rules.block) for s, f in zip(file_sizes, full, strict=True))
+                sizes = self._by_hook["reduce_images"].reduce_images(views, budgets["reduce_images"])
+                _check_sizes(sizes, len(files), rules.block)
+                pixels = [resize(f, s) for f, s in zip(files, sizes, strict=True)]
+        with clock.stage("preprocess"):
+            if pixels is None:
+                pixels = [resize(f, s) for f, s in zip(files, sizes, strict=True)]
+            prompt = build_prompt(adapter, pixels, sample.question)
+        del files
+        keep = self._patches(prompt, budgets, seed, clock)
+        with clock.stage("preprocess"):
+            rows = [patch_rows(p, rules, k) for p, k in zip(pixels, keep, strict=True)]
+            patches = torch.cat(rows).to(adapter.device)
+        masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
+        with clock.stage("vit"):
+            encoded = adapter.encode(patches, prompt.layout.grids, masks)
+        n_patches = tuple(len(r) for r in rows)
+        return self._answer(sample, prompt, encoded, masks, n_patches, budgets, file_sizes, full_grids, seed, clock,
+                            memory)
+
+    def _patches(self, prompt: Prompt, budgets: dict[str, StageBudget], seed: int,
+                 clock: StageClock) -> list[np.ndarray | None]:
+        """Stage 2: keep masks per image, None where nothing is dropped."""
+        method = self._by_hook.get("select_patches")
+        if method is None:
+            return [None] * len(prompt.pixels)
+        layout = prompt.layout
+        with clock.stage("select"):
+            view = PatchView(_frozen(prompt.pixels), layout.grids, layout.merge_size * layout.patch_size, seed)
+            masks = method.select_patches(view, budgets["select_patches"])
+            for mask, grid in zip(masks, layout.grids, strict=True):
+                if mask.shape != grid or mask.dtype != np.bool_:
+                    raise RuntimeError(f"{method.name}.select_patches: mask {mask.shape} {mask.dtype}, grid {grid}")
+            if not any(mask.any() for mask in masks):
+                raise RuntimeError(f"{method.name}.select_patches kept nothing")
+            return [None if mask.all() else mask for mask in masks]
+
+    def _tokens(self, prompt: Prompt, encoded: Encoded, present: Tensor, budgets: dict[str, StageBudget], ids: Tensor,
+                seed: int, clock: StageClock) -> TokenEdit | None:
+        """Stage 3: which visual tokens enter the prompt, and with which features."""
+        method = self._by_hook.get("select_tokens")
+        if method is None:
+            return None
+        with clock.stage("select"):
+            text = torch.ones(len(ids), dtype=torch.bool)
+            for start, end in prompt.layout.spans:
+                text[start:end] = False
+            words = self.adapter.text.embed_tokens(ids[text.to(ids.device)])
+            budget = budgets["select_tokens"]
+            view = TokenView(prompt.layout, encoded.tokens, words, _frozen(prompt.pixels), present, seed)
+            answer = method.select_tokens(view, budget)
+            if isinstance(answer, TokenEdit):
+                return answer
+            if answer.dtype != torch.bool:
+                answer = kept_by_score(answer, len(answer) if budget.n_keep is None else budget.n_keep)
+            return TokenEdit(answer)
+
+    def _answer(self, sample: Sample, prompt: Prompt, encoded: Encoded, masks: list[Tensor | None],
+                n_patches: tuple[int, ...], budgets: dict[str, StageBudget], file_sizes: tuple[tuple[int, int], ...],
+                full_grids: tuple[tuple[int, int], ...], seed: int, clock: StageClock, memory: PeakMemory) -> Outcome:
+        adapter, layout = self.adapter, prompt.layout
+        device = adapter.device
+        present = torch.cat([torch.ones(n, dtype=torch.bool) if m is None else m
+                             for n, m in zip(layout.n_tokens, masks, strict=True)]).to(device)
+        ids = prompt.ids.to(device)
+        edit = self._tokens(prompt, encoded, present, budgets, ids, seed, clock)
+        with clock.stage("prefill"):
+            state, next_position, kept = self._assemble(prompt, encoded, present, edit, ids)
+            cache = KVCache(len(adapter.text.layers), self.max_new_tokens)
+        pruner, compressor = self._by_hook.get("prune_layer"), self._by_hook.get("compress_kv")
+        start, hooks_before = clock.now(), clock.ms.get("select", 0.0)
+        n_in, n_text = state.hidden.shape[1], int((~state.visual).sum())
+        cache_budget = budgets.get("compress_kv")
+        if cache_budget is not None:
+            cache_budget = self._cache_budget(cache_budget, layout.n_prompt)
+        result = prefill(adapter, state, cache, layout, seed, pruner=pruner, prune_budget=budgets.get("prune_layer"),
+                         compressor=compressor, cache_budget=cache_budget, clock=clock)
+        decoder = Decoder(adapter, cache, next_position, adapter.dims.q_heads)
+        first = decoder.first(result.last)
+        hooks_ms = clock.ms.get("select", 0.0) - hooks_before
+        clock.ms["prefill"] += (clock.now() - start) / 1e6 - hooks_ms
+        held, entries, heads = cache.held_bytes(), cache.lengths(), cache.heads()
+        with clock.stage("decode"):
+            new, finish = greedy(decoder, first, adapter.eos_ids, self.max_new_tokens)
+        merge2 = layout.merge_size**2
+        counts = Counts(
+            patches_full=tuple(h * w * merge2 for h, w in full_grids), patches=n_patches,
+            visual_full=tuple(h * w for h, w in full_grids), visual=tuple(len(k) for k in kept), n_text=n_text,
+            prompt_full=n_text + sum(h * w for h, w in full_grids), prompt=n_in, layer_tokens=result.layer_tokens,
+            layer_visual=result.layer_visual, cache_entries=entries, cache_heads=heads, n_new=len(new),
+        )
+        body = [t for t in new if t not in adapter.eos_ids]
+        return Outcome(
+            text=adapter.tokenizer.decode(body, skip_special_tokens=True), ids=tuple(new), finish=finish,
+            model_sizes=layout.image_sizes, file_sizes=file_sizes, kept=kept, counts=counts,
+            times=_times(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
+            peak_bytes=memory.read(), notes=self._notes(counts, budgets),
+        )
+
+    def _cache_budget(self, budget: StageBudget, n_prompt: int) -> StageBudget:
+        """With ``--budget-of prompt`` the capacity of a cache method counts text entries too (GUI-KV's reading)."""
+        if budget.asked.of == "prompt" and budget.asked.kind == "percent":
+            return replace(budget, n_keep=budget.asked.count(n_prompt))
+        return budget
+
+    def _assemble(self, prompt: Prompt, encoded: Encoded, present: Tensor, edit: TokenEdit | None,
+                  ids: Tensor) -> tuple[State, int, tuple[tuple[int, ...], ...]]:
+        """Cut ids, positions and DeepStack rows with one mask; put the visual features in place."""
+        adapter, layout = self.adapter, prompt.layout
+        features, levels = encoded.tokens, encoded.deepstack
+        kept = present.clone()
+        has_visual = None
+        if edit is not None:
+            kept[present] = edit.keep
+            features = features[edit.keep] if edit.features is None else edit.features
+            levels = tuple(level[edit.keep] for level in levels) if edit.deepstack else ()
+            has_visual = edit.has_visual
+        visual = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+        for start, end in layout.spans:
+            visual[start:end] = True
+        mask = ~visual
+        mask[visual] = kept
+        index = mask.nonzero()[:, 0]
+        visual = visual[index]
+        hidden = adapter.text.embed_tokens(ids[index])
+        rows = visual.nonzero()[:, 0]
+        hidden[rows] = features.to(hidden.dtype)
+        positions = layout.positions.to(ids.device)
+        next_position = int(positions.max()) + 1
+        positions = positions[:, index]
+        if any(m.positions == "renumbered" for m in self.methods) and self._by_hook:
+            positions = torch.arange(len(index), device=ids.device).expand(3, -1)
+            next_position = len(index)
+        if has_visual is not None:
+            rows, levels = rows[has_visual], tuple(level[has_visual] for level in levels)
+        rope = adapter.text.rotary_emb(hidden[None], positions[:, None])
+        state = State(hidden[None], index, visual, rope, levels, rows)
+        at, per_image = 0, []
+        for n in layout.n_tokens:
+            per_image.append(tuple(kept[at:at + n].nonzero()[:, 0].tolist()))
+            at += n
+        return state, next_position, tuple(per_image)
+
+    def _notes(self, counts: Counts, budgets: dict[str, StageBudget]) -> tuple[str, ...]:
+        notes = []
+        for hook, budget in budgets.items():
+            asked = budget.n_keep
+            if hook in {"select_patches", "select_tokens", "reduce_images"} and asked is not None:
+                if sum(counts.visual) > asked:
+                    notes.append(f"kept {sum(counts.visual)} visual tokens, {asked} were asked for")
+                elif sum(counts.visual) < asked:
+                    notes.append(f"under budget: kept {sum(counts.visual)} of {asked} allowed visual tokens")
+        return tuple(notes)
+
+
+def _frozen(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Read-only views: a hook cannot write into the image."""
+    views = []
+    for p in pixels:
+        view = p.view()
+        view.flags.writeable = False
+        views.append(view)
+    return tuple(views)
+
+
+def _check_sizes(sizes: tuple[tuple[int, int], ...], n_images: int, block: int) -> None:
+    if len(sizes) != n_images or any(w % block or h % block or w < block or h < block for w, h in sizes):
+        raise RuntimeError(f"reduce_images returned {sizes}; {n_images} sizes in multiples of {block} are needed")
+
+
+def _times(ms: dict[str, float], n_new: int) -> Times:
+    decode = ms["decode"]
+    select, prefill = ms.get("select", 0.0), ms["prefill"]
+    ttft = ms["preprocess"] + select + ms["vit"] + prefill
+    return Times(
+        image_decode_ms=ms["image_decode"], preprocess_ms=ms["preprocess"], select_ms=select, vit_ms=ms["vit"],
+        prefill_ms=prefill, ttft_ms=ttft, tpot_ms=decode / (n_new - 1) if n_new > 1 else float("nan"),
+        decode_ms=decode, e2e_ms=ms["image_decode"] + ttft + decode,
+    )

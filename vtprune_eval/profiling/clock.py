@@ -1,0 +1,34 @@
+"""Stage times: one monotonic clock, the device synchronised at both edges of every stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class StageClock:
+    """Adds up the wall time of named stages in milliseconds.
+
+    The two synchronisations per stage are the clock's whole cost; a stage may be entered several times.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._device = device
+        self.ms: dict[str, float] = {}
+
+    def now(self) -> int:
+        """Nanoseconds, after the device has finished what it was given."""
+        if self._cuda:
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter_ns()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the body under ``name``; nothing is recorded if it raises."""
+        start = self.now()
+        yield
+        self.ms[name] = self.ms.get(name, 0.0) + (self.now() - start) / 1e6

@@ -1,0 +1,133 @@
+"""Analytic FLOPs of what was executed; 1 multiply-add = 2 FLOPs.
+
+Counted: patch embedding, ViT linear layers and attention, mergers (main and DeepStack), decoder linear layers and
+attention, the LM head. Not counted: norms, activations, rotary embeddings, softmax, embedding look-ups, selectors
+(their time is a column of its own).
+
+Sources: layer shapes from the model's configuration; the linear and attention terms follow PixelPrune's appendix E
+(arXiv 2604.00886), except that decoder attention is causal here: S (S + 1) / 2 pairs instead of S^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..pipeline.outcome import Counts
+
+
+@dataclass(frozen=True)
+class ModelDims:
+    """Sizes that the formulas need.
+
+    Attributes:
+        vit_depth, vit_dim, vit_ffn: blocks, width and feed-forward width of the ViT.
+        patch_in: values per patch (channels x frames x patch^2); merge: patches per visual token.
+        merger_out: width of a visual token; n_deepstack: DeepStack mergers.
+        layers, dim, ffn, q_heads, kv_heads, head_dim, vocab: of the decoder.
+    """
+
+    vit_depth: int
+    vit_dim: int
+    vit_ffn: int
+    patch_in: int
+    merge: int
+    merger_out: int
+    n_deepstack: int
+    layers: int
+    dim: int
+    ffn: int
+    q_heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+
+    @classmethod
+    def from_config(cls, config: Any) -> ModelDims:
+        """Read a transformers Qwen3-VL configuration."""
+        v, t = config.vision_config, config.text_config
+        return cls(
+            vit_depth=v.depth, vit_dim=v.hidden_size, vit_ffn=v.intermediate_size,
+            patch_in=v.in_channels * v.temporal_patch_size * v.patch_size**2, merge=v.spatial_merge_size**2,
+            merger_out=v.out_hidden_size, n_deepstack=len(v.deepstack_visual_indexes), layers=t.num_hidden_layers,
+            dim=t.hidden_size, ffn=t.intermediate_size, q_heads=t.num_attention_heads,
+            kv_heads=t.num_key_value_heads, head_dim=t.head_dim, vocab=t.vocab_size,
+        )
+
+    def vit_linear(self, patches: int) -> float:
+        """Projections (4 d^2) and feed-forward (2 d F) of all ViT blocks for ``patches`` patches."""
+        return self.vit_depth * patches * 2.0 * (4 * self.vit_dim**2 + 2 * self.vit_dim * self.vit_ffn)
+
+    def vit_attention(self, patches: int) -> float:
+        """Scores and weighted sum over one image of ``patches`` patches, full square, all blocks."""
+        return self.vit_depth * 4.0 * patches**2 * self.vit_dim
+
+    def merger(self, tokens: int) -> float:
+        """One merger: (merge d)^2 and (merge d) x output, per visual token."""
+        wide = self.merge * self.vit_dim
+        return tokens * 2.0 * (wide**2 + wide * self.merger_out)
+
+    def layer_linear(self, tokens: int) -> float:
+        """q, k, v, o projections and the three SwiGLU matrices of ONE decoder layer."""
+        q, kv = self.q_heads * self.head_dim, self.kv_heads * self.head_dim
+        return tokens * 2.0 * (2 * self.dim * q + 2 * self.dim * kv + 3 * self.dim * self.ffn)
+
+    def layer_attention(self, pairs: float) -> float:
+        """Scores and weighted sum of ONE decoder layer over ``pairs`` (query, key) pairs."""
+        return 4.0 * pairs * self.q_heads * self.head_dim
+
+    def lm_head(self, positions: int) -> float:
+        """Vocabulary logits for ``positions`` positions."""
+        return 2.0 * positions * self.dim * self.vocab
+
+
+def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
+    """FLOPs per stage from the lengths that were really executed.
+
+    Returns:
+        patch_embed, vit_linear, vit_attention, merger, deepstack, llm_linear, llm_attention (prefill), lm_head (the
+        first token), decode (every later token, with the cache it really had), total_prefill (all but decode), total.
+    """
+    patches = sum(counts.patches)
+    tokens = patches // dims.merge
+    out = {
+        "patch_embed": 2.0 * patches * dims.patch_in * dims.vit_dim,
+        "vit_linear": dims.vit_linear(patches),
+        "vit_attention": sum(dims.vit_attention(n) for n in counts.patches),
+        "merger": dims.merger(tokens),
+        "deepstack": dims.n_deepstack * dims.merger(tokens),
+        "llm_linear": sum(dims.layer_linear(n) for n in counts.layer_tokens),
+        "llm_attention": sum(dims.layer_attention(n * (n + 1) / 2) for n in counts.layer_tokens),
+        "lm_head": dims.lm_head(1),
+    }
+    out["total_prefill"] = sum(out.values())
+    steps = max(0, counts.n_new - 1)
+    # Step i (from 0) attends to the entries kept after prefill, the i tokens decoded before it, and itself.
+    pairs = sum(steps * entries + steps * (steps + 1) / 2 for entries in counts.cache_entries)
+    out["decode"] = steps * (dims.layers * dims.layer_linear(1) + dims.lm_head(1)) + dims.layer_attention(pairs)
+    out["total"] = out["total_prefill"] + out["decode"]
+    return out
+
+
+def paper_flops(dims: ModelDims, patches: tuple[int, ...], text_tokens: int) -> dict[str, float]:
+    """PixelPrune's own accounting (appendix E): no causal halving, no patch embedding, no LM head.
+
+    Args:
+        dims: model sizes.
+        patches: kept patches per image.
+        text_tokens: all tokens of the prompt that are not visual.
+    """
+    n = sum(patches)
+    length = text_tokens + n // dims.merge
+    return {
+        "patch_embed": 2.0 * n * dims.patch_in * dims.vit_dim,
+        "vit_linear": dims.vit_linear(n),
+        "vit_attention": sum(dims.vit_attention(p) for p in patches),
+        "merger": dims.merger(n // dims.merge),
+        "deepstack": dims.n_deepstack * dims.merger(n // dims.merge),
+        "llm_linear": dims.layers * dims.layer_linear(length),
+        "llm_attention": dims.layers * dims.layer_attention(float(length) ** 2),
+        "lm_head_last_token": dims.lm_head(1),
+        "lm_head_all_tokens": dims.lm_head(length),
+    }
