@@ -1,0 +1,85 @@
+"""PixelPrune: drop merge blocks that a causal predictor reproduces, before the ViT (arXiv 2604.00886).
+
+Section 3: ``pred_2d`` (equation 2) predicts a block from its left, upper and upper-left neighbours; ``raster`` and
+``serpentine`` from the last kept block of a scan. A block is kept unless its distance to the prediction is at most
+tau. With tau = 0 the image can be rebuilt bit for bit (proposition 1); with tau > 0 and anchoring every block is
+within tau of its reconstruction (proposition 2).
+
+``auto`` is the paper's method. A numeric budget is an extension of this project: the smallest tau of
+{0, 1/255, 2/255, ...} (metric max, anchored) that keeps at most K blocks, then omitted blocks are added back in order
+of decreasing distance to their prediction until K are kept. If tau = 0 keeps fewer than K, that set is the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..budget import StageBudget
+from .base import Method, PatchView, hyper
+from .kernels.blocks import METRICS, pred_2d, pred_2d_exact, run_scan, to_blocks
+
+
+@dataclass(frozen=True)
+class PixelPrune(Method):
+    """Predictive-coding selection of patches."""
+
+    name: ClassVar[str] = "pixelprune"
+    paper: ClassVar[str] = "PixelPrune: Pixel-Level Adaptive Visual Token Reduction via Predictive Coding (2604.00886)"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Blocks are compared as 8-bit pixels after the resize, not as floats after normalisation (same result).",
+        "Dropped patches are not embedded at all; the published code embeds them first and drops them then.",
+        "Numeric budgets are an extension: the paper has none.",
+    )
+    adaptive: ClassVar[bool] = True
+
+    predictor: str = hyper("pred_2d", "scan that predicts a block", choices=("pred_2d", "raster", "serpentine"))
+    metric: str = hyper("max", "distance of two blocks", choices=METRICS)
+    tau: float = hyper(0.0, "tolerance, on the [0, 1] pixel scale", low=0.0, high=1.0)
+    anchored: bool = hyper(True, "compare with reconstructed neighbours; False drifts and is not what the paper runs")
+
+    def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
+        """See :meth:`Method.select_patches`."""
+        if budget.per_image is None:
+            return tuple(self.keep(image, view.block) for image in view.images)
+        return tuple(
+            self._within(image, view.block, n) for image, n in zip(view.images, budget.per_image, strict=True)
+        )
+
+    def keep(self, image: np.ndarray, block: int) -> np.ndarray:
+        """Keep mask of one image at the configured tau, bool ``(rows, columns)``."""
+        if self.predictor == "pred_2d" and (self.tau == 0 or self.metric == "exact"):
+            return pred_2d_exact(image, block)
+        blocks = to_blocks(image, block)
+        if self.predictor == "pred_2d":
+            return pred_2d(blocks, self.tau, self.metric, self.anchored)[0]
+        return run_scan(
+            blocks, self.tau, self.metric, serpentine=self.predictor == "serpentine", anchored=self.anchored
+        )[0]
+
+    def _within(self, image: np.ndarray, block: int, n_keep: int) -> np.ndarray:
+        """At most ``n_keep`` blocks: the upward search over tau, then the fill."""
+        blocks = to_blocks(image, block)
+        if n_keep == 0:
+            return np.zeros(blocks.shape[:2], bool)
+        level = 0
+        keep, residual, next_tau = _scan(blocks, level, self.predictor)
+        if int(keep.sum()) <= n_keep:
+            return keep  # under budget: the image has no more to say
+        # The count is not monotone in tau, so the search may not bisect; but nothing changes before tau reaches the
+        # next distance that the scan met, so it may jump there.
+        while int(keep.sum()) > n_keep:
+            level = round(next_tau * 255)
+            keep, residual, next_tau = _scan(blocks, level, self.predictor)
+        order = np.argsort(-np.where(keep, -1.0, residual).reshape(-1), kind="stable")
+        keep.reshape(-1)[order[: n_keep - int(keep.sum())]] = True
+        return keep
+
+
+def _scan(blocks: np.ndarray, level: int, predictor: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """The anchored scan with metric max at tau = ``level`` / 255."""
+    if predictor == "pred_2d":
+        return pred_2d(blocks, level / 255.0, "max")
+    return run_scan(blocks, level / 255.0, "max", serpentine=predictor == "serpentine")

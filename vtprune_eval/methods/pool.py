@@ -1,0 +1,55 @@
+"""``pool``: average neighbouring visual tokens into a coarser grid, after the ViT. A trivial baseline.
+
+Each image's grid is cut into at most K cells of nearly equal size and the same aspect; a cell becomes one token with
+the mean of its features. It takes the place (and so the position and the DeepStack features) of the cell's middle
+token: DeepStack levels are not averaged, which spares the method a look at features that other methods do not see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..budget import StageBudget
+from ..errors import UserError
+from .base import Method, TokenEdit, TokenView
+from .resize import largest_within
+
+
+@dataclass(frozen=True)
+class Pool(Method):
+    """Average pooling of visual tokens."""
+
+    name: ClassVar[str] = "pool"
+    default_like: ClassVar[str | None] = "pixelprune"
+
+    def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
+        """See :meth:`Method.select_tokens`."""
+        assert budget.per_image is not None
+        if not bool(view.present.all()):
+            raise UserError("pool needs every visual token: it cannot follow a method that drops patches.")
+        keep = torch.zeros(len(view.features), dtype=torch.bool, device=view.features.device)
+        features = []
+        at = 0
+        for (rows, cols), n in zip(view.layout.grids, budget.per_image, strict=True):
+            if n:
+                width, height = largest_within((cols, rows), 1, n)
+                cell_r = torch.arange(rows) * height // rows
+                cell_c = torch.arange(cols) * width // cols
+                cell = (cell_r[:, None] * width + cell_c[None]).reshape(-1).to(keep.device)
+                sums = torch.zeros(width * height, view.features.shape[1], dtype=torch.float32, device=keep.device)
+                sums.index_add_(0, cell, view.features[at:at + rows * cols].float())
+                counts = torch.bincount(cell, minlength=width * height)[:, None]
+                middle = _middle(rows, height)[:, None] * cols + _middle(cols, width)[None]
+                keep[at + middle.reshape(-1).to(keep.device)] = True
+                features.append((sums / counts).to(view.features.dtype))
+            at += rows * cols
+        return TokenEdit(keep, features=torch.cat(features))
+
+
+def _middle(size: int, cells: int) -> torch.Tensor:
+    """Index of the middle element of each of ``cells`` nearly equal parts of ``size`` elements."""
+    edges = [-(-i * size // cells) for i in range(cells + 1)]
+    return torch.tensor([(edges[i] + edges[i + 1] - 1) // 2 for i in range(cells)])
