@@ -27,9 +27,12 @@ from nano.folder import build_config, build_tokenizer, write_folder  # noqa: E40
 from nano.forward import DenseReader, decode, encode  # noqa: E402
 from nano.pool import Pool  # noqa: E402
 
-# Share of the whole time at which each stage of the curriculum ends, and the length of the final cosine.
-STAGES = (0.05, 0.17, 1.0)
-COSINE_FROM = 0.5
+# A stage of the curriculum ends when both kinds of answers are right this often (moving average over about 100
+# batches), or when this share of the whole time is spent.
+PROMOTE_AT = 0.8
+STAGE_LIMITS = (0.05, 0.5, 1.0)
+# The learning rate falls as a cosine from this share of the time on.
+COSINE_FROM = 0.6
 
 
 class Layout:
@@ -135,9 +138,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--export", action="store_true", help="only write --out from the last checkpoint")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    saved = args.cache / "checkpoint.pt"
+    if args.export:
+        model, _, _ = _build(args)
+        model.load_state_dict(torch.load(saved, weights_only=True)["model"])
+        write_folder(model, args.out)
+        return 0
     pool_dir = args.cache / "pool"
     here = str(Path(__file__).parent)
     worker = subprocess.Popen(
@@ -145,8 +155,7 @@ def main() -> int:
          "main(*sys.argv[2:])", here, str(pool_dir), str(args.sheets), str(args.seed)])
     tokenizer = build_tokenizer()
     model, reader, optimizer = _build(args)
-    state = {"step": 0, "seconds": 0.0}
-    saved = args.cache / "checkpoint.pt"
+    state = {"step": 0, "seconds": 0.0, "stage": 0, "box": 0.0, "text": 0.0}
     if saved.exists():
         data = torch.load(saved, weights_only=True)
         model.load_state_dict(data["model"])
@@ -190,7 +199,10 @@ def _train(args, model, reader, optimizer, tokenizer, maker, state, saved: Path)
     last_save = last_log = state["seconds"]
     while state["seconds"] < budget:
         share = state["seconds"] / budget
-        stage = next(i for i, end in enumerate(STAGES) if share < end)
+        stage = int(state["stage"])
+        if stage < 2 and (share >= STAGE_LIMITS[stage] or min(state["box"], state["text"]) >= PROMOTE_AT):
+            stage += 1
+            state.update(stage=stage, box=0.0, text=0.0)
         batch = stage_batch(maker, stage)
         for group in optimizer.param_groups:
             group["lr"] = rate(state["step"], share, args.lr)
@@ -206,6 +218,10 @@ def _train(args, model, reader, optimizer, tokenizer, maker, state, saved: Path)
         state["seconds"] += now - last
         last = now
         log += right
+        for kind in ("box", "text"):
+            rates = [r for k, r in right if k == kind]
+            if rates:
+                state[kind] = 0.99 * state[kind] + 0.01 * sum(rates) / len(rates)
         means = [0.98 * m + 0.02 * v for m, v in zip(means, (answer.item(), dense.item()), strict=True)]
         if state["seconds"] - last_log > 30:
             last_log = state["seconds"]

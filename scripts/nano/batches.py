@@ -178,7 +178,7 @@ def stage_batch(maker: Maker, stage: int) -> Batch:
         kind = rng.choice(("ui", "ui", "form"))
         return maker.pages("card", kind, 64, 2)
     if stage == 1:
-        if rng.random() < 0.25:
+        if rng.random() < 0.15:
             return maker.steps(rng.choice(("phone", "pane")), rng.randint(1, 2), 16, 3)
         return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 32, 4)
     roll = rng.random()

@@ -1,0 +1,5 @@
+"""``python -m vtprune_eval``."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,108 @@
+"""The command line: arguments only. Nothing heavy is imported before a run is known to be possible."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .errors import UserError
+
+USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
+       python -m vtprune_eval list models|methods|tasks [--format json]
+       python -m vtprune_eval explain --method METHOD"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see --help.")
+
+
+def run_parser() -> argparse.ArgumentParser:
+    """Options of a run; every default is None, so that a config file is only overridden by what was typed."""
+    p = _Parser(prog="vtprune_eval", usage=USAGE, allow_abbrev=False, argument_default=argparse.SUPPRESS,
+                description="Compare visual-token pruning methods on one model, at fixed budgets, on the same tasks.")
+    p.add_argument("--model", help="short name of a model (default nano)")
+    p.add_argument("--method", "--methods", dest="methods", metavar="M,...",
+                   help="methods; a+b composes two (default full,pixelprune)")
+    p.add_argument("--budget", "--budgets", dest="budgets", metavar="B,...",
+                   help="10 (percent of the visual tokens), 256tok, auto, like:METHOD (default auto)")
+    p.add_argument("--tasks", "--task", dest="tasks", metavar="T,...", help="tasks (default: the three mini tasks)")
+    p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
+    p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
+    p.add_argument("--model-path", help="local hub-format folder with the weights")
+    p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
+    p.add_argument("--limit", type=int, help="samples per task, spread evenly")
+    p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
+    p.add_argument("--device", help="cpu (default), cuda, cuda:N")
+    p.add_argument("--attn", help="sdpa (default), eager, flash_attention_2")
+    p.add_argument("--budget-of", help="what a percentage counts: visual (default) or prompt (cache methods)")
+    p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")
+    p.add_argument("--out", help="run folder (default runs/MODEL-IDENTITY); an existing one is resumed")
+    p.add_argument("--config", metavar="FILE", help="YAML file with any of these settings; options override it")
+    p.add_argument("--format", help="of the summary on stdout: table (default), json, md, csv")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 the user can mend it, 130 interrupted)."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if args and args[0] == "list":
+            return _list(args[1:])
+        if args and args[0] == "explain":
+            return _explain(args[1:])
+        return _run(args)
+    except UserError as error:
+        print(f"vtprune_eval: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 141
+
+
+def _run(args: list[str]) -> int:
+    from .spec import from_mapping, read_yaml
+
+    given = vars(run_parser().parse_args(args))
+    values: dict[str, Any] = read_yaml(given.pop("config")) if "config" in given else {}
+    if "params" in given:
+        given["params"] = {**dict(values.pop("set", values.pop("params", {}))), **_pairs(given["params"])}
+    for old, new in (("method", "methods"), ("budget", "budgets"), ("task", "tasks")):
+        if new in given:
+            values.pop(old, None)
+    spec = from_mapping({**values, **given})
+    from .pipeline.run import execute
+
+    return execute(spec)
+
+
+def _pairs(items: list[str]) -> dict[str, str]:
+    out = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {item!r}: write KEY=VALUE, for example --set pixelprune.tau=0.02.")
+        out[key.strip()] = value.strip()
+    return out
+
+
+def _list(args: list[str]) -> int:
+    p = _Parser(prog="vtprune_eval list", allow_abbrev=False)
+    p.add_argument("what", choices=("models", "methods", "tasks"))
+    p.add_argument("--format", choices=("table", "json"), default="table")
+    given = p.parse_args(args)
+    from . import listing
+
+    listing.show(given.what, given.format)
+    return 0
+
+
+def _explain(args: list[str]) -> int:
+    p = _Parser(prog="vtprune_eval explain", allow_abbrev=False)
+    p.add_argument("--method", required=True)
+    from . import listing
+
+    print(listing.explain(p.parse_args(args).method))
+    return 0

@@ -1,0 +1,245 @@
+"""A run: every sample of every task through every cell, resumable, then the summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any, Protocol
+
+from ..errors import SampleError, UserError
+from ..results.record import failed_record, make_record
+from ..results.store import RecordWriter, RunFolder, read_records, rewrite_in_order, write_atomic
+from ..results.summary import footnotes, summarise, table
+from ..sample import Sample
+from ..spec import Cell, RunSpec
+from ..tasks import Task, load_task
+from .outcome import Outcome
+
+# Untimed calls before the first timed one of a cell: three, or as many as fit into two seconds.
+WARMUP_SAMPLES, WARMUP_SECONDS = 3, 2.0
+CRASHES_BEFORE_STOP = 5
+
+
+class Runs(Protocol):
+    """A pipeline or its stand-in."""
+
+    def run(self, sample: Sample) -> Outcome:
+        """Answer one sample."""
+        ...
+
+
+def execute(spec: RunSpec) -> int:
+    """Run ``spec``; prints the summary on stdout, everything else on stderr. Returns the exit code."""
+    tasks = [load_task(name, spec.limit, spec.data_path) for name in spec.tasks]
+    if spec.data_path and len(tasks) > 1:
+        raise UserError("--data-path belongs to one task; run the tasks one at a time.")
+    with RunFolder(spec.folder) as folder:
+        identity, factory, coordinates = _load(spec)
+        settings = {
+            **spec.canonical(), "fingerprint": identity["fingerprint"], "architecture": identity["architecture"],
+            "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
+        }  # the commit stands in environment.json: another commit of one version may resume a run
+        folder.settle(settings)
+        write_atomic(folder.path / "environment.json", json.dumps(_environment(identity), indent=2) + "\n")
+        with _interrupts() as stop:
+            finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop)
+        if not finished:
+            print(f"interrupted; start the same command again to go on, or add --out {folder.path}.", file=sys.stderr)
+            return 130
+        return _report(spec, tasks, folder, identity)
+
+
+def _load(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
+    """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates."""
+    if spec.model == "stub":
+        from ..models.stub import COORDINATES, IDENTITY, StubPipeline
+
+        return IDENTITY, lambda cell, task: StubPipeline(cell.method, spec.budget(cell)), COORDINATES
+    from ..models import load_model
+    from .generate import Pipeline
+
+    adapter = load_model(spec.model, weights=spec.weights, path=spec.model_path, dtype=spec.dtype,
+                         device=spec.device, seed=spec.seed, attn=spec.attn)
+
+    def factory(cell: Cell, task: Task) -> Pipeline:
+        return Pipeline(adapter, spec.make(cell.method), spec.budget(cell), seed=spec.seed,
+                        max_new_tokens=spec.max_new_tokens or task.max_new_tokens)
+
+    return adapter.identity, factory, adapter.coordinates
+
+
+def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:
+    """Identity of a cell's records: everything that could change an answer."""
+    parts = {k: v for k, v in spec.canonical().items() if k not in {"methods", "budgets", "tasks", "limit"}}
+    parts |= {"method": cell.method, "budget": cell.budget, "task": task.name, "task_version": task.version}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any, coordinates: str,
+               identity: dict[str, Any], stop: list[bool]) -> bool:
+    from tqdm import tqdm
+
+    plan = []
+    for task in tasks:
+        for cell in spec.cells():
+            path = folder.records_path(task.name, cell.slug)
+            done, notes = read_records(path, cell_key(spec, task, cell))
+            for note in notes:
+                print(f"note: {note}", file=sys.stderr)
+            plan.append((task, cell, path, done))
+    total = sum(len(task.samples) for task, _, _, _ in plan)
+    before = sum(len(done) for _, _, _, done in plan)
+    if before:
+        print(f"resuming: {before} of {total} records are there.", file=sys.stderr)
+    with tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar:
+        for task, cell, path, done in plan:
+            if len(done) < len(task.samples):
+                runner = factory(cell, task)
+                _one_cell(spec, task, cell, path, done, runner, coordinates, identity, bar, stop)
+            if stop:
+                return False
+    return True
+
+
+def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, dict[str, Any]], runner: Runs,
+              coordinates: str, identity: dict[str, Any], bar: Any, stop: list[bool]) -> None:
+    pending = [s for s in task.samples if s.id not in done]
+    key = cell_key(spec, task, cell)
+    _warm_up(runner, pending)
+    crashes: Counter[str] = Counter()
+    right = graded = 0
+    with RecordWriter(path) as writer:
+        for sample in pending:
+            record = _answer(key, task, sample, runner, coordinates)
+            if record["reason"] == "crash":
+                crashes[record["message"]] += 1
+                if len(crashes) == 1 and crashes.total() == CRASHES_BEFORE_STOP and not graded:
+                    raise UserError(f"{cell.method} on {task.name}: the first {CRASHES_BEFORE_STOP} samples all failed "
+                                    f"({record['message']}); this is a mistake in the method or the model.")
+            writer.append(record)
+            done[sample.id] = record
+            if record["score"] is not None and record["reason"] != "crash":
+                right, graded = right + record["score"], graded + 1
+                if identity["trained"]:
+                    bar.set_postfix_str(f"{task.name} {cell.method}@{cell.budget} acc {100 * right / graded:.1f}",
+                                        refresh=False)
+            bar.update()
+            if stop:
+                return
+    rewrite_in_order(path, [s.id for s in task.samples], done)
+
+
+def _warm_up(runner: Runs, pending: list[Sample]) -> None:
+    start = time.monotonic()
+    for sample in pending[:WARMUP_SAMPLES]:
+        try:
+            runner.run(sample)
+        except Exception:  # the same sample fails again below, where it is recorded
+            continue
+        if time.monotonic() - start > WARMUP_SECONDS:
+            return
+
+
+def _answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> dict[str, Any]:
+    """One record, whatever happens: an exception is a failed sample and never scores an earlier answer."""
+    try:
+        outcome = runner.run(sample)
+    except SampleError as error:
+        return failed_record(key, sample, error.reason, str(error), task.scored)
+    except UserError:
+        raise
+    except Exception as error:
+        return failed_record(key, sample, "crash", f"{type(error).__name__}: {error}"[:300], task.scored)
+    frame = {"coordinates": coordinates, "model_sizes": [list(s) for s in outcome.model_sizes],
+             "file_sizes": [list(s) for s in outcome.file_sizes]}
+    return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame)
+
+
+def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
+    records = {}
+    for task in tasks:
+        for cell in spec.cells():
+            done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
+            records[task.name, cell.method, cell.budget] = [done[s.id] for s in task.samples if s.id in done]
+    summary = summarise(spec.model, [(c.method, c.budget) for c in spec.cells()], [(t.name, t.scored) for t in tasks],
+                        records, identity["trained"])
+    summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path)}
+    for task in tasks:
+        for row in summary["rows"]:
+            entry = row["tasks"][task.name]
+            if row["method"] == "full" and entry.get("accuracy", 1.0) < task.floor:
+                row["notes"].append(f"WARNING: full scores {100 * entry['accuracy']:.1f} on {task.name}, below the "
+                                    f"sanity floor of {100 * task.floor:.0f}: prompt, weights or data are not right")
+    write_atomic(folder.path / "summary.json", table(summary, "json") + "\n")
+    heading = f"# {spec.model}, run {spec.identity}\n\n"
+    about = f"\n\nWeights: {identity['weights']} ({identity['fingerprint']}), {identity['dtype']}, " \
+            f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians.\n"
+    write_atomic(folder.path / "report.md", heading + table(summary, "md") + about)
+    print(table(summary, spec.format))
+    where = sys.stdout if spec.format == "table" else sys.stderr
+    print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)
+    for line in footnotes(summary):
+        if line.startswith("WARNING"):
+            print(line, file=sys.stderr)
+    return 0
+
+
+def _environment(identity: dict[str, Any]) -> dict[str, Any]:
+    versions = {}
+    for name in ("torch", "transformers", "numpy", "pillow", "torchvision"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {"python": platform.python_version(), "machine": platform.machine(), "processor": _processor(),
+            "commit": _commit(), "packages": versions, "model": identity}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as stream:
+            return next(line.split(":", 1)[1].strip() for line in stream if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that the package runs from, if it is one."""
+    import subprocess
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[bool]]:
+    """Ctrl-C finishes the record in hand; a second one stops at once."""
+    stop: list[bool] = []
+
+    def handler(signum: int, frame: Any) -> None:
+        if stop:
+            raise KeyboardInterrupt
+        stop.append(True)
+        print("\nfinishing the record in hand; press Ctrl-C again to stop at once.", file=sys.stderr)
+
+    old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for s, previous in old.items():
+            signal.signal(s, previous)

@@ -1,0 +1,59 @@
+"""One record per sample and cell: a JSON line. ``RESULT_FIELDS`` are those that do not depend on the clock."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from ..pipeline.outcome import Outcome
+from ..sample import Sample, Score
+
+SCHEMA = 1
+
+# Two runs of one spec agree on these, however often they were interrupted.
+RESULT_FIELDS = ("schema", "key", "id", "status", "reason", "message", "answer", "ids", "finish", "score", "parsed",
+                 "cluster", "meta", "counts", "flops", "kv_bytes", "kept", "frame", "notes")
+
+
+def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame: dict[str, Any]) -> dict[str, Any]:
+    """The record of an answered sample.
+
+    Fields: ``schema`` version; ``key`` identity of the cell (run, task, method, budget); ``id`` of the sample;
+    ``status`` ok or failed; ``reason`` of the score; ``answer`` and ``ids`` generated; ``finish`` eos or length;
+    ``score`` in [0, 1] or null; ``parsed`` action; ``cluster`` and ``meta`` of the sample; ``counts`` as
+    :class:`~vtprune_eval.pipeline.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
+    ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap; ``frame`` of the
+    coordinates; ``notes``.
+    """
+    return {
+        "schema": SCHEMA, "key": key, "id": sample.id, "status": "ok", "reason": score.reason, "message": "",
+        "answer": outcome.text, "ids": list(outcome.ids), "finish": outcome.finish, "score": score.value,
+        "parsed": score.parsed, "cluster": sample.cluster, "meta": sample.meta,
+        "counts": dataclasses.asdict(outcome.counts), "flops": outcome.flops, "kv_bytes": outcome.kv_bytes,
+        "kept": [_bitmap(kept) for kept in outcome.kept], "frame": frame, "notes": list(outcome.notes),
+        "peak_bytes": outcome.peak_bytes,
+        "times": {k: None if math.isnan(v) else round(v, 4) for k, v in dataclasses.asdict(outcome.times).items()},
+    }
+
+
+def failed_record(key: str, sample: Sample, reason: str, message: str, scored: bool) -> dict[str, Any]:
+    """The record of a sample that could not be answered: wrong, with a reason, and counted."""
+    return {
+        "schema": SCHEMA, "key": key, "id": sample.id, "status": "failed", "reason": reason, "message": message,
+        "answer": "", "ids": [], "finish": "", "score": 0.0 if scored else None, "parsed": None,
+        "cluster": sample.cluster, "meta": sample.meta, "counts": None, "flops": None, "kv_bytes": None, "kept": None,
+        "frame": None, "notes": [], "peak_bytes": None, "times": None,
+    }
+
+
+def result_of(record: dict[str, Any]) -> dict[str, Any]:
+    """The part of a record that another run of the same spec must reproduce."""
+    return {k: record[k] for k in RESULT_FIELDS}
+
+
+def _bitmap(kept: tuple[int, ...]) -> str:
+    value = 0
+    for i in kept:
+        value |= 1 << i
+    return f"{value:x}"

@@ -1,0 +1,93 @@
+"""Intervals and paired comparisons; every bootstrap has a fixed seed, so a table is reproducible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+Z95 = 1.959963984540054
+N_BOOTSTRAP = 2000
+
+
+def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0,
+                  ) -> tuple[float, float, float]:
+    """Mean with its 95 % interval.
+
+    Independent 0/1 values: Wilson's interval. Otherwise a percentile bootstrap over clusters (an episode's steps are
+    not independent) or over single values.
+
+    Args:
+        values: scores in [0, 1].
+        clusters: one label per value, or None when values are independent.
+        seed: of the bootstrap.
+
+    Returns:
+        mean, low, high; NaN three times for no values.
+    """
+    v = np.asarray(values, float)
+    if len(v) == 0:
+        return math.nan, math.nan, math.nan
+    independent = clusters is None or len(set(clusters)) == len(v)
+    if independent and set(np.unique(v)) <= {0.0, 1.0}:
+        n, p = len(v), float(v.mean())
+        centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
+        half = Z95 / (1 + Z95**2 / n) * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
+        return p, max(0.0, centre - half), min(1.0, centre + half)
+    sums, counts = _by_cluster(v, clusters)
+    low, high = np.quantile(_resampled_means(sums, counts, seed), (0.025, 0.975))
+    return float(v.mean()), float(low), float(high)
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0,
+                      ) -> tuple[float, float, float]:
+    """Mean of a - b over the same samples, with a 95 % percentile interval of a (cluster) bootstrap.
+
+    Raises:
+        ValueError: the two are not of one length.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired")
+    d = np.asarray(a, float) - np.asarray(b, float)
+    if len(d) == 0:
+        return math.nan, math.nan, math.nan
+    sums, counts = _by_cluster(d, clusters)
+    low, high = np.quantile(_resampled_means(sums, counts, seed), (0.025, 0.975))
+    return float(d.mean()), float(low), float(high)
+
+
+def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
+    """Exact two-sided McNemar test of two 0/1 series over the same samples; returns p."""
+    only_a = sum(1 for x, y in zip(a, b, strict=True) if x > y)
+    only_b = sum(1 for x, y in zip(a, b, strict=True) if x < y)
+    n, k = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of p values, in the order given."""
+    order = sorted(range(len(ps)), key=lambda i: ps[i])
+    out, highest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
+        out[i] = highest
+    return out
+
+
+def _by_cluster(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    if clusters is None:
+        return values, np.ones(len(values))
+    _, index = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)
+    return np.bincount(index, values), np.bincount(index).astype(float)
+
+
+def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
+    """Means of ``N_BOOTSTRAP`` resamples of whole clusters."""
+    n = len(sums)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP).astype(float)
+    return (weights @ sums) / (weights @ counts)

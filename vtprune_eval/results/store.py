@@ -1,0 +1,213 @@
+"""The run folder: settings, lock, append-only record files. Nothing that was written is lost.
+
+One writer thread appends lines and groups the syncs (at most 0.5 s or 32 records apart). A torn last line, the trace
+of a kill or of a full disk, is cut off and its sample redone. ``run.json`` holds the settings; other settings for the
+same folder are refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import queue
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..errors import UserError
+
+SYNC_SECONDS = 0.5
+SYNC_RECORDS = 32
+
+
+def _disk_error(error: OSError, path: Path) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return UserError(f"no space left for {path.name} in {path.parent}: free some and start the same command "
+                         "again; every complete record is kept and the run goes on from there.")
+    return UserError(f"cannot write {path} ({error.strerror}); choose another folder with --out.")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a file in one step; a reader sees the old or the new one, never half.
+
+    Raises:
+        UserError: no space, or not writable.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _disk_error(error, path) from error
+
+
+class RunFolder:
+    """Exclusive use of a run folder (context manager)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> RunFolder:
+        import fcntl
+
+        try:
+            (self.path / "records").mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / "lock").open("a")
+        except OSError as error:
+            raise UserError(f"the run folder {self.path} cannot be used ({error.strerror}); choose another with "
+                            "--out.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise UserError(f"another process is writing to {self.path}; wait for it or choose another --out.") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock:
+            self._lock.close()
+
+    def settle(self, settings: dict[str, Any]) -> None:
+        """Write the settings of a new folder, or compare them with those of an existing one.
+
+        Raises:
+            UserError: the folder belongs to a run with other settings; the differences are named.
+        """
+        path = self.path / "run.json"
+        if path.exists():
+            try:
+                old = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError:
+                raise UserError(f"{path} is damaged; move the folder away or choose another with --out.") from None
+            keys = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k))
+            if keys:
+                shown = "; ".join(f"{k}: {_short(old.get(k))} there, {_short(settings.get(k))} now" for k in keys)
+                raise UserError(f"{self.path} belongs to a run with other settings ({shown}); choose another --out.")
+            return
+        if any((self.path / "records").iterdir()):
+            raise UserError(f"{self.path} holds records but no run.json; choose another folder with --out.")
+        write_atomic(path, json.dumps(settings, indent=2, sort_keys=True) + "\n")
+
+    def records_path(self, task: str, slug: str) -> Path:
+        """Record file of one cell."""
+        return self.path / "records" / f"{task}--{slug}.jsonl"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_records(path: Path, key: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Read a record file, mending it where a kill or a full disk tore it.
+
+    Args:
+        path: may be absent.
+        key: identity that every record must carry; lines of another identity are dropped.
+
+    Returns:
+        records by sample id (the first of an id counts), and a sentence per mended place.
+    """
+    if not path.exists():
+        return {}, []
+    raw = path.read_bytes()
+    good: dict[str, dict[str, Any]] = {}
+    lines: list[bytes] = []
+    notes: list[str] = []
+    pieces = raw.split(b"\n")
+    for number, line in enumerate(pieces, 1):
+        if not line:
+            continue
+        torn = number == len(pieces)  # no newline behind it
+        try:
+            record = json.loads(line)
+            usable = isinstance(record, dict) and record.get("key") == key and isinstance(record.get("id"), str)
+        except ValueError:
+            usable, record = False, {}
+        if torn or not usable:
+            what = "was cut off" if torn else "is damaged"
+            notes.append(f"{path.name}: line {number} {what}; its sample is done again")
+        elif record["id"] not in good:
+            good[record["id"]] = record
+            lines.append(line)
+    if len(lines) != raw.count(b"\n") or notes:
+        write_atomic(path, "".join(line.decode("utf-8") + "\n" for line in lines))
+    return good, notes
+
+
+class RecordWriter:
+    """Appends records to one file from a thread of its own (context manager)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: queue.Queue[str | None] = queue.Queue(maxsize=1024)
+        self._error: OSError | None = None
+        try:
+            self._stream = path.open("ab", buffering=0)
+        except OSError as error:
+            raise _disk_error(error, path) from error
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> RecordWriter:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._stream.close()
+        if kind is None:
+            self._raise()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Hand one record to the writer.
+
+        Raises:
+            UserError: an earlier record could not be written.
+        """
+        self._raise()
+        self._queue.put(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise _disk_error(self._error, self._path) from self._error
+
+    def _work(self) -> None:
+        unsynced, since = 0, time.monotonic()
+        while True:
+            try:
+                line = self._queue.get(timeout=SYNC_SECONDS if unsynced else None)
+            except queue.Empty:
+                line = ""
+            try:
+                if line and self._error is None:
+                    if not unsynced:
+                        since = time.monotonic()
+                    self._write(line.encode("utf-8"))
+                    unsynced += 1
+                due = unsynced >= SYNC_RECORDS or time.monotonic() - since >= SYNC_SECONDS or line is None
+                if unsynced and due and self._error is None:
+                    os.fsync(self._stream.fileno())
+                    unsynced = 0
+            except OSError as error:
+                self._error, unsynced = error, 0
+            if line is None:
+                return
+
+    def _write(self, data: bytes) -> None:
+        """Write all of ``data``; an unbuffered write may take only a part of it when the disk fills up."""
+        while data:
+            data = data[self._stream.write(data):]
+
+
+def rewrite_in_order(path: Path, order: list[str], records: dict[str, dict[str, Any]]) -> None:
+    """Put the complete records of a finished cell into the order of the task."""
+    lines = [json.dumps(records[i], separators=(",", ":"), allow_nan=False) for i in order if i in records]
+    write_atomic(path, "\n".join(lines) + "\n")

@@ -1,0 +1,194 @@
+"""From records to one table: a row per method and budget."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .stats import mean_interval, paired_difference
+
+Records = dict[str, dict[str, Any]]
+
+
+def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tuple[str, bool]],
+              records: dict[tuple[str, str, str], list[dict[str, Any]]], trained: bool) -> dict[str, Any]:
+    """Rows of a run.
+
+    Args:
+        model: short name.
+        cells: (method, budget) in table order; tasks: (name, scored).
+        records: by (task, method, budget), in the order of the task.
+        trained: False for random weights, which have costs and no accuracy.
+
+    Returns:
+        ``{"model", "trained", "rows": [{"model", "method", "budget", "tasks", "costs", "notes"}]}``.
+    """
+    rows = []
+    base = next((c for c in cells if c[0] == "full"), None)
+    for method, budget in cells:
+        per_task: dict[str, Any] = {}
+        everything: list[dict[str, Any]] = []
+        for task, scored in tasks:
+            own = records[task, method, budget]
+            everything += own
+            entry: dict[str, Any] = {
+                "n": len(own), "n_failed": sum(r["status"] == "failed" for r in own),
+                "failures": dict(Counter(r["reason"] for r in own if r["status"] == "failed")),
+            }
+            graded = [r for r in own if r["score"] is not None]
+            if scored and trained and graded:
+                entry |= _accuracy(graded)
+                if base and (method, budget) != base:
+                    entry["vs_full"] = _against(graded, records[task, *base])
+            per_task[task] = entry
+        reference = [r for task, _ in tasks for r in records[task, *base]] if base else None
+        costs = _costs(everything, reference)
+        if base and trained:
+            changes = [t["vs_full"]["difference"] for t in per_task.values() if "vs_full" in t]
+            costs["accuracy_change"] = (0.0 if (method, budget) == base else
+                                        float(np.mean(changes)) if changes else None)
+        notes = _notes(everything, method, budget)
+        rows.append({"model": model, "method": method, "budget": "-" if method == "full" else budget,
+                     "tasks": per_task, "costs": costs, "notes": notes})
+    return {"model": model, "trained": trained, "rows": rows}
+
+
+def _accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
+    scores = [r["score"] for r in graded]
+    clusters = [r["cluster"] or r["id"] for r in graded]
+    mean, low, high = mean_interval(scores, clusters)
+    return {"accuracy": mean, "ci95": [low, high],
+            "format_error_rate": sum(r["reason"] == "format_error" for r in graded) / len(graded)}
+
+
+def _against(graded: list[dict[str, Any]], full: list[dict[str, Any]]) -> dict[str, Any]:
+    """Paired difference to the full model over the samples that both have."""
+    by_id = {r["id"]: r for r in full if r["score"] is not None}
+    pairs = [(r, by_id[r["id"]]) for r in graded if r["id"] in by_id]
+    diff, low, high = paired_difference([a["score"] for a, _ in pairs], [b["score"] for _, b in pairs],
+                                        [a["cluster"] or a["id"] for a, _ in pairs])
+    return {"difference": diff, "ci95": [low, high], "distinguishable": not low <= 0 <= high}
+
+
+def _costs(own: list[dict[str, Any]], full: list[dict[str, Any]] | None) -> dict[str, Any]:
+    done = [r for r in own if r["status"] == "ok"]
+    if not done:
+        return {}
+    kept = sum(sum(r["counts"]["visual"]) for r in done)
+    total = sum(sum(r["counts"]["visual_full"]) for r in done)
+
+    def median(name: str, q: float = 0.5) -> float | None:
+        values = [r["times"][name] for r in done if r["times"][name] is not None]
+        return float(np.quantile(values, q)) if values else None
+
+    out: dict[str, Any] = {
+        "visual_kept_pct": 100 * kept / total,
+        "patches_kept_pct": 100 * sum(sum(r["counts"]["patches"]) for r in done)
+        / sum(sum(r["counts"]["patches_full"]) for r in done),
+        "flops": float(np.mean([r["flops"]["total"] for r in done])),
+        "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
+        "peak_bytes": max(r["peak_bytes"] for r in done),
+    }
+    for name in ("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms", "preprocess_ms",
+                 "image_decode_ms"):
+        out[name] = median(name)
+    out["e2e_p95_ms"] = median("e2e_ms", 0.95)
+    if full is not None:
+        by_id = {r["id"]: r for r in full if r["status"] == "ok"}
+        pairs = [(r, by_id[r["id"]]) for r in done if r["id"] in by_id]
+        if pairs:
+            out["speedup"] = _ratio(pairs, "e2e_ms")
+            out["speedup_ttft"] = _ratio(pairs, "ttft_ms")
+            out["flops_ratio"] = float(np.mean([b["flops"]["total"] for _, b in pairs])
+                                       / np.mean([a["flops"]["total"] for a, _ in pairs]))
+    return out
+
+
+def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> float | None:
+    """Median time of the full model over the median time of the method, on the same samples."""
+    low = float(np.median([a["times"][name] for a, _ in pairs]))
+    return float(np.median([b["times"][name] for _, b in pairs])) / low if low > 0 else None
+
+
+def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
+    notes = []
+    done = [r for r in own if r["status"] == "ok"]
+    if method != "full" and budget != "100" and done:
+        untouched = all(r["counts"]["patches"] == r["counts"]["patches_full"]
+                        and r["counts"]["visual"] == r["counts"]["visual_full"]
+                        and len(set(r["counts"]["layer_tokens"])) == 1
+                        and min(r["counts"]["cache_entries"]) == r["counts"]["layer_tokens"][0] for r in done)
+        if untouched:
+            notes.append(f"WARNING: {method} at budget {budget} dropped nothing")
+    under = sum(any(n.startswith("under budget") for n in r["notes"]) for r in done)
+    if under:
+        notes.append(f"{method} at {budget}: under budget on {under} of {len(done)} samples")
+    over = sum(any("were asked for" in n for n in r["notes"]) for r in done)
+    if over:
+        notes.append(f"{method} at {budget}: count differs from the copied one on {over} of {len(done)} samples")
+    return notes
+
+
+def table(summary: dict[str, Any], form: str) -> str:
+    """The summary as ``table``, ``md``, ``csv`` or ``json`` text."""
+    if form == "json":
+        return json.dumps(summary, indent=2, allow_nan=False, default=str)
+    tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
+    heads = ["method", "budget", "visual kept %", *tasks, "GFLOPs", "TTFT ms", "e2e ms", "peak MB", "KV kB",
+             "speed-up", "acc. change"]
+    lines = []
+    for row in summary["rows"]:
+        c = row["costs"]
+        lines.append([
+            row["method"], row["budget"], _number(c.get("visual_kept_pct"), 1),
+            *(_cell(row["tasks"][t], summary["trained"]) for t in tasks), _number(c.get("flops"), 2, 1e9),
+            _number(c.get("ttft_ms"), 1), _number(c.get("e2e_ms"), 1), _number(c.get("peak_bytes"), 0, 1e6),
+            _number(c.get("kv_bytes"), 1, 1e3), _times(c.get("speedup")), _points(c.get("accuracy_change")),
+        ])
+    if form == "csv":
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([heads, *lines])
+        return out.getvalue().rstrip("\n")
+    from tabulate import tabulate
+
+    text = tabulate(lines, headers=heads, tablefmt="github" if form == "md" else "simple", disable_numparse=True)
+    return "\n".join([text, *footnotes(summary)])
+
+
+def footnotes(summary: dict[str, Any]) -> list[str]:
+    """What a reader of the table must know."""
+    out = []
+    if not summary["trained"]:
+        out.append("Random weights: costs only, accuracy has no meaning and is not shown.")
+    for row in summary["rows"]:
+        out += row["notes"]
+        failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
+        if failed:
+            out.append(f"{row['method']} at {row['budget']}: failed samples, counted as wrong: {failed}")
+    return out
+
+
+def _cell(entry: dict[str, Any], trained: bool) -> str:
+    if "accuracy" not in entry:
+        return "-"
+    low, high = entry["ci95"]
+    return f"{100 * entry['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value / unit:.{digits}f}"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:+.1f}"

@@ -1,0 +1,190 @@
+"""What a run is: one immutable object from the command line or a YAML file; its hash is the run's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .budget import Budget
+from .errors import UserError, unknown_name
+from .registry import check_method_name, make_method
+from .tasks import DEFAULT_TASKS, check_task_name
+
+# Fields that say where or how results are shown, not what they are.
+_NOT_IDENTITY = {"out", "format", "data_path", "model_path"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the table: a method at a budget."""
+
+    method: str
+    budget: str
+
+    @property
+    def slug(self) -> str:
+        """File-name form, e.g. ``pixelprune@auto``."""
+        return f"{self.method}@{self.budget}".replace(":", "-").replace("/", "-")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All settings of a run; every name is checked on construction, nothing is loaded.
+
+    Attributes:
+        model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
+        weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
+        limit: samples per task; seed; dtype; device; attn: attention backend; budget_of: ``visual`` or ``prompt``.
+        max_new_tokens: answer limit, None for the task's own; out: run folder; format: of the summary.
+    """
+
+    model: str = "nano"
+    methods: tuple[str, ...] = ("full", "pixelprune")
+    budgets: tuple[str, ...] = ("auto",)
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    params: dict[str, Any] = field(default_factory=dict)
+    weights: str = "hub"
+    model_path: str | None = None
+    data_path: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    attn: str = "sdpa"
+    budget_of: str = "visual"
+    max_new_tokens: int | None = None
+    out: str | None = None
+    format: str = "table"
+
+    def __post_init__(self) -> None:
+        from .models import ATTENTION, DTYPES, check_model_name
+
+        check_model_name(self.model)
+        for task in self.tasks:
+            check_task_name(task)
+        for method in self.methods:
+            check_method_name(method)
+        for name, value, known in (
+            ("--weights", self.weights, ("hub", "random")), ("--dtype", self.dtype, DTYPES),
+            ("--attn", self.attn, ATTENTION), ("--budget-of", self.budget_of, ("visual", "prompt")),
+            ("--format", self.format, ("table", "json", "md", "csv")),
+        ):
+            if value not in known:
+                raise unknown_name(f"value of {name}", str(value), known)
+        for name, number, low in (("--limit", self.limit, 1), ("--max-new-tokens", self.max_new_tokens, 1),
+                                  ("--seed", self.seed, 0)):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):
+                raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
+        for text in self.budgets:
+            Budget.parse(text)
+        if not self.methods or not self.tasks or not self.budgets:
+            raise UserError("a run needs at least one method, one budget and one task.")
+        self._check_cells()
+
+    def _check_cells(self) -> None:
+        """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
+        from .pipeline.budgets import check_budget
+
+        known = {part for m in self.methods for part in m.split("+")}
+        for key in self.params:
+            if "." in key and key.split(".")[0] not in known:
+                raise unknown_name("method in --set", key.split(".")[0], known)
+        used: dict[str, str] = {}
+        for cell in self.cells():
+            parts = self.make(cell.method)
+            used.clear()
+            for part in parts:
+                for hook in part.hooks():
+                    if hook in used:
+                        raise UserError(f"{used[hook]} and {part.name} both use {hook}: they cannot be combined.")
+                    used[hook] = part.name
+                if not (len(parts) > 1 and part.adaptive):
+                    check_budget(part, self.budget(cell))
+
+    def make(self, name: str) -> tuple[Any, ...]:
+        """The method objects of ``name`` (several for a composition ``a+b``), with this run's hyper-parameters."""
+        parts = name.split("+")
+        out = []
+        for part in parts:
+            own = {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(part + ".")}
+            shared = {k: v for k, v in self.params.items() if "." not in k}
+            if shared and len({p for m in self.methods for p in m.split("+") if p != "full"}) > 1:
+                raise UserError(f"--set {next(iter(shared))}=... is ambiguous with several methods; write "
+                                f"METHOD.{next(iter(shared))}=...")
+            out.append(make_method(part, own if part == "full" else {**shared, **own}))
+        return tuple(out)
+
+    def budget(self, cell: Cell) -> Budget:
+        """The parsed budget of a cell."""
+        return Budget.parse(cell.budget, of=self.budget_of)  # type: ignore[arg-type]
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Methods x budgets; ``full`` once, at 100."""
+        out: list[Cell] = []
+        for method in self.methods:
+            for text in ("100",) if method == "full" else self.budgets:
+                cell = Cell(method, str(Budget.parse(text)))
+                if cell not in out:
+                    out.append(cell)
+        return tuple(out)
+
+    def canonical(self) -> dict[str, Any]:
+        """The settings that make up the identity, as plain JSON values."""
+        data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
+        return {"package": __version__, **json.loads(json.dumps(data))}
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the canonical JSON, 12 hex digits."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: ``--out``, else ``runs/<model>-<identity>``."""
+        return Path(self.out) if self.out else Path("runs") / f"{self.model}-{self.identity}"
+
+
+def from_mapping(values: dict[str, Any]) -> RunSpec:
+    """Build a spec from parsed YAML or command-line values; unknown keys are refused.
+
+    Raises:
+        UserError: unknown key (nearest offered) or a value of the wrong form.
+    """
+    names = {f.name for f in dataclasses.fields(RunSpec)}
+    clean: dict[str, Any] = {}
+    aliases = {"method": "methods", "budget": "budgets", "task": "tasks", "set": "params"}
+    for key, value in values.items():
+        key = aliases.get(key.replace("-", "_"), key.replace("-", "_"))
+        if key not in names:
+            raise unknown_name("setting", key, names | set(aliases))
+        if key in {"methods", "budgets", "tasks"}:
+            items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+            value = tuple(str(v).strip() for v in items if str(v).strip())
+        if key == "params" and not isinstance(value, dict):
+            raise UserError("the setting 'set' must map METHOD.key to a value.")
+        clean[key] = value
+    return RunSpec(**clean)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Read a ``--config`` file.
+
+    Raises:
+        UserError: unreadable, not YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"--config {path}: a mapping of settings is needed, for example 'model: nano'.")
+    return {str(k): v for k, v in data.items()}
