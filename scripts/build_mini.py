@@ -16,11 +16,11 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
-from mini.eval_pages import DOCUMENTS, GROUNDING, Words, step_screen  # noqa: E402
-from mini.render import Renderer  # noqa: E402
-from nano.batches import nav_prompt, page_questions, target_name  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from mini.eval_pages import DOCUMENTS, GROUNDING, Words, step_screen
+from mini.render import Renderer
+from nano.batches import nav_prompt, page_questions, target_name
+from PIL import Image
 
 SEED = 20260
 PAGES = 120  # screens per single-image task, two questions each
@@ -112,7 +112,7 @@ def _episode(writer: Writer, renderer: Renderer, rng: random.Random, kind: str, 
     kinds = {"taps": plain, "recall": ["codes", *plain[: n - 2], "entry"], "scroll": plain, "done": plain,
              "lost": [*plain[: n - 1], "lost"]}[kind]
     drawn = renderer.draw([step_screen(rng, w, shape, k) for k in kinds])
-    names = [writer.image(f"{number:03d}-{i}-{k}", pixels) for i, (k, (pixels, _)) in enumerate(zip(kinds, drawn, strict=True))]
+    names = [writer.image(f"{number:03d}-{i}-{k}", drawn[i][0]) for i, k in enumerate(kinds)]
     size = (drawn[0][0].shape[1], drawn[0][0].shape[0])
     targets = [rng.choice([t for t in facts["targets"] if t["name"]]) for _, facts in drawn]
     taps = [f"tap {target_name(t)}" for t in targets]

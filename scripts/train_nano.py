@@ -19,13 +19,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from mini.design import ICONS  # noqa: E402
-from nano.batches import Batch, Maker, stage_batch  # noqa: E402
-from nano.folder import build_config, build_tokenizer, write_folder  # noqa: E402
-from nano.forward import DenseReader, decode, encode  # noqa: E402
-from nano.pool import Pool  # noqa: E402
+import torch
+import torch.nn.functional as F
+from mini.design import ICONS
+from nano.batches import Batch, Maker, stage_batch
+from nano.folder import build_config, build_tokenizer, write_folder
+from nano.forward import DenseReader, decode, encode
+from nano.pool import Pool
 
 # A stage of the curriculum ends when both kinds of answers are right this often (moving average over about 100
 # batches), or when this share of the whole time is spent.

@@ -53,8 +53,11 @@ def explain(name: str) -> str:
     lines += [f"budget auto: {own}", "hyper-parameters:"]
     for f in dataclasses.fields(cls):
         m = f.metadata
-        limits = f"one of {', '.join(map(str, m['choices']))}" if m.get("choices") else (
-            f"{m['low']} to {m['high']} {m.get('unit', '')}".strip() if m.get("low") is not None else type(f.default).__name__)
+        limits = type(f.default).__name__
+        if m.get("choices"):
+            limits = f"one of {', '.join(map(str, m['choices']))}"
+        elif m.get("low") is not None:
+            limits = f"{m['low']} to {m['high']} {m.get('unit', '')}".strip()
         lines.append(f"  {f.name} = {f.default!r} ({limits}): {m.get('doc', '')}")
     if len(lines) and lines[-1] == "hyper-parameters:":
         lines[-1] = "hyper-parameters: none"

@@ -81,8 +81,7 @@ def make_method(name: str, params: dict[str, Any] | None = None) -> Method:
     values = {}
     for key, value in (params or {}).items():
         if key not in fields:
-            known = fields or {"(none)": None}
-            raise unknown_name(f"hyper-parameter of {name}", key, known)
+            raise unknown_name(f"hyper-parameter of {name}", key, fields or ["(it has none)"])
         values[key] = _convert(name, key, value, type(fields[key].default))
     return cls(**values)
 

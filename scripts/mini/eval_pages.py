@@ -72,7 +72,8 @@ def store(rng: random.Random, w: Words) -> d.Screen:
     for r in range(2):
         for c in range(2):
             col, row = 5 * c, 2 + 4 * r
-            cells += [d.panel(col, row, 4, 3), d.label(col, row, w(), low=True), d.label(col + 2, row, w.number(2), low=True),
+            cells += [d.panel(col, row, 4, 3), d.label(col, row, w(), low=True),
+                      d.label(col + 2, row, w.number(2), low=True),
                       d.button(col, row + 1, w(), low=True, primary=True, cols=3)]
     return _screen(rng, 10, 10, cells, "store")
 
@@ -92,7 +93,8 @@ def sign_up(rng: random.Random, w: Words) -> d.Screen:
     cells = [d.panel(1, 1, 8, 8), _title(2, 1, w.two())]
     for i in range(3):
         cells += [d.label(2, 3 + i, w(), low=True), d.text_field(5, 3 + i, 3, w(), low=True)]
-    cells += [d.button(2, 7, w(), low=True, primary=True, cols=2), d.button(6, 7, w(), low=True, cols=2), d.icon(8, 1, "close")]
+    cells += [d.button(2, 7, w(), low=True, primary=True, cols=2), d.button(6, 7, w(), low=True, cols=2)]
+    cells += [d.icon(8, 1, "close")]
     return _screen(rng, 10, 10, cells, "sign-up")
 
 
@@ -109,8 +111,8 @@ def feed(rng: random.Random, w: Words) -> d.Screen:
     cells = [_title(0, 0, w())]
     for i, name in enumerate(w.icons(3)):
         row = 1 + 4 * i
-        cells += [d.panel(0, row, 6, 3), d.label(0, row, w.two(), low=True), d.button(0, row + 1, w(), low=True, cols=3),
-                  d.icon(5, row + 1, name, "sub")]
+        cells += [d.panel(0, row, 6, 3), d.label(0, row, w.two(), low=True),
+                  d.button(0, row + 1, w(), low=True, cols=3), d.icon(5, row + 1, name, "sub")]
     return _screen(rng, 6, 13, cells, "feed")
 
 

@@ -43,7 +43,7 @@ class _Page:
         return training_word(self.rng, high=min(8, 4 * max_blocks))
 
     def free(self, col: int, row: int, cols: int, rows: int = 1) -> bool:
-        inside = 0 <= col and col + cols <= self.cols and 0 <= row and row + rows <= self.rows
+        inside = col >= 0 and col + cols <= self.cols and row >= 0 and row + rows <= self.rows
         return inside and not any((c, r) in self.used for c in range(col, col + cols) for r in range(row, row + rows))
 
     def take(self, cell: d.Cell) -> d.Cell:

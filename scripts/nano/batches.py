@@ -179,16 +179,16 @@ def stage_batch(maker: Maker, stage: int) -> Batch:
         return maker.pages("card", kind, 64, 2)
     if stage == 1:
         if rng.random() < 0.15:
-            return maker.steps(rng.choice(("phone", "pane")), rng.randint(1, 2), 16, 3)
-        return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 32, 4)
+            return maker.steps(rng.choice(("phone", "pane")), rng.randint(1, 2), 12, 4)
+        return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 16, 6)
     roll = rng.random()
     if roll < 0.34:
-        return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 8, 4)
+        return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 6, 5)
     large = [k for k in maker.pool.sheets if k[0] in {"desktop", "web", "mobile", "page"}]
     grounding = [k for k in large if k[1] == "ui"]
     documents = [k for k in large if k[1] != "ui"]
     size, kind = rng.choice(grounding if roll < 0.62 else documents)
-    return maker.pages(size, kind, 12, 6)
+    return maker.pages(size, kind, 8, 8)
 
 
 assert SIZES  # the pool's sizes are the pages' sizes

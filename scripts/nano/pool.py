@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from mini.render import Renderer
 from mini.training_pages import SIZES, page
-from PIL import Image
 
 # What the pool holds, as (size, kind, share of the sheets). The cards serve the first stages only.
 MIX = [

@@ -47,7 +47,8 @@ def _kept(view: PatchView, result: dict[str, Any]) -> Case:
         "predictor": result["selector"], "metric": result["metric"], "tau": result["tau"],
         "anchored": result.get("anchored", True),
     })
-    case = f"{result['selector']} {result['metric']} tau={result['tau']}{'' if result.get('anchored', True) else ' sliding'}"
+    sliding = "" if result.get("anchored", True) else " sliding"
+    case = f"{result['selector']} {result['metric']} tau={result['tau']}{sliding}"
     got = [np.flatnonzero(mask).tolist() for mask in _run(method, view, None)]
     if got == result["kept"]:
         return case, None

@@ -47,7 +47,8 @@ class Pipeline:
             check_budget(m, self._budget_of(m))
             for hook in m.hooks():
                 if hook in self._by_hook:
-                    raise UserError(f"{self._by_hook[hook].name} and {m.name} both use {hook}: they cannot be combined.")
+                    first = self._by_hook[hook].name
+                    raise UserError(f"{first} and {m.name} both use {hook}: they cannot be combined.")
                 self._by_hook[hook] = m
         if budget.is_full:
             self._by_hook = {}

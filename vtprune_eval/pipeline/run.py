@@ -193,7 +193,7 @@ def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[
 
 
 def _environment(identity: dict[str, Any]) -> dict[str, Any]:
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in ("torch", "transformers", "numpy", "pillow", "torchvision"):
         try:
             versions[name] = metadata.version(name)

@@ -67,7 +67,9 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._lock.close()
-            raise UserError(f"another process is writing to {self.path}; wait for it or choose another --out.") from None
+            raise UserError(
+                f"another process is writing to {self.path}; wait for it or choose another --out."
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:

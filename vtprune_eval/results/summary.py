@@ -46,9 +46,9 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
             if scored and trained and graded:
                 entry |= _accuracy(graded)
                 if base and (method, budget) != base:
-                    entry["vs_full"] = _against(graded, records[task, *base])
+                    entry["vs_full"] = _against(graded, records[task, base[0], base[1]])
             per_task[task] = entry
-        reference = [r for task, _ in tasks for r in records[task, *base]] if base else None
+        reference = [r for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
         costs = _costs(everything, reference)
         if base and trained:
             changes = [t["vs_full"]["difference"] for t in per_task.values() if "vs_full" in t]

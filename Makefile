@@ -1,0 +1,26 @@
+# make demo: the main job on the embedded model and suite.   make test: the whole test suite.
+# Both create the virtual environment first; nothing but Python 3.10+ and make is needed before.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_LIMIT ?= 80
+
+.PHONY: demo test lint install
+demo: $(STAMP)
+	$(BIN)/python -m vtprune_eval --model nano --method full,pixelprune,random,resize,conncomp,stride,pool --budget auto --limit $(DEMO_LIMIT) --out runs/demo
+
+test: $(STAMP) lint
+	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+install: $(STAMP)
+
+$(STAMP): setup.cfg constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed; this is " + sys.version.split()[0] + ": set PYTHON=...") if sys.version_info < (3, 10) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
