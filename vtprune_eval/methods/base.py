@@ -109,6 +109,7 @@ class TokenView:
         present: which visual tokens still exist (an earlier hook may have dropped some), bool ``(n_visual,)``;
             ``features`` has one row per present token.
         seed: seed of this sample.
+        extras: what :attr:`Method.needs` asked for, by that name, one row per present token.
     """
 
     layout: TokenLayout
@@ -117,6 +118,7 @@ class TokenView:
     images: tuple[np.ndarray, ...]
     present: torch.Tensor
     seed: int
+    extras: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)

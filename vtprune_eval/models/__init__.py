@@ -97,13 +97,16 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         config = _read_config(folder, name)
         tokenizer = _tokenizer(folder)
         try:
-            model = Qwen3VLForConditionalGeneration.from_pretrained(
-                folder, dtype=kind, attn_implementation=attn, local_files_only=True).to(device).eval()
-        except UserError:
-            raise
+            model, report = Qwen3VLForConditionalGeneration.from_pretrained(
+                folder, dtype=kind, attn_implementation=attn, local_files_only=True, output_loading_info=True)
+            model = model.to(device).eval()
         except Exception as error:
             raise UserError(f"{name}: the weights in {folder} cannot be loaded ({_first_line(error)}); download the "
                             "folder again or point --model-path to a complete one.") from error
+        if report["missing_keys"]:  # transformers would fill them with random numbers
+            raise UserError(f"{name}: the weights in {folder} lack {len(report['missing_keys'])} tensors (for example "
+                            f"{sorted(report['missing_keys'])[0]}); download the folder again or point --model-path to "
+                            "a complete one.")
         if weights == "random":
             model = random_model(type(model), config, dtype=kind, device=device, seed=seed)
             model.generation_config.eos_token_id = tokenizer.eos_token_id
@@ -186,9 +189,14 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise UserError(f"the folder {folder} has no usable tokenizer ({_first_line(error)}).") from error
+        raise UserError(f"the folder {folder} has no usable tokenizer ({_first_line(error)}); download its tokenizer "
+                        "files too.") from error
+    if not tokenizer.chat_template:
+        raise UserError(f"the folder {folder} has no chat template; add the model's chat_template.json or "
+                        "chat_template.jinja.")
+    return tokenizer
 
 
 def _first_line(error: BaseException) -> str:

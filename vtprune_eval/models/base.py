@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -42,10 +42,12 @@ class Encoded:
     Attributes:
         tokens: after the merger, ``(n_visual, dim)``.
         deepstack: one ``(n_visual, dim)`` per DeepStack level; () where the family has none.
+        extras: what was asked for beside them, by the name it was asked under.
     """
 
     tokens: Tensor
     deepstack: tuple[Tensor, ...]
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
 
 class VlmAdapter(ABC):
@@ -86,13 +88,22 @@ class VlmAdapter(ABC):
         """Rotary position ids (t, h, w) of the full prompt, int64 ``(3, n_prompt)``."""
 
     @abstractmethod
-    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None]) -> Encoded:
+    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
+               needs: Sequence[str] = ()) -> Encoded:
         """Run the ViT on the kept merge blocks only.
 
         Args:
             patches: normalised patch rows of the KEPT blocks, ``(n_patches, channels * temporal * patch * patch)``.
             grids: merge blocks (rows, columns) of every image, full.
             keep: per image a bool mask over its blocks in raster order, or None for all.
+            needs: extra outputs, as :attr:`Method.needs` names them: ``encoder_attention:L`` is the attention that each
+                visual token receives in ViT block L (negative counts from the end), summed over the queries of its
+                image, averaged over heads and over the patches of its block, float32 ``(n_visual,)``; its mean over
+                an image is 1. ``encoder_keys:L`` is the mean key (not rotated) over the patches of the block,
+                ``(n_visual, dim)``.
+
+        Raises:
+            ValueError: a need that the family does not know.
         """
 
     @abstractmethod
@@ -102,6 +113,11 @@ class VlmAdapter(ABC):
         Returns:
             queries ``(n_q_heads, n, head_dim)``, keys and values ``(n_kv_heads, n, head_dim)``.
         """
+
+    @property
+    def attention(self) -> str:
+        """Attention backend of the decoder: ``sdpa``, ``eager`` or ``flash_attention_2``."""
+        return str(self.text.config._attn_implementation)
 
     @property
     @abstractmethod

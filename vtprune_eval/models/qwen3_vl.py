@@ -24,6 +24,9 @@ ARCHITECTURE = "Qwen3VLForConditionalGeneration"
 # Limits that the published checkpoints set (preprocessor_config.json): shortest and longest edge are areas.
 DEFAULT_PIXELS = (65536, 16777216)
 
+# Queries whose attention is materialised at once when a method asks for encoder attention.
+ATTENTION_CHUNK = 256
+
 # True sizes, for --weights random. Source: the published config.json of the Instruct checkpoints.
 _VISION_300M = {
     "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
@@ -104,7 +107,8 @@ class Qwen3VL(VlmAdapter):
         out[:, at:] = torch.arange(position, position + n_prompt - at)
         return out
 
-    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None]) -> Encoded:
+    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
+               needs: Sequence[str] = ()) -> Encoded:
         """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept."""
         from transformers.vision_utils import get_vision_interpolation_indices_and_weights, get_vision_position_ids
 
@@ -128,13 +132,16 @@ class Qwen3VL(VlmAdapter):
         hidden = F.linear(patches.to(self._patch_weight.dtype), self._patch_weight, self._patch_bias)
         hidden = hidden + (visual.pos_embed(index) * weight[:, :, None]).sum(1).to(hidden.dtype)
         rope = visual.rotary_pos_emb(hidden, places)
-        taps = []
+        taps, extras = [], {}
+        wanted = read_needs(needs, len(visual.blocks))
         levels = list(visual.deepstack_visual_indexes)
         for number, block in enumerate(visual.blocks):
+            for need, kind in wanted.get(number, ()):
+                extras[need] = _block_extra(block, kind, hidden, rope, lengths, group)
             hidden = block(hidden, cu_seqlens=bounds, max_seqlen=max(lengths), position_embeddings=rope)
             if number in levels:
                 taps.append(visual.deepstack_merger_list[levels.index(number)](hidden))
-        return Encoded(visual.merger(hidden), tuple(taps))
+        return Encoded(visual.merger(hidden), tuple(taps), extras)
 
     def project(self, layer: int, normed: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`VlmAdapter`; queries and keys are normalised per head before the rotation."""
@@ -154,16 +161,79 @@ class Qwen3VL(VlmAdapter):
         return ModelDims.from_config(self.model.config)
 
 
+def read_needs(needs: Sequence[str], depth: int) -> dict[int, list[tuple[str, str]]]:
+    """ViT block to the (need, kind) pairs wanted of it.
+
+    Raises:
+        ValueError: an unknown kind or a block outside the tower.
+    """
+    wanted: dict[int, list[tuple[str, str]]] = {}
+    for need in needs:
+        kind, _, text = need.partition(":")
+        if kind not in {"encoder_attention", "encoder_keys"} or not text.removeprefix("-").isdigit():
+            raise ValueError(f"unknown need {need!r}")
+        block = int(text)
+        if not -depth <= block < depth:
+            raise ValueError(f"need {need!r}: the ViT has {depth} blocks")
+        wanted.setdefault(block % depth, []).append((need, kind))
+    return wanted
+
+
+def _block_extra(block: Any, kind: str, hidden: Tensor, rope: tuple[Tensor, Tensor], lengths: Sequence[int],
+                 group: int) -> Tensor:
+    """One extra output of a ViT block, from its own projections of its input; see :meth:`VlmAdapter.encode`.
+
+    Attention is computed for at most ``ATTENTION_CHUNK`` queries at a time: never a map of the whole image.
+    """
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb_vision
+
+    a = block.attn
+    n = hidden.shape[0]
+    q, k, _ = a.qkv(block.norm1(hidden)).view(n, 3, a.num_heads, -1).unbind(1)
+    if kind == "encoder_keys":
+        return k.reshape(n // group, group, -1).mean(1)
+    q, k = apply_rotary_pos_emb_vision(q, k, *rope)
+    received = []
+    at = 0
+    for length in lengths:
+        queries, keys = q[at:at + length].transpose(0, 1), k[at:at + length].permute(1, 2, 0)
+        total = torch.zeros(length, dtype=torch.float32, device=hidden.device)
+        for start in range(0, length, ATTENTION_CHUNK):
+            scores = (queries[:, start:start + ATTENTION_CHUNK] @ keys).float() * a.scaling
+            total += scores.softmax(-1).sum((0, 1))
+        received.append(total / a.num_heads)
+        at += length
+    return torch.cat(received).view(-1, group).mean(1)
+
+
 def image_rules(config: Any, folder: Path | None) -> ImageRules:
-    """Rules from the folder's ``preprocessor_config.json``, else the published defaults of the family."""
+    """Rules from the folder's image processor; without a folder the published defaults of the family.
+
+    Raises:
+        UserError: the folder has no readable image processor configuration.
+    """
     vision = config.vision_config
     low, high = DEFAULT_PIXELS
     mean = std = (0.5, 0.5, 0.5)
-    path = folder / "preprocessor_config.json" if folder else None
-    if path and path.exists():
-        data = json.loads(path.read_text())
+    if folder:
+        data = _processor_config(folder)
         size = data.get("size") or {}
         low = data.get("min_pixels") or size.get("shortest_edge") or low
         high = data.get("max_pixels") or size.get("longest_edge") or high
         mean, std = tuple(data.get("image_mean") or mean), tuple(data.get("image_std") or std)
     return ImageRules(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, low, high, mean, std)
+
+
+def _processor_config(folder: Path) -> dict[str, Any]:
+    """The image processor's settings: a file of its own, or (transformers 5) a part of ``processor_config.json``."""
+    for name, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
+        path = folder / name
+        if path.exists():
+            try:
+                data = json.loads(path.read_text())
+            except ValueError:
+                raise UserError(f"{path} is not valid JSON; download the folder again.") from None
+            if key is None or key in data:
+                return data[key] if key else data
+    raise UserError(f"{folder} has no preprocessor_config.json, which says how images are resized; download the "
+                    "model's processor files too.")

@@ -23,6 +23,7 @@ def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: 
     with torch.device("meta"):
         model = model_class(config)
     model = model.to(dtype).to_empty(device=device)
+    model.tie_weights()  # leaving the meta device gave the LM head a matrix of its own, which the real model lacks
     generator = torch.Generator().manual_seed(seed)
     block = torch.randn(1 << 20, generator=generator).to(dtype).to(device)
     with torch.no_grad():

@@ -110,7 +110,8 @@ class Pipeline:
             patches = torch.cat(rows).to(adapter.device)
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
-            encoded = adapter.encode(patches, prompt.layout.grids, masks)
+            needs = self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
+            encoded = adapter.encode(patches, prompt.layout.grids, masks, needs)
         n_patches = tuple(len(r) for r in rows)
         return self._answer(sample, prompt, encoded, masks, n_patches, budgets, file_sizes, full_grids, seed, clock,
                             memory)
@@ -144,7 +145,8 @@ class Pipeline:
                 text[start:end] = False
             words = self.adapter.text.embed_tokens(ids[text.to(ids.device)])
             budget = budgets["select_tokens"]
-            view = TokenView(prompt.layout, encoded.tokens, words, _frozen(prompt.pixels), present, seed)
+            view = TokenView(prompt.layout, encoded.tokens, words, _frozen(prompt.pixels), present, seed,
+                             encoded.extras)
             answer = method.select_tokens(view, budget)
             if isinstance(answer, TokenEdit):
                 return answer
@@ -169,7 +171,7 @@ class Pipeline:
         n_in, n_text = state.hidden.shape[1], int((~state.visual).sum())
         cache_budget = budgets.get("compress_kv")
         if cache_budget is not None:
-            cache_budget = self._cache_budget(cache_budget, layout.n_prompt)
+            cache_budget = self._cache_budget(cache_budget, layout.n_prompt, n_text)
         result = prefill(adapter, state, cache, layout, seed, pruner=pruner, prune_budget=budgets.get("prune_layer"),
                          compressor=compressor, cache_budget=cache_budget, clock=clock)
         decoder = Decoder(adapter, cache, next_position, adapter.dims.q_heads)
@@ -194,11 +196,17 @@ class Pipeline:
             peak_bytes=memory.read(), notes=self._notes(counts, budgets),
         )
 
-    def _cache_budget(self, budget: StageBudget, n_prompt: int) -> StageBudget:
-        """With ``--budget-of prompt`` the capacity of a cache method counts text entries too (GUI-KV's reading)."""
-        if budget.asked.of == "prompt" and budget.asked.kind == "percent":
+    def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:
+        """The capacity per head that ``compress_kv`` is told, text entries included.
+
+        ``of="visual"``: all text entries plus the budget's visual ones. ``of="prompt"`` (GUI-KV's reading): the
+        percentage or count of the whole full prompt, whatever it is spent on.
+        """
+        if budget.n_keep is None:
+            return budget
+        if budget.asked.of == "prompt" and budget.asked.value is not None:
             return replace(budget, n_keep=budget.asked.count(n_prompt))
-        return budget
+        return replace(budget, n_keep=n_text + budget.n_keep)
 
     def _assemble(self, prompt: Prompt, encoded: Encoded, present: Tensor, edit: TokenEdit | None,
                   ids: Tensor) -> tuple[State, int, tuple[tuple[int, ...], ...]]:
@@ -247,6 +255,8 @@ class Pipeline:
                     notes.append(f"kept {sum(counts.visual)} visual tokens, {asked} were asked for")
                 elif sum(counts.visual) < asked:
                     notes.append(f"under budget: kept {sum(counts.visual)} of {asked} allowed visual tokens")
+        if any(b.n_keep is not None for b in budgets.values()) and not _dropped(counts):
+            notes.append(f"NOTHING WAS DROPPED: budget {self.budget} was asked for, and the sample ran at 100 %")
         return tuple(notes)
 
 
@@ -258,6 +268,12 @@ def _frozen(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         view.flags.writeable = False
         views.append(view)
     return tuple(views)
+
+
+def _dropped(counts: Counts) -> bool:
+    """True if any stage saw less than ``full`` would have shown it."""
+    return (sum(counts.patches) < sum(counts.patches_full)
+            or any(n < counts.prompt_full for n in (*counts.layer_tokens, *counts.cache_entries)))
 
 
 def _check_sizes(sizes: tuple[tuple[int, int], ...], n_images: int, block: int) -> None:

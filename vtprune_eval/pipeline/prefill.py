@@ -63,11 +63,13 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     n_layers = len(layers)
     prune_at = {k % n_layers for k in pruner.layers} if pruner else set()
     tokens, visual = [], []
+    n_visual = int(state.visual.sum())  # read from the device only when it changes
+    mask = _mask(adapter, state.hidden)
     for number, layer in enumerate(layers):
         tokens.append(state.hidden.shape[1])
-        visual.append(int(state.visual.sum()))
+        visual.append(n_visual)
         entered = state.hidden
-        left = layer(entered, position_embeddings=state.rope, attention_mask=None, past_key_values=cache)
+        left = layer(entered, position_embeddings=state.rope, attention_mask=mask, past_key_values=cache)
         state.hidden = left
         if number < len(state.deepstack) and len(state.deepstack_rows):
             state.hidden = left.index_add(1, state.deepstack_rows, state.deepstack[number][None].to(left.dtype))
@@ -82,8 +84,18 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
                 cache.keep(number, kept)
             if pruner is not None and number in prune_at and prune_budget is not None:
                 state.cut(_prune_mask(pruner, view, prune_budget))
+                n_visual = int(state.visual.sum())
+                mask = _mask(adapter, state.hidden)
     last = adapter.text.norm(state.hidden[:, -1:])
     return PrefillResult(last, tuple(tokens), tuple(visual))
+
+
+def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
+    """None where the attention backend is causal by itself; ``eager`` needs the mask spelled out, ``(1, 1, n, n)``."""
+    if adapter.attention != "eager":
+        return None
+    n = hidden.shape[1]
+    return torch.full((n, n), float("-inf"), dtype=hidden.dtype, device=hidden.device).triu(1)[None, None]
 
 
 def _view(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout, state: State, entered: Tensor,

@@ -1,0 +1,345 @@
+"""Pruned runs against slow references built on the model class's own modules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vtprune_eval.budget import Budget
+from vtprune_eval.errors import SampleError, UserError
+from vtprune_eval.methods.full import Full
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.pipeline.prompt import patch_rows
+from vtprune_eval.sample import Sample
+
+from .doubles import EVERY, Cache, Edit, Layers, Patches, Shrink, Tokens
+
+
+def mask_of(outcome, layout) -> torch.Tensor:
+    masks = []
+    for n, kept in zip(layout.n_tokens, outcome.kept, strict=True):
+        mask = torch.zeros(n, dtype=torch.bool)
+        mask[list(kept)] = True
+        masks.append(mask)
+    return torch.cat(masks)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_patches_dropped_before_the_vit(seed, make_sample, reference, run):
+    """The class's tower and text model on the shortened sequence, with the full prompt's positions, agree."""
+    sample = make_sample(seed)
+    outcome = run(sample, Patches(), "50")
+    ref = reference(sample)
+    keep = mask_of(outcome, ref.layout)
+    assert 0 < keep.sum() < len(keep)
+    assert list(outcome.ids) == ref.greedy(keep, 8)
+    assert outcome.counts.patches == tuple(4 * len(k) for k in outcome.kept)
+    assert outcome.counts.prompt == ref.layout.n_prompt - int((~keep).sum())
+
+
+def test_renumbering_is_another_model_run(make_sample, reference, run):
+    class Renumbered(Patches):
+        @property
+        def positions(self):
+            return "renumbered"
+
+    differs = 0
+    for seed in range(5):
+        sample = make_sample(seed)
+        outcome = run(sample, Renumbered())
+        ref = reference(sample)
+        keep = mask_of(outcome, ref.layout)
+        length = int(keep.sum()) + int((~ref.visual).sum())
+        assert list(outcome.ids) == ref.greedy(keep, 8, torch.arange(length).expand(3, 1, -1))
+        differs += list(outcome.ids) != ref.greedy(keep, 8)
+    assert differs
+
+
+def test_indexing_pixels_equals_indexing_patch_embeddings(adapter, make_sample, reference):
+    """Dropping rows of pixel values before the patch embedding gives the rows kept after it."""
+    ref = reference(make_sample(1, 1))
+    keep = torch.rand(ref.layout.grids[0], generator=torch.Generator().manual_seed(0)) < 0.5
+    rows = patch_rows(ref.prompt.pixels[0], adapter.images, keep.numpy())
+    assert torch.equal(rows, ref.patches[keep.flatten().repeat_interleave(4)])
+    embed = adapter.model.model.visual.patch_embed
+    torch.testing.assert_close(embed(rows), embed(ref.patches)[keep.flatten().repeat_interleave(4)])
+
+
+def test_encode_agrees_with_the_tower(adapter, make_sample, reference):
+    ref = reference(make_sample(2, 3))
+    keep = torch.rand(ref.layout.n_visual, generator=torch.Generator().manual_seed(1)) < 0.6
+    parts = list(keep.split(list(ref.layout.n_tokens)))
+    parts[1][:] = False  # an image of which nothing is left
+    keep = torch.cat(parts)
+    own = adapter.encode(ref.patches[keep.repeat_interleave(4)], ref.layout.grids, parts)
+    tokens, levels = ref.encode(keep)
+    torch.testing.assert_close(own.tokens, tokens, atol=1e-4, rtol=1e-4)
+    for a, b in zip(own.deepstack, levels, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def masked_first_token(ref, dropped_after: dict[int, torch.Tensor]) -> int:
+    """First greedy token when, from the layer after k on, nobody attends to the tokens dropped after layer k."""
+    text = ref.model.model.language_model
+    tokens, levels = ref.encode()
+    hidden = text.embed_tokens(ref.ids).clone()
+    hidden[0, ref.visual] = tokens
+    rope = text.rotary_emb(hidden, ref.positions())
+    n = hidden.shape[1]
+    mask = torch.full((n, n), float("-inf")).triu(1)
+    for number, layer in enumerate(text.layers):
+        hidden = layer(hidden, position_embeddings=rope, attention_mask=mask[None, None])
+        if number < len(levels):
+            hidden[0, ref.visual] += levels[number]
+        if number in dropped_after:
+            gone = dropped_after[number].nonzero()[:, 0]
+            mask[:, gone] = float("-inf")
+            mask[gone, gone] = 0  # a row needs one entry; nobody reads these rows
+    return int(ref.model.lm_head(text.norm(hidden[:, -1:]))[0, -1].argmax())
+
+
+@pytest.mark.parametrize("at", [(0,), (1,), (2,), (0, 2), (-2,)])
+@pytest.mark.parametrize("seed", range(4))
+@torch.no_grad()
+def test_dropping_after_a_layer_is_masking_from_it_on(at, seed, make_sample, reference, adapter):
+    """DeepStack rows stay with their tokens, also when tokens vanish before the last level was added."""
+    seen: dict[int, torch.Tensor] = {}
+    before: dict[int, int] = {}
+
+    class Spy(Layers):
+        def prune_layer(self, view, budget):
+            scores = super().prune_layer(view, budget)
+            n_keep = max(1, int(view.visual.sum()) // 2)
+            visual = view.visual.nonzero()[:, 0]
+            keep = ~view.visual
+            keep[visual[scores[visual].argsort(descending=True)[:n_keep]]] = True
+            gone = torch.zeros(view.layout.n_prompt, dtype=torch.bool)
+            gone[view.index[~keep]] = True
+            seen[view.layer], before[view.layer] = gone, int(view.visual.sum())
+            return keep
+
+    sample = make_sample(seed)
+    outcome = Pipeline(adapter, Spy(at=at), Budget.parse("50"), max_new_tokens=3).run(sample)
+    assert sorted(seen) == sorted(k % 5 for k in at) and any(g.any() for g in seen.values())
+    assert outcome.ids[0] == masked_first_token(reference(sample), seen)
+    for layer, count in before.items():
+        assert outcome.counts.layer_visual[layer] == count
+        assert outcome.counts.layer_visual[layer + 1] == max(1, count // 2)
+
+
+@torch.no_grad()
+def compressed_greedy(ref, kept: dict[int, torch.Tensor], n_new: int) -> list[int]:
+    """Decoding with the whole cache of every query head and a mask over the entries that were not kept."""
+    text, adapter = ref.model.model.language_model, ref.adapter
+    tokens, levels = ref.encode()
+    hidden = text.embed_tokens(ref.ids).clone()
+    hidden[0, ref.visual] = tokens
+    positions = ref.positions()
+    rope = text.rotary_emb(hidden, positions)
+    n = hidden.shape[1]
+    mask = torch.full((n, n), float("-inf")).triu(1)[None, None]
+    caches = []
+    for number, layer in enumerate(text.layers):
+        _, k, v = adapter.project(number, layer.input_layernorm(hidden[0]), rope)
+        caches.append((k.repeat_interleave(2, 0), v.repeat_interleave(2, 0)))
+        hidden = layer(hidden, position_embeddings=rope, attention_mask=mask)
+        if number < len(levels):
+            hidden[0, ref.visual] += levels[number]
+    out = [int(ref.model.lm_head(text.norm(hidden[:, -1:]))[0, -1].argmax())]
+    allowed = []
+    for number in range(len(text.layers)):
+        index = kept[number].repeat_interleave(4 // kept[number].shape[0], 0)
+        allowed.append(torch.zeros(4, n, dtype=torch.bool).scatter(1, index, True))
+    position = int(positions.max()) + 1
+    while len(out) < n_new and out[-1] not in adapter.eos_ids:
+        hidden = text.embed_tokens(torch.tensor([[out[-1]]]))
+        rope = text.rotary_emb(hidden, torch.full((3, 1, 1), position))
+        position += 1
+        for number, layer in enumerate(text.layers):
+            q, k, v = adapter.project(number, layer.input_layernorm(hidden[0]), rope)
+            keys = torch.cat([caches[number][0], k.repeat_interleave(2, 0)], 1)
+            values = torch.cat([caches[number][1], v.repeat_interleave(2, 0)], 1)
+            caches[number] = keys, values
+            allowed[number] = torch.cat([allowed[number], torch.ones(4, 1, dtype=torch.bool)], 1)
+            scores = (q @ keys.transpose(1, 2)) * 16**-0.5
+            weights = scores.masked_fill(~allowed[number][:, None], float("-inf")).softmax(-1)
+            mixed = (weights @ values).transpose(0, 1).reshape(1, 1, -1)
+            hidden = hidden + layer.self_attn.o_proj(mixed)
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        out.append(int(ref.model.lm_head(text.norm(hidden))[0, -1].argmax()))
+    return out
+
+
+@pytest.mark.parametrize("heads", ["kv_head", "query_head"])
+@pytest.mark.parametrize("seed", range(5))
+def test_compressed_caches_per_head(heads, seed, make_sample, reference, adapter):
+    kept: dict[int, torch.Tensor] = {}
+
+    class Spy(Cache):
+        def compress_kv(self, view, budget):
+            kept[view.layer] = super().compress_kv(view, budget)
+            return kept[view.layer]
+
+    sample = make_sample(seed)
+    outcome = Pipeline(adapter, Spy(heads=heads), Budget.parse("30"), max_new_tokens=8).run(sample)
+    ref = reference(sample)
+    assert list(outcome.ids) == compressed_greedy(ref, kept, 8)
+    capacity = int((~ref.visual).sum()) + Budget.parse("30").count(ref.layout.n_visual)
+    n_heads = 2 if heads == "kv_head" else 4
+    assert outcome.counts.cache_entries == (capacity,) * 5 and outcome.counts.cache_heads == (n_heads,) * 5
+    assert outcome.kv_bytes == 5 * n_heads * capacity * 2 * 16 * 4  # layers, heads, entries, keys and values, float32
+
+
+def test_query_head_storage_of_everything_is_full_with_twice_the_bytes(make_sample, run):
+    sample = make_sample(4)
+    full = run(sample, Full(), "100")
+    spread = run(sample, Cache(heads="query_head"), "100tok")
+    assert sum(full.counts.visual) < 100
+    assert spread.ids == full.ids and spread.kv_bytes == 2 * full.kv_bytes
+    assert any("NOTHING WAS DROPPED" in note for note in spread.notes)
+
+
+def test_budget_of_the_prompt_is_the_whole_capacity(make_sample, run):
+    sample = make_sample(2, 3)
+    outcome = run(sample, Cache(), "40", of="prompt")
+    assert outcome.counts.cache_entries == (Budget.parse("40").count(outcome.counts.prompt_full),) * 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_token_scores_meet_the_budget(seed, make_sample, reference, run):
+    sample = make_sample(seed)
+    outcome = run(sample, Tokens(), "37")
+    ref = reference(sample)
+    keep = mask_of(outcome, ref.layout)
+    assert int(keep.sum()) == Budget.parse("37").count(ref.layout.n_visual)
+    tokens, _ = ref.encode()
+    assert tokens.norm(dim=1)[keep].min() >= tokens.norm(dim=1)[~keep].max() - 1e-4
+    assert outcome.counts.patches == outcome.counts.patches_full  # the ViT ran on everything
+
+
+@pytest.mark.parametrize("deepstack", [True, False])
+@torch.no_grad()
+def test_markers_get_no_deepstack(deepstack, adapter, make_sample, reference):
+    sample = make_sample(6, 2)
+    outcome = Pipeline(adapter, Edit(deepstack=deepstack), Budget.parse("50"), max_new_tokens=1).run(sample)
+    ref = reference(sample)
+    text = ref.model.model.language_model
+    tokens, levels = ref.encode()
+    keep = torch.arange(len(tokens)) % 2 == 0
+    kept = ~ref.visual
+    kept[ref.visual] = keep
+    hidden = text.embed_tokens(ref.ids)[:, kept].clone()
+    visual = ref.visual[kept]
+    features = tokens[keep].clone()
+    features[0] = 0
+    hidden[0, visual] = features
+    levels = [level[keep].clone() * float(deepstack) for level in levels]
+    for level in levels:
+        level[0] = 0
+    out = text(inputs_embeds=hidden, position_ids=ref.positions()[:, :, kept], visual_pos_masks=visual[None],
+               deepstack_visual_embeds=levels).last_hidden_state
+    assert outcome.ids == (int(ref.model.lm_head(out[:, -1]).argmax()),)
+
+
+def test_smaller_images_keep_the_file_frame(make_sample, run):
+    sample = make_sample(0, 2)
+    outcome, full = run(sample, Shrink()), run(sample, Full(), "100")
+    assert outcome.file_sizes == full.file_sizes and outcome.model_sizes != full.model_sizes
+    assert outcome.counts.visual_full == full.counts.visual
+    assert outcome.counts.visual == tuple(w * h // 1024 for w, h in outcome.model_sizes)
+    assert outcome.counts.prompt_full == full.counts.prompt_full > outcome.counts.prompt
+
+
+def test_order_of_samples_and_repetition_do_not_matter(adapter, make_sample):
+    samples = [make_sample(s) for s in range(4)]
+    for method in EVERY:
+        pipeline = Pipeline(adapter, method, Budget.parse("50"), max_new_tokens=4, seed=7)
+        there = {s.id: pipeline.run(s) for s in samples}
+        back = {s.id: pipeline.run(s) for s in reversed(samples)}
+        for key, outcome in there.items():
+            assert (outcome.ids, outcome.kept, outcome.counts) == (back[key].ids, back[key].kept, back[key].counts)
+
+
+def test_the_seed_reaches_the_method(make_sample, run):
+    sample = make_sample(2, 3)
+    assert run(sample, Patches(), seed=0).kept != run(sample, Patches(), seed=1).kept
+
+
+def test_methods_compose_and_collide(adapter, make_sample, reference):
+    sample = make_sample(1, 2)
+    pipeline = Pipeline(adapter, [Patches(), Layers(), Cache()], Budget.parse("60"), max_new_tokens=4)
+    counts = pipeline.run(sample).counts
+    n_layers = len(counts.layer_tokens)
+    assert sum(counts.patches) < sum(counts.patches_full) and len(counts.cache_entries) == n_layers
+    assert counts.layer_visual[2] <= counts.layer_visual[1] <= sum(counts.visual)
+    with pytest.raises(UserError, match="select_tokens"):
+        Pipeline(adapter, [Tokens(), Edit()], Budget.parse("50"))
+
+
+def test_encoder_attention_and_keys(adapter, make_sample, reference):
+    """Chunked encoder attention is the softmax of the tower's own projections, per image, mean 1."""
+    ref = reference(make_sample(3, 2))
+    need = ("encoder_attention:-2", "encoder_keys:1")
+    extras = adapter.encode(ref.patches, ref.layout.grids, [None, None], need).extras
+    attention, keys = extras[need[0]], extras[need[1]]
+    n = ref.layout.n_visual
+    assert attention.shape == (n,) and keys.shape == (n, 32)
+    for part in attention.split(list(ref.layout.n_tokens)):
+        assert abs(float(part.detach().mean()) - 1) < 1e-4
+    blocks = adapter.model.model.visual.blocks
+    got = {}
+    from transformers.models.qwen3_vl import modeling_qwen3_vl as m
+
+    hook = blocks[2].register_forward_pre_hook(
+        lambda _, args, kwargs: got.update(hidden=args[0], rope=kwargs["position_embeddings"]), with_kwargs=True)
+    with torch.no_grad():
+        ref.encode()
+        hook.remove()
+        a = blocks[2].attn
+        q, k, _ = a.qkv(blocks[2].norm1(got["hidden"])).reshape(4 * n, 3, 2, -1).permute(1, 0, 2, 3).unbind(0)
+        q, k = m.apply_rotary_pos_emb_vision(q, k, *got["rope"])
+        first = 4 * ref.layout.n_tokens[0]
+        maps = ((q[:first].transpose(0, 1) @ k[:first].permute(1, 2, 0)) * 16**-0.5).softmax(-1)
+    expected = maps.mean(0).sum(0).view(-1, 4).mean(1)
+    torch.testing.assert_close(attention[: ref.layout.n_tokens[0]], expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
+def test_unreadable_images_are_failed_samples(content, tmp_path, run):
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(SampleError, match=r"x\.png") as caught:
+        run(Sample("a", (path,), "q", {}), Full(), "100")
+    assert caught.value.reason == "bad_image"
+
+
+@pytest.mark.parametrize(("size", "fine"), [((1, 1), True), ((20000, 20), False), ((300, 2), True), ((450, 2), False)])
+def test_extreme_shapes_follow_the_processors_rule(size, fine, tmp_path, run):
+    from PIL import Image
+
+    path = tmp_path / "x.png"
+    Image.new("RGB", size, (200, 10, 10)).save(path)
+    sample = Sample("a", (path,), "q", {})
+    if fine:
+        outcome = run(sample, Full(), "100", n_new=2)
+        assert outcome.file_sizes == (size,) and all(s >= 32 for s in outcome.model_sizes[0])
+    else:
+        with pytest.raises(SampleError, match="200 times"):
+            run(sample, Full(), "100")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "1", "LA", "CMYK"])
+def test_every_image_mode_becomes_rgb(mode, tmp_path, run):
+    from PIL import Image
+
+    path = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
+    Image.new(mode, (70, 64)).save(path)
+    assert len(run(Sample("a", (path,), "q", {}), Full(), "100", n_new=2).ids) >= 1
+
+
+def test_a_prompt_beyond_the_model_is_a_failed_sample(make_sample, run):
+    sample = make_sample(0)
+    long = Sample("l", sample.images, "ab " * 5000, {})
+    with pytest.raises(SampleError) as caught:
+        run(long, Full(), "100")
+    assert caught.value.reason == "too_long"
