@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from mini.design import ICONS
 from nano.batches import Batch, Maker, stage_batch
 from nano.folder import build_config, build_tokenizer, write_folder
-from nano.forward import DenseReader, decode, encode
+from nano.forward import DenseReader, Pointers, decode, encode
 from nano.pool import Pool
 
 # A stage of the curriculum ends when both kinds of answers are right this often (moving average over about 100
@@ -67,8 +67,9 @@ class Layout:
         self.mask = torch.zeros(allowed.shape).masked_fill_(~allowed, -1e4)
 
 
-def losses(model, reader: DenseReader | None, tokenizer, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, list]:
-    """Answer loss, reader loss, and per question whether the answer is right (for the log)."""
+def losses(model, reader: DenseReader, pointers: Pointers, tokenizer,
+           batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list]:
+    """Answer, reader and pointer loss, and per question whether the answer is right (for the log)."""
     body = model.model
     n_rows, n_segments = len(batch.segments), len(batch.segments[0])
     length = max(len(s) for row in batch.segments for s in row)
@@ -91,11 +92,14 @@ def losses(model, reader: DenseReader | None, tokenizer, batch: Batch) -> tuple[
     for start, end in layout.spans:
         embeds[:, start:end] = per_row[0][:, at:at + end - start].to(embeds.dtype)
         at += end - start
-    hidden = decode(body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:])
+    hidden, states = decode(body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:])
     chosen = labels >= 0
     logits = model.lm_head(hidden[chosen]).float()
     answer_loss = F.cross_entropy(logits, labels[chosen])
-    reader_loss = reader(tokens, batch.chars, batch.icons) if reader is not None else torch.zeros(())
+    reader_loss = reader(tokens, batch.chars, batch.icons)
+    visual = torch.cat([torch.arange(start, end) for start, end in layout.spans])
+    at = torch.tensor(batch.answers) - 1 + n_prefix + torch.arange(n_segments) * length
+    pointer_loss = pointers(states, at, visual, batch.wanted)
     guess = torch.full_like(labels, -100)
     guess[chosen] = logits.argmax(-1)
     right = []
@@ -105,14 +109,14 @@ def losses(model, reader: DenseReader | None, tokenizer, batch: Batch) -> tuple[
             said = guess[b, part][chosen[b, part]]
             true = labels[b, part][chosen[b, part]]
             right.append(_is_right(tokenizer, said, true, batch.checks[b][s]))
-    return answer_loss, reader_loss, right
+    return answer_loss, reader_loss, pointer_loss, right
 
 
 def _is_right(tokenizer, said: torch.Tensor, true: torch.Tensor, check: tuple) -> tuple[str, bool]:
     if check[0] == "text":
         return "text", bool((said == true).all())
     words = tokenizer.decode(said[:-1]).split()
-    _, box, (width, height) = check
+    _, box, (width, height), _ = check
     if len(words) != 3 or not all(w.isascii() and w.isdigit() for w in words[1:]):
         return "box", False
     x, y = int(words[1]) * width / 100, int(words[2]) * height / 100
@@ -144,7 +148,7 @@ def main() -> int:
     torch.manual_seed(args.seed)
     saved = args.cache / "checkpoint.pt"
     if args.export:
-        model, _, _ = _build(args)
+        model, _, _, _ = _build(args)
         model.load_state_dict(torch.load(saved, weights_only=True)["model"])
         write_folder(model, args.out)
         return 0
@@ -154,12 +158,13 @@ def main() -> int:
         [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from nano.pool import main; "
          "main(*sys.argv[2:])", here, str(pool_dir), str(args.sheets), str(args.seed)])
     tokenizer = build_tokenizer()
-    model, reader, optimizer = _build(args)
+    model, reader, pointers, optimizer = _build(args)
     state = {"step": 0, "seconds": 0.0, "stage": 0, "box": 0.0, "text": 0.0}
     if saved.exists():
         data = torch.load(saved, weights_only=True)
         model.load_state_dict(data["model"])
         reader.load_state_dict(data["reader"])
+        pointers.load_state_dict(data["pointers"])
         optimizer.load_state_dict(data["optimizer"])
         state = data["state"]
         print(f"resumed at step {state['step']}, {state['seconds'] / 60:.1f} min", flush=True)
@@ -167,7 +172,7 @@ def main() -> int:
     maker = Maker(pool, tokenizer, args.seed + state["step"])
     while pool.refresh() < 23:  # one sheet of each kind
         time.sleep(2)
-    _train(args, model, reader, optimizer, tokenizer, maker, state, saved)
+    _train(args, model, reader, pointers, optimizer, tokenizer, maker, state, saved)
     write_folder(model, args.out)
     worker.terminate()
     return 0
@@ -182,18 +187,19 @@ def _build(args):
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=module.in_features ** -0.5 * 0.7)
     reader = DenseReader(model.config.text_config.hidden_size, len(ICONS))
-    decay = [p for p in (*model.parameters(), *reader.parameters()) if p.ndim >= 2]
-    plain = [p for p in (*model.parameters(), *reader.parameters()) if p.ndim < 2]
+    pointers = Pointers(model.config.text_config.hidden_size)
+    every = [*model.parameters(), *reader.parameters(), *pointers.parameters()]
+    decay, plain = [p for p in every if p.ndim >= 2], [p for p in every if p.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
         lr=args.lr, betas=(0.9, 0.98), fused=True)
-    return model, reader, optimizer
+    return model, reader, pointers, optimizer
 
 
-def _train(args, model, reader, optimizer, tokenizer, maker, state, saved: Path) -> None:
-    parameters = [*model.parameters(), *reader.parameters()]
+def _train(args, model, reader, pointers, optimizer, tokenizer, maker, state, saved: Path) -> None:
+    parameters = [*model.parameters(), *reader.parameters(), *pointers.parameters()]
     log: list[tuple[str, bool]] = []
-    means = [0.0, 0.0]
+    means = [0.0, 0.0, 0.0]
     budget = args.minutes * 60
     last = time.monotonic()
     last_save = last_log = state["seconds"]
@@ -207,9 +213,9 @@ def _train(args, model, reader, optimizer, tokenizer, maker, state, saved: Path)
         for group in optimizer.param_groups:
             group["lr"] = rate(state["step"], share, args.lr)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            answer, dense, right = losses(model, reader, tokenizer, batch)
+            answer, dense, look, right = losses(model, reader, pointers, tokenizer, batch)
         weight = max(0.2, 1.0 - share)
-        (answer + weight * dense).backward()
+        (answer + weight * dense + 0.3 * look).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -222,24 +228,26 @@ def _train(args, model, reader, optimizer, tokenizer, maker, state, saved: Path)
             rates = [r for k, r in right if k == kind]
             if rates:
                 state[kind] = 0.99 * state[kind] + 0.01 * sum(rates) / len(rates)
-        means = [0.98 * m + 0.02 * v for m, v in zip(means, (answer.item(), dense.item()), strict=True)]
+        means = [0.98 * m + 0.02 * v for m, v in zip(means, (answer.item(), dense.item(), look.item()), strict=True)]
         if state["seconds"] - last_log > 30:
             last_log = state["seconds"]
             maker.pool.refresh()
             rates = {k: [r for kind, r in log if kind == k] for k in ("box", "text")}
             shown = {k: round(sum(v) / max(1, len(v)), 3) for k, v in rates.items()}
             print(json.dumps({"step": state["step"], "min": round(state["seconds"] / 60, 1), "stage": stage,
-                              "loss": round(means[0], 3), "reader": round(means[1], 4), **shown}), flush=True)
+                              "loss": round(means[0], 3), "reader": round(means[1], 4),
+                              "pointers": round(means[2], 3), **shown}), flush=True)
             log = []
         if state["seconds"] - last_save > 120:
             last_save = state["seconds"]
-            _save(saved, model, reader, optimizer, state)
-    _save(saved, model, reader, optimizer, state)
+            _save(saved, model, reader, pointers, optimizer, state)
+    _save(saved, model, reader, pointers, optimizer, state)
 
 
-def _save(path: Path, model, reader, optimizer, state: dict) -> None:
+def _save(path: Path, model, reader, pointers, optimizer, state: dict) -> None:
     temporary = path.with_suffix(".tmp")
-    torch.save({"model": model.state_dict(), "reader": reader.state_dict(), "optimizer": optimizer.state_dict(),
+    torch.save({"model": model.state_dict(), "reader": reader.state_dict(),
+                "pointers": pointers.state_dict(), "optimizer": optimizer.state_dict(),
                 "state": state}, temporary)
     os.replace(temporary, path)
 

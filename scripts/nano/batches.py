@@ -35,16 +35,32 @@ def target_name(target: dict) -> str:
 
 
 def page_questions(facts: dict, size: tuple[int, int]) -> list[tuple[str, str, tuple]]:
-    """All (question, answer, check) of one page; ``check`` is ("box", box, size) or ("text",)."""
+    """All (question, answer, check) of one page; ``check`` is ("box", box, size) or ("text",).
+
+    The last element of a check is what the pointers should find: (words named, words of the answer, box of an icon,
+    whether only the last screen counts).
+    """
     out: list[tuple[str, str, tuple]] = []
     for t in facts["targets"]:
         if t["name"]:
-            out.append((f"click {target_name(t)}", f"click {point(t['box'], size)}", ("box", t["box"], size)))
+            out.append((f"click {target_name(t)}", f"click {point(t['box'], size)}",
+                        ("box", t["box"], size, _pointer(t))))
     for f in facts["facts"]:
-        out.append((f"what is {f['key']}", f["value"], ("text",)))
+        out.append((f"what is {f['key']}", f["value"], ("text", (f["key"].split(), f["value"].split(), None, True))))
     for c in facts["cells"]:
-        out.append((f"what is {c['col']} of {c['row']}", c["value"], ("text",)))
+        named = [c["row"], c["col"]]
+        out.append((f"what is {c['col']} of {c['row']}", c["value"], ("text", (named, [c["value"]], None, True))))
     return out
+
+
+NOTHING = ([], [], None, True)
+
+
+def _pointer(target: dict) -> tuple:
+    """What a click or tap should look at: the words of a label, or the block of an icon."""
+    if target["kind"] == "icon":
+        return [], [], target["box"], True
+    return target["name"].split(), target["name"].split(), None, True
 
 
 def nav_prompt(goal: str, done: list[str]) -> str:
@@ -66,6 +82,7 @@ class Batch:
     segments: list[list[list[int]]]
     answers: list[list[int]]
     checks: list[list[tuple]]
+    wanted: torch.Tensor
 
 
 class Maker:
@@ -117,19 +134,20 @@ class Maker:
         done = [f"tap {target_name(rng.choice(past))}" if past else "tap menu icon" for _ in facts[:-1]]
         if any(not t["name"] for t in facts[-1]["targets"]):
             goal = f"tap {target_name(rng.choice(now))}" if now and rng.random() < 0.5 else f"type code of {_word(rng)}"
-            return nav_prompt(goal, done), "back", ("text",)
+            return nav_prompt(goal, done), "back", ("text", NOTHING)
         numbers = [f for fs in facts[:-1] for f in fs["facts"]]
         if kinds[-1] == "field" and numbers and rng.random() < 0.8:
             fact = rng.choice(numbers)
-            return nav_prompt(f"type code of {fact['key']}", done), f"type {fact['value']}", ("text",)
+            return nav_prompt(f"type code of {fact['key']}", done), f"type {fact['value']}", (
+                "text", (fact["key"].split(), fact["value"].split(), None, False))
         roll = rng.random()
         if roll < 0.14:  # every part of the goal is in the history
             parts = done or ["tap menu icon"]
-            return nav_prompt(", ".join(parts[-2:]), done or parts), "done", ("text",)
+            return nav_prompt(", ".join(parts[-2:]), done or parts), "done", ("text", NOTHING)
         if roll < 0.30:  # the target is not on this screen
             others = [n for t in past if (n := target_name(t)) not in names_now and t["kind"] == "text"]
             name = rng.choice(others) if others and rng.random() < 0.5 else _word(rng)
-            return nav_prompt(f"tap {name}", done), "scroll down", ("text",)
+            return nav_prompt(f"tap {name}", done), "scroll down", ("text", NOTHING)
         if not now:
             return None
         target = rng.choice(now)
@@ -138,7 +156,8 @@ class Maker:
             parts.append(f"tap {_word(rng)}")
         if parts[0] == f"tap {target_name(target)}" and f"tap {target_name(target)}" in done:
             return None
-        return nav_prompt(", ".join(parts), done), f"tap {point(target['box'], size)}", ("box", target["box"], size)
+        return (nav_prompt(", ".join(parts), done), f"tap {point(target['box'], size)}",
+                ("box", target["box"], size, _pointer(target)))
 
     def pack(self, rows: list[tuple]) -> Batch:
         """Stack rows of equal frame count and size."""
@@ -161,8 +180,34 @@ class Maker:
             chars=torch.from_numpy(chars.reshape(len(images), -1, 4, 2)),
             icons=torch.from_numpy(icons.reshape(len(images), -1)),
             segments=[[ids for ids, _ in row] for row in made], answers=[[at for _, at in row] for row in made],
-            checks=[[c for _, _, c in pairs] for _, _, pairs in rows],
+            checks=[[c for _, _, c in pairs] for _, _, pairs in rows], wanted=_wanted(rows, height // 32, width // 32),
         )
+
+
+def _wanted(rows: list[tuple], height: int, width: int) -> torch.Tensor:
+    """Pointer targets ``(2, batch, n_questions, frames * height * width)``, each summing to 1 or 0."""
+    frames, n = len(rows[0][0]), height * width
+    out = np.zeros((2, len(rows), len(rows[0][2]), frames * n), np.float32)
+    for b, (_, facts, pairs) in enumerate(rows):
+        places: dict[str, list[tuple[int, list[int]]]] = {}
+        for frame, f in enumerate(facts):
+            for word, x, y in f["words"]:
+                first, last = int(x) // 32, min(width - 1, (int(x) + 8 * len(word) - 1) // 32)
+                if 0 <= int(y) < height * 32:
+                    blocks = [frame * n + int(y) // 32 * width + c for c in range(first, last + 1)]
+                    places.setdefault(word, []).append((frame, blocks))
+        for s, (_, _, check) in enumerate(pairs):
+            named, answer, box, last_only = check[-1]
+            if box is not None:
+                block = (frames - 1) * n + int(box[1]) // 32 * width + int(box[0]) // 32
+                out[:, b, s, block] = 1
+                continue
+            for head, words in ((0, named), (1, answer)):
+                for word in words:
+                    found = [p for p in places.get(word, []) if not last_only or p[0] == frames - 1]
+                    if len(found) == 1:
+                        out[head, b, s, found[0][1]] = 1
+    return torch.from_numpy(out / np.maximum(out.sum(-1, keepdims=True), 1))
 
 
 def _word(rng: random.Random) -> str:
@@ -180,7 +225,7 @@ def stage_batch(maker: Maker, stage: int) -> Batch:
     if stage == 1:
         if rng.random() < 0.15:
             return maker.steps(rng.choice(("phone", "pane")), rng.randint(1, 2), 12, 4)
-        return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 16, 6)
+        return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 20, 6)
     roll = rng.random()
     if roll < 0.34:
         return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 6, 5)

@@ -64,7 +64,7 @@ def encode(visual: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spans: list[tuple[int, int]],
-           taps: list[Tensor]) -> Tensor:
+           taps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Run the decoder over a batch of equal layouts.
 
     Args:
@@ -76,10 +76,11 @@ def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spa
         taps: DeepStack features ``(batch, n_visual, dim)`` in the order of the spans.
 
     Returns:
-        final hidden states ``(batch, length, dim)``.
+        final hidden states ``(batch, length, dim)`` and those after every layer, for the pointers.
     """
     rope = text.rotary_emb(embeds, positions[:, None])
     x = embeds
+    states = []
     for i, layer in enumerate(text.layers):
         x = layer(x, position_embeddings=rope, attention_mask=mask)
         if i < len(taps):
@@ -89,7 +90,8 @@ def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spa
                 add[:, start:end] = taps[i][:, at:at + end - start].to(add.dtype)
                 at += end - start
             x = x + add
-    return text.norm(x)
+        states.append(x)
+    return text.norm(x), states
 
 
 class DenseReader(nn.Module):
@@ -112,3 +114,39 @@ class DenseReader(nn.Module):
         balance = shown + (1 - shown) * 0.25 * shown.mean().clamp(min=0.01) / (1 - shown).mean().clamp(min=0.01)
         text = (loss * balance).sum() / balance.sum()
         return text + 0.3 * F.cross_entropy(self.icons(tokens).float().flatten(0, 1), icons.flatten())
+
+
+class Pointers(nn.Module):
+    """Auxiliary heads, dropped after training: where the decoder should look.
+
+    At the last prompt token of a question, two dot products with the visual tokens say which blocks the question names
+    (after layer ``AT[0]``) and which hold the answer (after layer ``AT[1]``). Without this target a small model takes
+    very long to discover that it must compare the letters of the question with those of the screen.
+    """
+
+    AT = (2, 3)
+
+    def __init__(self, dim: int, width: int = 128) -> None:
+        super().__init__()
+        self.ask = nn.ModuleList(nn.Linear(dim, width) for _ in self.AT)
+        self.show = nn.ModuleList(nn.Linear(dim, width) for _ in self.AT)
+
+    def forward(self, states: list[Tensor], at: Tensor, visual: Tensor, wanted: Tensor) -> Tensor:
+        """Loss.
+
+        Args:
+            states: hidden states after every decoder layer, ``(batch, length, dim)``.
+            at: int64 ``(batch, n_questions)``, position of the last prompt token of every question.
+            visual: int64 ``(n_visual,)``, positions of the visual tokens.
+            wanted: ``(2, batch, n_questions, n_visual)``, target shares per head; all zero where there is none.
+        """
+        total = states[0].new_zeros(())
+        for head, layer in enumerate(self.AT):
+            x = states[layer]
+            q = self.ask[head](x.gather(1, at[:, :, None].expand(-1, -1, x.shape[2])))
+            k = self.show[head](x[:, visual])
+            scores = (q @ k.transpose(1, 2)).float() * k.shape[-1] ** -0.5
+            mass = wanted[head].sum(-1)
+            loss = -(wanted[head] * scores.log_softmax(-1)).sum(-1)
+            total = total + loss.sum() / mass.sum().clamp(min=1.0)
+        return total
