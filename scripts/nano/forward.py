@@ -142,7 +142,7 @@ class Pointers(nn.Module):
         """
         total = states[0].new_zeros(())
         for head, layer in enumerate(self.AT):
-            x = states[layer]
+            x = F.layer_norm(states[layer], states[layer].shape[-1:])
             q = self.ask[head](x.gather(1, at[:, :, None].expand(-1, -1, x.shape[2])))
             k = self.show[head](x[:, visual])
             scores = (q @ k.transpose(1, 2)).float() * k.shape[-1] ** -0.5

@@ -13,12 +13,14 @@ Case = tuple[str, str | None]
 
 def matches(path: Path, data: Any) -> bool:
     """``analytic.json`` (rows per configuration) and ``counter_check.json``."""
-    return isinstance(data, dict) and ("configs" in data and "rows" in data or path.name == "counter_check.json")
+    if isinstance(data, list):
+        return bool(data) and isinstance(data[0], dict) and {"config", "counted", "formula"} <= data[0].keys()
+    return isinstance(data, dict) and {"configs", "rows"} <= data.keys()
 
 
 def check(path: Path, data: Any) -> Iterator[Case]:
     """Every itemised component, and the authors' own totals, to 1e-9 relative."""
-    if path.name == "counter_check.json":
+    if isinstance(data, list):
         yield from _counter(data)
         return
     for number, row in enumerate(data["rows"]):
@@ -39,6 +41,21 @@ def check(path: Path, data: Any) -> Iterator[Case]:
             vit, llm = row[f"authors_vit_tflops{suffix}"], row[f"authors_llm_tflops{suffix}"]
             yield f"row {number} {which} ViT", _differ((ours["vit_linear"] + ours["vit_attention"]) / 1e12, vit)
             yield f"row {number} {which} LLM", _differ((ours["llm_linear"] + ours["llm_attention"]) / 1e12, llm)
+
+
+def _counter(data: list[dict[str, Any]]) -> Iterator[Case]:
+    """Formulas against an operator-level counter, per component."""
+    for number, row in enumerate(data):
+        config = row["config"]
+        dims = _dims(config["vision"], config["text"], config["vocab"])
+        ours = paper_flops(dims, tuple(h * w for h, w in row["grids_patches_hw"]), row["text_tokens"])
+        pairs = {
+            "patch_embed": ours["patch_embed"], "merger": ours["merger"], "deepstack_mergers": ours["deepstack"],
+            "vit_blocks": ours["vit_linear"] + ours["vit_attention"],
+            "llm_layers": ours["llm_linear"] + ours["llm_attention"], "lm_head": ours["lm_head_all_tokens"],
+        }
+        for name, value in pairs.items():
+            yield f"row {number} {name}", _differ(value, row["counted"][name])
 
 
 def _dims(vision: dict[str, Any], text: dict[str, Any], vocab: int) -> ModelDims:

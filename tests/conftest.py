@@ -1,0 +1,89 @@
+"""Shared fixtures: a tiny random model of the true class, images, and the command line as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def needs_shared(path: str):
+    """Skip, saying so, where the reference material is not beside the checkout."""
+    return pytest.mark.skipif(not (SHARED / path).exists(), reason=f"reference material shared/{path} is not here")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Adapter of a small random Qwen3-VL (float32): 3 ViT blocks, 2 DeepStack levels, 4 grouped-query layers."""
+    import torch
+    from nano.folder import build_config, build_tokenizer
+    from transformers import Qwen3VLForConditionalGeneration
+
+    from vtprune_eval.models.base import ImageRules
+    from vtprune_eval.models.qwen3_vl import Qwen3VL
+
+    torch.manual_seed(0)
+    config = build_config(vision_depth=3, vision_dim=64, dim=64, layers=4)
+    model = Qwen3VLForConditionalGeneration(config).eval()
+    for weight in model.parameters():
+        if weight.ndim > 1:  # wide enough that two tokens are never nearly tied
+            torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5 * 1.5)
+        weight.requires_grad_(False)
+    tokenizer = build_tokenizer()
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id]
+    rules = ImageRules(16, 2, 2, 1024, 1 << 20, (0.5,) * 3, (0.5,) * 3)
+    return Qwen3VL("tiny", model, tokenizer, rules, {"trained": True})
+
+
+@pytest.fixture()
+def picture(tmp_path):
+    """Write an image of random flat rectangles (so that neighbours often agree) and return its path."""
+
+    def make(name: str, width: int, height: int, seed: int = 0) -> Path:
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(screen(width, height, seed)).save(path)
+        return path
+
+    return make
+
+
+def screen(width: int, height: int, seed: int = 0) -> np.ndarray:
+    """A synthetic screen: flat background, rectangles on a 16-px grid, some noise areas."""
+    rng = np.random.default_rng(seed)
+    image = np.full((height, width, 3), rng.integers(0, 255, 3), np.uint8)
+    for _ in range(max(3, width * height // 8000)):
+        x, y = (int(rng.integers(0, max(1, n // 16))) * 16 for n in (width, height))
+        w, h = (int(rng.integers(1, 8)) * 16 for _ in range(2))
+        area = image[y:y + h, x:x + w]
+        noise = rng.random() < 0.2
+        area[:] = rng.integers(0, 255, area.shape if noise else 3)
+    return image
+
+
+@pytest.fixture()
+def cli(tmp_path):
+    """Run ``python -m vtprune_eval`` in a folder of its own; returns the finished process."""
+
+    def run(*args: str, env: dict[str, str] | None = None, timeout: float = 240, **kwargs):
+        return subprocess.run(command(*args), capture_output=True, text=True, timeout=timeout, cwd=tmp_path,
+                              env=environment(env), **kwargs)
+
+    return run
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-m", "vtprune_eval", *map(str, args)]
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **(extra or {})}

@@ -1,0 +1,129 @@
+"""Every registered method, as data: bounds, budget, determinism, untouched inputs. A new file is tested as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import screen
+from vtprune_eval.budget import Budget, StageBudget, split_proportionally
+from vtprune_eval.errors import UserError
+from vtprune_eval.methods.base import HOOKS, ImageView, PatchView, TokenEdit, TokenLayout, TokenView
+from vtprune_eval.registry import make_method, method_class, method_names
+
+BUILTIN = sorted(n for n, source in method_names().items() if source == "builtin")
+PATCH = [n for n in BUILTIN if "select_patches" in method_class(n).hooks()]
+IMAGE = [n for n in BUILTIN if "reduce_images" in method_class(n).hooks()]
+TOKEN = [n for n in BUILTIN if "select_tokens" in method_class(n).hooks()]
+
+
+def budget_for(sizes: tuple[int, ...], n: int) -> StageBudget:
+    return StageBudget(n, split_proportionally(n, sizes), sum(sizes), Budget.parse(f"{n}tok"))
+
+
+def views(seed: int, n_images: int):
+    rng = np.random.default_rng(seed)
+    grids = tuple((int(rng.integers(1, 6)), int(rng.integers(1, 6))) for _ in range(n_images))
+    images = tuple(screen(w * 32, h * 32, seed + i) for i, (h, w) in enumerate(grids))
+    return grids, images
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_every_hyper_parameter_is_documented_and_checked(name):
+    cls = method_class(name)
+    assert cls.__doc__
+    assert cls.name == name
+    assert set(cls.hooks()) <= set(HOOKS)
+    for field in dataclasses.fields(cls):
+        assert field.metadata["doc"], field.name
+        if field.metadata["high"] is not None:
+            with pytest.raises(UserError, match="outside"):
+                make_method(name, {field.name: field.metadata["high"] + 1})
+        if field.metadata["choices"]:
+            with pytest.raises(UserError, match="not one of"):
+                make_method(name, {field.name: "nonsense"})
+    with pytest.raises(UserError, match="unknown hyper-parameter"):
+        make_method(name, {"no_such_thing": 1})
+
+
+@pytest.mark.parametrize("name", PATCH)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n_images=st.integers(1, 3), share=st.floats(0.01, 1.0))
+def test_patch_selection(name, seed, n_images, share):
+    grids, images = views(seed, n_images)
+    sizes = tuple(h * w for h, w in grids)
+    budget = budget_for(sizes, max(1, round(share * sum(sizes))))
+    view = PatchView(images, grids, 32, seed)
+    before = [i.copy() for i in images]
+    masks = make_method(name).select_patches(view, budget)
+    again = make_method(name).select_patches(view, budget)
+    for mask, other, grid, allowed, image, copy in zip(masks, again, grids, budget.per_image, images, before, strict=True):
+        assert mask.shape == grid
+        assert mask.dtype == np.bool_
+        assert mask.sum() <= allowed
+        assert mask.sum() == allowed or name == "pixelprune"
+        assert (mask == other).all()
+        assert (image == copy).all()
+
+
+@pytest.mark.parametrize("name", IMAGE)
+@settings(max_examples=50, deadline=None)
+@given(width=st.integers(32, 4000), height=st.integers(32, 4000), n=st.integers(1, 3000))
+def test_image_reduction_stays_within_the_budget(name, width, height, n):
+    full = (max(1, round(width / 32)) * 32, max(1, round(height / 32)) * 32)
+    blocks = full[0] * full[1] // 1024
+    n = min(n, blocks)
+    views_ = (ImageView((width, height), full, 32),)
+    (w, h), = make_method(name).reduce_images(views_, StageBudget(n, (n,), blocks, Budget.parse(f"{n}tok")))
+    assert w % 32 == 0
+    assert h % 32 == 0
+    assert 1 <= w * h // 1024 <= n
+    assert w <= full[0]
+    assert h <= full[1]
+
+
+@pytest.mark.parametrize("name", TOKEN)
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n_images=st.integers(1, 3), share=st.floats(0.02, 1.0))
+def test_token_selection(name, seed, n_images, share):
+    import torch
+
+    grids, images = views(seed, n_images)
+    sizes = tuple(h * w for h, w in grids)
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(sum(sizes), 16, generator=generator)
+    spans, at = [], 3
+    for size in sizes:
+        spans.append((at, at + size))
+        at += size + 2
+    layout = TokenLayout(grids, tuple(spans), at + 5, 2, 16, torch.zeros(3, at + 5, dtype=torch.long),
+                         tuple((w * 32, h * 32) for h, w in grids))
+    view = TokenView(layout, features, torch.randn(8, 16, generator=generator), images,
+                     torch.ones(sum(sizes), dtype=torch.bool), seed)
+    budget = budget_for(sizes, max(n_images, round(share * sum(sizes))))
+    copy = features.clone()
+    answers = [make_method(name).select_tokens(view, budget) for _ in range(2)]
+    assert (features == copy).all()
+    keeps = [a.keep if isinstance(a, TokenEdit) else a for a in answers]
+    assert (keeps[0] == keeps[1]).all()
+    if keeps[0].dtype == torch.bool:
+        assert 1 <= int(keeps[0].sum()) <= budget.n_keep
+    edit = answers[0]
+    if isinstance(edit, TokenEdit) and edit.features is not None:
+        assert edit.features.shape == (int(edit.keep.sum()), 16)
+
+
+def test_pool_averages_the_cells_it_merges():
+    import torch
+
+    features = torch.arange(16.0)[:, None].repeat(1, 4)
+    layout = TokenLayout(((4, 4),), ((0, 16),), 16, 2, 16, torch.zeros(3, 16, dtype=torch.long), ((128, 128),))
+    view = TokenView(layout, features, features[:1], (screen(128, 128),), torch.ones(16, dtype=torch.bool), 0)
+    edit = make_method("pool").select_tokens(view, budget_for((16,), 4))
+    # Cells of a 4x4 grid cut into 2x2: means of {0,1,4,5}, {2,3,6,7}, {8,9,12,13}, {10,11,14,15}.
+    assert edit.features[:, 0].tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert edit.keep.sum() == 4

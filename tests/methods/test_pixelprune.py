@@ -1,0 +1,155 @@
+"""PixelPrune: the literal algorithm, propositions 1 and 2, budgets, edge cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import screen
+from tests.methods import literal
+from vtprune_eval.budget import Budget, StageBudget
+from vtprune_eval.methods.base import PatchView
+from vtprune_eval.methods.kernels.blocks import (
+    connected_components,
+    distance,
+    label_components,
+    pred_2d,
+    pred_2d_exact,
+    reconstruct,
+    run_scan,
+    to_blocks,
+)
+from vtprune_eval.methods.pixelprune import PixelPrune
+
+PREDICTORS = ("pred_2d", "raster", "serpentine")
+
+
+@st.composite
+def images(draw, block: int = 4):
+    """Small images of few colours with slight noise, so that equality, near-equality and difference all occur."""
+    rows, cols = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    palette = rng.integers(0, 256, (draw(st.integers(1, 3)), 3))
+    cells = palette[rng.integers(0, len(palette), (rows, cols))]
+    image = np.repeat(np.repeat(cells, block, 0), block, 1).astype(np.int64)
+    noise = draw(st.sampled_from([0, 0, 1, 3, 8]))
+    image += rng.integers(-noise, noise + 1, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def keep_of(image, predictor, tau, metric, anchored=True, block=4):
+    method = PixelPrune(predictor=predictor, metric=metric, tau=tau, anchored=anchored)
+    return method.keep(image, block)
+
+
+@settings(max_examples=150, deadline=None)
+@given(images(), st.sampled_from(PREDICTORS))
+def test_proposition_1_exact_reconstruction(image, predictor):
+    keep = keep_of(image, predictor, 0.0, "max")
+    blocks = to_blocks(image, 4)
+    blanked = np.where(keep[:, :, None], blocks, 0)  # the decoder sees nothing but the kept blocks
+    assert keep[0, 0]
+    assert (reconstruct(blanked, keep, predictor=predictor, tau=0.0, metric="max") == blocks).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(images(), st.sampled_from(PREDICTORS), st.sampled_from(["max", "mae", "rmse"]), st.sampled_from([1, 2, 4, 10, 40]))
+def test_proposition_2_error_is_bounded(image, predictor, metric, level):
+    tau = level / 255
+    keep = keep_of(image, predictor, tau, metric)
+    blocks = to_blocks(image, 4)
+    decoded = reconstruct(np.where(keep[:, :, None], blocks, 0), keep, predictor=predictor, tau=tau, metric=metric)
+    assert (distance(blocks, decoded, metric) <= tau + 1e-12).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(images(), st.sampled_from(PREDICTORS), st.sampled_from(["max", "mae", "rmse", "exact"]),
+       st.sampled_from([0.0, 0.006, 0.02, 0.05, 0.2]), st.booleans())
+def test_fast_scans_equal_the_literal_loop(image, predictor, metric, tau, anchored):
+    x = to_blocks(image, 4).astype(np.float64) / 255
+    expected = literal.scan(x, tau, metric, predictor, anchored)
+    assert (keep_of(image, predictor, tau, metric, anchored) == expected).all()
+
+
+@pytest.mark.parametrize("size", [(320, 256), (32, 256), (256, 32), (32, 32)])
+def test_exact_path_equals_the_float32_algorithm(size):
+    for seed in range(5):
+        image = screen(*size, seed)
+        assert (pred_2d_exact(image, 32) == literal.pred_2d_tau0(image)).all()
+
+
+def test_eight_bit_values_stay_different_after_normalisation():
+    """Equality of bytes is equality of the processor's floats: the affine map is injective on 256 values."""
+    values = np.arange(256, dtype=np.float32)
+    normalised = (values / np.float32(255) - np.float32(0.5)) / np.float32(0.5)
+    assert len(np.unique(normalised)) == 256
+
+
+def test_constant_image_keeps_one_block_and_noise_keeps_all():
+    flat = np.full((96, 128, 3), 7, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    for predictor in PREDICTORS:
+        assert keep_of(flat, predictor, 0.0, "max", block=32).sum() == 1
+        assert keep_of(noise, predictor, 0.0, "max", block=32).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(images(), st.sampled_from(PREDICTORS), st.integers(1, 40))
+def test_numeric_budget_is_the_upward_search(image, predictor, n):
+    """At most n blocks, exactly n unless tau = 0 keeps fewer, and the set of the smallest sufficient tau is inside."""
+    grid = (image.shape[0] // 4, image.shape[1] // 4)
+    n = min(n, grid[0] * grid[1])
+    view = PatchView((image,), (grid,), 4, 0)
+    budget = StageBudget(n, (n,), grid[0] * grid[1], Budget.parse("10"))
+    got = PixelPrune(predictor=predictor).select_patches(view, budget)[0]
+    blocks = to_blocks(image, 4)
+    for level in range(256):
+        step = literal.scan(blocks.astype(np.float64) / 255, level / 255 + 1e-9, "max", predictor)
+        if step.sum() <= n:
+            break
+    assert got.sum() == (step.sum() if level == 0 else n)
+    assert (got | ~step).all()
+
+
+def test_next_tau_names_the_next_change():
+    blocks = to_blocks(screen(320, 256, 3), 32)
+    keep, _, following = pred_2d(blocks, 0.0, "max")
+    assert (pred_2d(blocks, following * 0.999, "max")[0] == keep).all()
+    keep, _, following = run_scan(blocks, 0.01, "max")
+    assert (run_scan(blocks, following * 0.999, "max")[0] == keep).all()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32))
+def test_labels_are_the_components_of_the_graph(rows, cols, seed):
+    rng = np.random.default_rng(seed)
+    up, left = rng.random((rows, cols)) < 0.5, rng.random((rows, cols)) < 0.5
+    up[0], left[:, 0] = False, False
+    labels = np.full((rows, cols), -1)
+    count = 0
+    for start in np.ndindex(rows, cols):  # flood fill
+        if labels[start] >= 0:
+            continue
+        todo = [start]
+        while todo:
+            r, c = todo.pop()
+            if labels[r, c] >= 0:
+                continue
+            labels[r, c] = count
+            for r2, c2, edge in ((r - 1, c, up[r, c]), (r, c - 1, left[r, c]),
+                                 (r + 1, c, r + 1 < rows and up[min(r + 1, rows - 1), c]),
+                                 (r, c + 1, c + 1 < cols and left[r, min(c + 1, cols - 1)])):
+                if edge:
+                    todo.append((r2, c2))
+        count += 1
+    assert (label_components(up, left) == labels).all()
+
+
+def test_components_with_tolerance_join_near_blocks():
+    image = np.zeros((32, 96, 3), np.uint8)
+    image[:, 32:64] = 4
+    image[:, 64:] = 100
+    assert connected_components(image, 32, 0.0, "max").tolist() == [[0, 1, 2]]
+    assert connected_components(image, 32, 4 / 255, "max").tolist() == [[0, 0, 1]]

@@ -1,0 +1,55 @@
+"""Golden vectors: a small copy here, all of them where the reference material lies beside the checkout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, SHARED, needs_shared
+from vtprune_eval.golden import check_folder
+
+OURS = ROOT / "tests" / "golden"
+
+
+def run(folder):
+    return subprocess.run([sys.executable, ROOT / "scripts" / "check_golden.py", folder], capture_output=True, text=True)
+
+
+def test_embedded_vectors_agree():
+    reports = list(check_folder(OURS))
+    assert len(reports) >= 5
+    for report in reports:
+        assert not report.failures, (report.path, report.failures[:2])
+        assert report.n_cases > 10
+
+
+@needs_shared("golden/methods/pixelprune")
+@pytest.mark.parametrize("kind", ["pixelprune", "flops"])
+def test_all_vectors_agree(kind):
+    for report in check_folder(SHARED / "golden" / "methods" / kind):
+        assert not report.failures, (report.path, report.failures[:2])
+        assert report.n_cases > 1
+
+
+def test_a_wrong_vector_fails_the_command(tmp_path):
+    shutil.copytree(OURS / "pixelprune", tmp_path / "pixelprune")
+    path = tmp_path / "pixelprune" / "p_single_row.json"
+    data = json.loads(path.read_text())
+    data["results"][0]["kept"][0].pop()
+    path.write_text(json.dumps(data))
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert "FAIL pixelprune/p_single_row.json" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("passed, 1 failed")
+
+
+def test_an_unknown_schema_is_a_failure_and_an_empty_folder_an_error(tmp_path):
+    assert run(tmp_path).returncode == 2
+    (tmp_path / "x.json").write_text('{"schema_version": 1, "task": "unheard of"}')
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert "no checker" in done.stdout
