@@ -134,7 +134,7 @@ def build_meta(name: str):
 
 @pytest.mark.parametrize(("name", "millions"), [("qwen3vl-2b", 2127.5), ("qwen3vl-4b", 4437.8), ("qwen3vl-8b", 8767.1)])
 def test_true_sizes(name, millions):
-    """Parameter counts of the published checkpoints, in millions."""
+    """Parameter counts in millions; the checkpoints are published as 2.1, 4.4 and 8.8 billion."""
     assert MODELS[name].hub_id
     model = build_meta(name)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
@@ -186,11 +186,9 @@ def test_patches_are_the_processors():
 
 
 def test_published_pixel_limits_are_the_default():
-    class Config:
-        class vision_config:  # noqa: N801 - mirrors the attribute of a transformers configuration
-            patch_size, spatial_merge_size, temporal_patch_size = 16, 2, 2
+    from transformers import Qwen3VLConfig
 
-    rules = image_rules(Config, None)
+    rules = image_rules(Qwen3VLConfig(**TRUE_SIZES["qwen3vl-2b"]), None)
     assert (rules.min_pixels, rules.max_pixels, rules.block) == (256 * 256, 4096 * 4096, 32)
 
 

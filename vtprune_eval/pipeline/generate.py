@@ -16,7 +16,7 @@ from ..methods.base import ImageView, Method, PatchView, TokenEdit, TokenView
 from ..models.base import Encoded, VlmAdapter
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
-from ..profiling.memory import PeakMemory
+from ..profiling.memory import PeakMemory, release_freed
 from ..sample import Sample
 from .budgets import check_budget, resolve
 from .cache import KVCache
@@ -52,6 +52,7 @@ class Pipeline:
                 self._by_hook[hook] = m
         if budget.is_full:
             self._by_hook = {}
+        release_freed()
 
     def _budget_of(self, method: Method) -> Budget:
         """In a composition a content-adaptive method decides itself; the budget is the others'."""
@@ -107,7 +108,7 @@ class Pipeline:
         keep = self._patches(prompt, budgets, seed, clock)
         with clock.stage("preprocess"):
             rows = [patch_rows(p, rules, k) for p, k in zip(pixels, keep, strict=True)]
-            patches = torch.cat(rows).to(adapter.device)
+            patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device)
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
             needs = self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()

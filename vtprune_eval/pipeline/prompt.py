@@ -112,5 +112,5 @@ def patch_rows(pixels: np.ndarray, rules: ImageRules, keep: np.ndarray | None) -
     x = torch.from_numpy(np.ascontiguousarray(chosen)).flatten(0, 1).float()
     mean = torch.tensor(rules.mean).view(1, 3, 1, 1) * 255
     std = torch.tensor(rules.std).view(1, 3, 1, 1) * 255
-    x = (x - mean) / std
+    x.sub_(mean).div_(std)
     return x[:, :, None].expand(-1, -1, rules.temporal, -1, -1).reshape(len(x), -1)
