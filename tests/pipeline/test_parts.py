@@ -1,0 +1,94 @@
+"""The cache, the selection by score, the clock and the peak on their own."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from vtprune_eval.budget import Budget
+from vtprune_eval.errors import SampleError
+from vtprune_eval.methods.full import Full
+from vtprune_eval.pipeline.cache import KVCache
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.pipeline.select import kept_by_score
+from vtprune_eval.profiling.clock import StageClock
+from vtprune_eval.profiling.memory import PeakMemory, release_freed
+
+
+def test_cache_appends_in_place():
+    cache = KVCache(n_layers=2, room=3)
+    k, v = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 6)
+    assert cache.update(k, v, 0)[0] is k
+    storage = cache.entries(0)[0].data_ptr()
+    parts = [k]
+    for step in range(1, 4):
+        new = torch.randn(1, 2, 1, 4)
+        parts.append(new)
+        keys, values = cache.update(new, torch.randn(1, 2, 1, 6), 0)
+        assert torch.equal(keys, torch.cat(parts, 2)) and values.shape == (1, 2, 5 + step, 6)
+        assert keys.data_ptr() == storage  # nothing was copied to grow
+    assert cache.lengths() == (8, 0) and cache.heads() == (2, 0)
+    assert cache.held_bytes() == 8 * 2 * (4 + 6) * 4
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_cache_keeps_entries_per_head(group):
+    cache = KVCache(n_layers=1, room=2)
+    k, v = torch.randn(1, 2, 7, 4), torch.randn(1, 2, 7, 4)
+    cache.update(k, v, 0)
+    kept = torch.stack([torch.randperm(7)[:3].sort().values for _ in range(2 * group)])
+    cache.keep(0, kept)
+    keys, values = cache.entries(0)
+    for head, index in enumerate(kept):
+        assert torch.equal(keys[head], k[0, head // group, index])
+        assert torch.equal(values[head], v[0, head // group, index])
+    assert cache.heads() == (2 * group,) and cache.held_bytes() == 3 * 2 * group * 8 * 4
+    grown, _ = cache.update(torch.zeros(1, 2 * group, 2, 4), torch.zeros(1, 2 * group, 2, 4), 0)
+    assert grown.shape[2] == 5
+
+
+def test_ties_go_to_the_earlier_entry_and_nan_is_last():
+    assert kept_by_score(torch.tensor([1.0, 2.0, 2.0, 2.0]), 2).tolist() == [False, True, True, False]
+    assert kept_by_score(torch.tensor([float("nan"), -9.0, float("-inf")]), 1).tolist() == [False, True, False]
+    assert kept_by_score(torch.zeros(3), 0).sum() == 1 and kept_by_score(torch.zeros(3), 9).all()
+
+
+def test_clock_adds_up_and_skips_what_failed():
+    clock = StageClock(torch.device("cpu"))
+    for _ in range(2):
+        with clock.stage("a"):
+            time.sleep(0.01)
+    with pytest.raises(ValueError, match="x"), clock.stage("b"):
+        raise ValueError("x")
+    assert clock.ms["a"] >= 20 and "b" not in clock.ms
+
+
+def test_peak_sees_memory_that_was_freed_again():
+    memory = PeakMemory(torch.device("cpu"))
+    release_freed()
+    memory.reset()
+    before = memory.read()
+    block = torch.ones(100 << 18)  # 100 MiB
+    del block
+    assert memory.read() - before > 80 << 20
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_no_memory_is_a_failed_sample(error, adapter, make_sample, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(adapter, "encode", fail)
+    with pytest.raises(SampleError) as caught:
+        Pipeline(adapter, Full(), Budget.parse("100")).run(make_sample(0))
+    assert caught.value.reason == "out_of_memory"
+
+
+def test_stages_add_up(adapter, make_sample):
+    times = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=4).run(make_sample(0)).times
+    assert times.ttft_ms == pytest.approx(times.preprocess_ms + times.vit_ms + times.prefill_ms)
+    assert times.e2e_ms == pytest.approx(times.image_decode_ms + times.ttft_ms + times.decode_ms)
+    assert times.select_ms == 0 and min(times.vit_ms, times.prefill_ms, times.decode_ms) > 0
+    assert times.tpot_ms == pytest.approx(times.decode_ms / 3)
