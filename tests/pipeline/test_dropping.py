@@ -78,8 +78,8 @@ def test_encode_agrees_with_the_tower(adapter, make_sample, reference):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-def masked_first_token(ref, dropped_after: dict[int, torch.Tensor]) -> int:
-    """First greedy token when, from the layer after k on, nobody attends to the tokens dropped after layer k."""
+def masked_logits(ref, dropped_after: dict[int, torch.Tensor]) -> torch.Tensor:
+    """Logits of the first token when, from the layer after k on, nobody attends to the tokens dropped after layer k."""
     text = ref.model.model.language_model
     tokens, levels = ref.encode()
     hidden = text.embed_tokens(ref.ids).clone()
@@ -95,13 +95,13 @@ def masked_first_token(ref, dropped_after: dict[int, torch.Tensor]) -> int:
             gone = dropped_after[number].nonzero()[:, 0]
             mask[:, gone] = float("-inf")
             mask[gone, gone] = 0  # a row needs one entry; nobody reads these rows
-    return int(ref.model.lm_head(text.norm(hidden[:, -1:]))[0, -1].argmax())
+    return ref.model.lm_head(text.norm(hidden[:, -1:]))[0, -1]
 
 
 @pytest.mark.parametrize("at", [(0,), (1,), (2,), (0, 2), (-2,)])
 @pytest.mark.parametrize("seed", range(4))
 @torch.no_grad()
-def test_dropping_after_a_layer_is_masking_from_it_on(at, seed, make_sample, reference, adapter):
+def test_dropping_after_a_layer_is_masking_from_it_on(at, seed, make_sample, reference, adapter, monkeypatch):
     """DeepStack rows stay with their tokens, also when tokens vanish before the last level was added."""
     seen: dict[int, torch.Tensor] = {}
     before: dict[int, int] = {}
@@ -118,13 +118,61 @@ def test_dropping_after_a_layer_is_masking_from_it_on(at, seed, make_sample, ref
             seen[view.layer], before[view.layer] = gone, int(view.visual.sum())
             return keep
 
+    logits = []
+    head = adapter.lm_head
+    monkeypatch.setattr(adapter, "lm_head", lambda hidden: logits.append(head(hidden)[0, -1]) or head(hidden))
     sample = make_sample(seed)
     outcome = Pipeline(adapter, Spy(at=at), Budget.parse("50"), max_new_tokens=3).run(sample)
     assert sorted(seen) == sorted(k % 5 for k in at) and any(g.any() for g in seen.values())
-    assert outcome.ids[0] == masked_first_token(reference(sample), seen)
+    torch.testing.assert_close(logits[0], masked_logits(reference(sample), seen), atol=1e-3, rtol=1e-3)
     for layer, count in before.items():
         assert outcome.counts.layer_visual[layer] == count
         assert outcome.counts.layer_visual[layer + 1] == max(1, count // 2)
+
+
+def test_a_view_shows_what_the_layer_computed(adapter, make_sample, reference):
+    """Keys, values, the window's queries and the hidden states against the class's own full forward pass."""
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import apply_rotary_pos_emb
+
+    views = {}
+
+    class Spy(Layers):
+        @property
+        def window(self):
+            return 3
+
+        def prune_layer(self, view, budget):
+            views[view.layer] = view
+            return torch.ones(len(view.index), dtype=torch.bool)
+
+    sample = make_sample(1)
+    Pipeline(adapter, Spy(at=(0, 3)), Budget.parse("50"), max_new_tokens=1).run(sample)
+    ref = reference(sample)
+    text = ref.model.model.language_model
+    seen = {}
+
+    def record(number):
+        return lambda _, args, kwargs: seen.update({number: (kwargs["hidden_states"], kwargs["position_embeddings"])})
+
+    hooks = [text.layers[k].self_attn.register_forward_pre_hook(record(k), with_kwargs=True) for k in views]
+    with torch.no_grad():
+        ref.greedy(torch.ones(ref.layout.n_visual, dtype=torch.bool), 1)
+        for hook in hooks:
+            hook.remove()
+        for number, view in views.items():
+            normed, rope = seen[number]
+            a = text.layers[number].self_attn
+            shape = (*normed.shape[:2], -1, a.head_dim)
+            q, k = apply_rotary_pos_emb(a.q_norm(a.q_proj(normed).view(shape)).transpose(1, 2),
+                                        a.k_norm(a.k_proj(normed).view(shape)).transpose(1, 2), *rope)
+            v = a.v_proj(normed).view(shape).transpose(1, 2)
+            close = {"atol": 1e-3, "rtol": 1e-3}
+            torch.testing.assert_close(view.queries, q[0, :, -3:], **close)
+            torch.testing.assert_close(view.keys, k[0], **close)
+            torch.testing.assert_close(view.values, v[0], **close)
+            torch.testing.assert_close(view.hidden_normed, normed[0], **close)
+            assert torch.equal(view.index, torch.arange(ref.layout.n_prompt)) and torch.equal(view.visual, ref.visual)
+            assert (view.layer, view.n_layers) == (number, 5)
 
 
 @torch.no_grad()
