@@ -29,10 +29,10 @@ from nano.pool import Pool
 
 # A stage of the curriculum ends when both kinds of answers are right this often (moving average over about 100
 # batches), or when this share of the whole time is spent.
-PROMOTE_AT = 0.8
-STAGE_LIMITS = (0.05, 0.5, 1.0)
+PROMOTE_AT = 0.9
+STAGE_LIMITS = (0.05, 0.71, 1.0)
 # The learning rate falls as a cosine from this share of the time on.
-COSINE_FROM = 0.6
+COSINE_FROM = 0.72
 
 
 class Layout:

@@ -226,6 +226,8 @@ def stage_batch(maker: Maker, stage: int) -> Batch:
         if rng.random() < 0.15:
             return maker.steps(rng.choice(("phone", "pane")), rng.randint(1, 2), 12, 4)
         return maker.pages("half", rng.choice(("ui", "ui", "form", "form")), 20, 6)
+    if rng.random() < 0.2:  # what was learnt on half screens stays in use
+        return maker.pages("half", rng.choice(("ui", "form")), 20, 6)
     roll = rng.random()
     if roll < 0.34:
         return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 6, 5)

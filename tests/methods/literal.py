@@ -69,3 +69,35 @@ def scan(x: np.ndarray, tau: float, metric: str, predictor: str, anchored: bool 
             if anchored and not keep[r, c]:
                 seen[r, c] = guess
     return keep
+
+
+def pred_2d_torch(x, tau: float, metric: str) -> np.ndarray:
+    """The same loop in the form of the published code: one torch step and up to three host reads per block.
+
+    Args:
+        x: float32 tensor ``(rows, columns, D)`` in [0, 1]; tau, metric: as :func:`scan`.
+    """
+
+    def near(a, b) -> bool:
+        d = (a - b).abs()
+        return bool((d.max() if metric == "max" else d.mean()) <= tau)
+
+    rows, cols = x.shape[:2]
+    keep = np.zeros((rows, cols), bool)
+    seen = x.clone()
+    for r in range(rows):
+        for c in range(cols):
+            if r == 0 and c == 0:
+                keep[r, c] = True
+                continue
+            if r == 0:
+                guess = seen[r, c - 1]
+            elif c == 0:
+                guess = seen[r - 1, c]
+            else:
+                a, b, d = seen[r, c - 1], seen[r - 1, c], seen[r - 1, c - 1]
+                guess = b if near(d, a) and not near(d, b) else a
+            keep[r, c] = not near(x[r, c], guess)
+            if not keep[r, c]:
+                seen[r, c] = guess
+    return keep

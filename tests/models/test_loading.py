@@ -1,200 +1,128 @@
-"""Loading: names without torch, what a user can get wrong, random weights, the processor's rules."""
+"""Real loading code: folders that are missing, of another architecture, damaged; sizes; random weights."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
-import numpy as np
 import pytest
-import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vtprune_eval.errors import UserError
-from vtprune_eval.models import MODELS, NANO, check_model_name, load_model, model_names
-from vtprune_eval.models.qwen3_vl import TRUE_SIZES, image_rules, read_needs
-from vtprune_eval.models.random_init import random_model
-from vtprune_eval.pipeline.prompt import full_size, patch_rows, resize
+from vtprune_eval.models import NANO, fingerprint, load_model
+from vtprune_eval.models.smart_resize import smart_resize
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A copy of nano's folder to damage."""
-    return shutil.copytree(NANO, tmp_path / "model")
+def test_nano_is_an_ordinary_hub_folder():
+    from transformers import AutoTokenizer, Qwen2VLImageProcessor, Qwen3VLForConditionalGeneration
+
+    model = Qwen3VLForConditionalGeneration.from_pretrained(NANO, local_files_only=True)
+    assert type(model).__name__ == "Qwen3VLForConditionalGeneration"
+    assert AutoTokenizer.from_pretrained(NANO, local_files_only=True).tokenize("click save") == ["click", " ", "sa", "ve"]
+    assert Qwen2VLImageProcessor.from_pretrained(NANO, local_files_only=True).patch_size == 16
+    assert sum(p.stat().st_size for p in NANO.iterdir()) < 25e6
 
 
-def refused(folder, **kwargs) -> str:
-    with pytest.raises(UserError) as caught:
-        load_model("nano", path=str(folder), **kwargs)
-    message = str(caught.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
-
-
-def test_names_need_no_torch():
-    code = "import sys, vtprune_eval.models as m; assert m.model_names(); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-    assert {"nano", "qwen3vl-2b", "qwen3vl-4b", "qwen3vl-8b"} <= set(model_names())
-
-
-def test_unknown_name_offers_the_nearest():
-    with pytest.raises(UserError, match="qwen3vl-2b"):
-        check_model_name("qwen3-vl-2b")
-
-
-def test_nano_loads_and_says_what_it_is(folder):
-    adapter = load_model("nano", path=str(folder))
-    assert adapter.identity["trained"] and adapter.identity["weights"] == "trained"
-    assert adapter.coordinates == "hundredths" and adapter.eos_ids
-    again = load_model("nano", path=str(folder)).identity["fingerprint"]
-    assert adapter.identity["fingerprint"] == again
-    weights = folder / "model.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    assert load_model("nano", path=str(folder)).identity["fingerprint"] != again
-
-
-def test_truncated_weights(folder):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-    assert "--model-path" in refused(folder)
-
-
-def test_weights_that_lack_a_tensor_are_not_filled_with_random_numbers(folder):
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(folder / "model.safetensors")
-    weights.pop("model.language_model.layers.1.mlp.up_proj.weight")
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert "layers.1.mlp.up_proj" in refused(folder)
-
-
-def test_no_weights_at_all(folder):
-    (folder / "model.safetensors").unlink()
-    assert "weights" in refused(folder)
-
-
-def test_another_architecture(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["architectures"] = ["LlavaForConditionalGeneration"]
-    (folder / "config.json").write_text(json.dumps(config))
-    message = refused(folder)
-    assert "LlavaForConditionalGeneration" in message and "Qwen3VLForConditionalGeneration" in message
-
-
-def test_not_a_model_folder(tmp_path):
-    assert "config.json" in refused(tmp_path / "nowhere")
-    (tmp_path / "config.json").write_text("{")
-    assert "JSON" in refused(tmp_path)
-
-
-def test_missing_tokenizer_template_and_processor(folder):
-    (folder / "preprocessor_config.json").rename(folder / "kept")
-    assert "preprocessor_config.json" in refused(folder)
-    (folder / "processor_config.json").write_text(json.dumps({"image_processor": json.loads(
-        (folder / "kept").read_text())}))
-    nested = load_model("nano", path=str(folder)).images
-    assert nested == load_model("nano").images  # transformers 5 writes the processor into one file
-    (folder / "chat_template.jinja").unlink()
-    assert "chat template" in refused(folder)
-    (folder / "tokenizer.json").unlink()
-    assert "tokenizer" in refused(folder)
-
-
-def test_missing_weights_without_a_network(monkeypatch, tmp_path):
-    import huggingface_hub
-
-    def offline(*args, **kwargs):
-        raise ConnectionError("no route to host")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(UserError) as caught:
-        load_model("qwen3vl-2b")
-    assert "Qwen/Qwen3-VL-2B-Instruct" in str(caught.value) and "--model-path" in str(caught.value)
-
-
-def test_unknown_device_dtype_and_attention():
-    with pytest.raises(UserError, match="float32"):
-        load_model("nano", dtype="float23")
-    with pytest.raises(UserError, match="sdpa"):
-        load_model("nano", attn="spda")
-    with pytest.raises(UserError, match="device"):
-        load_model("nano", device="gpu0")
-
-
-def build_meta(name: str):
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-
-    with torch.device("meta"):
-        return Qwen3VLForConditionalGeneration(Qwen3VLConfig(**TRUE_SIZES[name]))
-
-
-@pytest.mark.parametrize(("name", "millions"), [("qwen3vl-2b", 2127.5), ("qwen3vl-4b", 4437.8), ("qwen3vl-8b", 8767.1)])
-def test_true_sizes(name, millions):
-    """Parameter counts in millions; the checkpoints are published as 2.1, 4.4 and 8.8 billion."""
-    assert MODELS[name].hub_id
-    model = build_meta(name)
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
-
-
-def test_random_weights_keep_the_tie_and_the_scale():
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-
-    config = Qwen3VLConfig.from_pretrained(NANO)
-    build = {"dtype": torch.float32, "device": "cpu"}
-    model = random_model(Qwen3VLForConditionalGeneration, config, seed=0, **build)
-    same = random_model(Qwen3VLForConditionalGeneration, config, seed=0, **build)
-    other = random_model(Qwen3VLForConditionalGeneration, config, seed=1, **build)
-    assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
-    a, b, c = (dict(m.named_parameters()) for m in (model, same, other))
-    assert all(torch.equal(a[k], b[k]) for k in a)
-    assert any(not torch.equal(a[k], c[k]) for k in a)
-    assert all(torch.isfinite(w).all() for w in a.values())
-    weight = a["model.language_model.layers.0.mlp.down_proj.weight"]
-    assert float(weight.detach().std()) == pytest.approx(weight.shape[1] ** -0.5, rel=0.05)
-    # Buffers that no weight file holds are what an ordinary construction computes.
-    ordinary = dict(Qwen3VLForConditionalGeneration(config).named_buffers())
-    for key, buffer in model.named_buffers():
-        torch.testing.assert_close(buffer, ordinary[key])
-
-
-def test_random_nano_is_marked_untrained():
-    adapter = load_model("nano", weights="random", seed=3)
-    assert not adapter.identity["trained"] and adapter.identity["fingerprint"] == "random:3"
-
-
-def test_patches_are_the_processors():
-    """Resize, normalisation and patch order against the class's own image processor."""
-    from transformers import Qwen2VLImageProcessor
+def test_the_prompt_is_the_one_that_nano_was_trained_on():
+    from nano.folder import build_tokenizer
 
     adapter = load_model("nano")
-    rules = adapter.images
-    processor = Qwen2VLImageProcessor(
-        patch_size=rules.patch_size, temporal_patch_size=rules.temporal, merge_size=rules.merge_size,
-        size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels}, image_mean=list(rules.mean),
-        image_std=list(rules.std))
-    rng = np.random.default_rng(0)
-    for height, width in [(64, 96), (75, 131), (500, 333), (31, 400)]:
-        image = rng.integers(0, 255, (height, width, 3), np.uint8)
-        out = processor(images=[torch.from_numpy(image).permute(2, 0, 1)], return_tensors="pt")
-        size = full_size((width, height), rules, "x")
-        assert out["image_grid_thw"].tolist() == [[1, size[1] // rules.patch_size, size[0] // rules.patch_size]]
-        torch.testing.assert_close(patch_rows(resize(image, size), rules, None), out["pixel_values"], atol=1e-6, rtol=0)
+    ids, spans = adapter.prompt_ids([4, 2], "click save draft")
+    one = build_tokenizer().encode
+    pad = one("<|image_pad|>")
+    expected = (one("<|im_start|>user\n<|vision_start|>") + pad * 4 + one("<|vision_end|><|vision_start|>") + pad * 2
+                + one("<|vision_end|>click save draft<|im_end|>\n<|im_start|>assistant\n"))
+    assert ids == expected
+    assert [b - a for a, b in spans] == [4, 2]
 
 
-def test_published_pixel_limits_are_the_default():
-    from transformers import Qwen3VLConfig
-
-    rules = image_rules(Qwen3VLConfig(**TRUE_SIZES["qwen3vl-2b"]), None)
-    assert (rules.min_pixels, rules.max_pixels, rules.block) == (256 * 256, 4096 * 4096, 32)
+def copy_of_nano(folder):
+    shutil.copytree(NANO, folder)
+    return folder
 
 
-def test_needs_are_checked():
-    assert read_needs(("encoder_attention:-2", "encoder_keys:3"), 5) == {
-        3: [("encoder_attention:-2", "encoder_attention"), ("encoder_keys:3", "encoder_keys")]}
-    for bad in ("encoder_attention:5", "encoder_values:1", "encoder_keys:x", "encoder_keys"):
-        with pytest.raises(ValueError, match="need"):
-            read_needs((bad,), 5)
+def test_missing_folder_and_missing_config(tmp_path):
+    with pytest.raises(UserError, match="not a model folder"):
+        load_model("nano", path=str(tmp_path / "none"))
+
+
+def test_another_architecture_is_named(tmp_path):
+    folder = copy_of_nano(tmp_path / "m")
+    data = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**data, "architectures": ["LlamaForCausalLM"]}))
+    with pytest.raises(UserError, match=r"holds a LlamaForCausalLM, but Qwen3VLForConditionalGeneration is needed"):
+        load_model("nano", path=str(folder))
+
+
+def test_truncated_weights_are_one_sentence(tmp_path):
+    folder = copy_of_nano(tmp_path / "m")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_model("nano", path=str(folder))
+
+
+def test_weights_from_the_hub_without_network(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"Qwen/Qwen3-VL-2B-Instruct.*--model-path.*--weights random"):
+        load_model("qwen3vl-2b")
+
+
+@pytest.mark.parametrize(("options", "sentence"), [
+    ({"device": "cuda"}, "no usable CUDA device"), ({"device": "tpu0"}, "not a device"),
+    ({"attn": "flash_attention_2"}, "needs the package flash-attn"), ({"dtype": "float8"}, "unknown dtype"),
+])
+def test_runtime_that_is_not_there(options, sentence):
+    import torch
+
+    if "cuda" in options.values() and torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(UserError, match=sentence):
+        load_model("nano", **options)
+
+
+def test_random_weights_are_reproducible_and_marked():
+    import torch
+
+    a, b, c = (load_model("nano", weights="random", seed=s) for s in (1, 1, 2))
+    first = [p.flatten()[:8] for p in (a.text.layers[0].mlp.up_proj.weight, b.text.layers[0].mlp.up_proj.weight,
+                                       c.text.layers[0].mlp.up_proj.weight)]
+    assert torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], first[2])
+    assert a.identity["trained"] is False
+    assert torch.isfinite(a.text.rotary_emb.inv_freq).all()
+
+
+def test_fingerprint_follows_the_content(tmp_path):
+    folder = copy_of_nano(tmp_path / "m")
+    before = fingerprint(folder)
+    assert before == fingerprint(NANO)
+    raw = bytearray((folder / "model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(raw)
+    assert fingerprint(folder) != before
+
+
+@pytest.mark.parametrize(("size", "expected"), [
+    ((1920, 1080), (1920, 1088)), ((2560, 1440), (2560, 1440)), ((1080, 2400), (1088, 2400)), ((3840, 2160), (3840, 2176)),
+])
+def test_sizes_of_qwen3_vl(size, expected):
+    assert smart_resize(*size, factor=32, min_pixels=65536, max_pixels=16777216) == expected
+
+
+@given(st.integers(1, 8000), st.integers(1, 8000))
+def test_sizes_agree_with_the_class_own_rule(width, height):
+    from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize as theirs
+
+    limits = {"factor": 32, "min_pixels": 65536, "max_pixels": 4_000_000}
+    try:
+        h, w = theirs(height, width, **limits)
+    except ValueError:
+        with pytest.raises(ValueError, match="200 times"):
+            smart_resize(width, height, **limits)
+        return
+    assert smart_resize(width, height, **limits) == (w, h)

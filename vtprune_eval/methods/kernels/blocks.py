@@ -53,7 +53,8 @@ def distance(x: np.ndarray, y: np.ndarray, metric: str) -> np.ndarray:
         d = x.astype(np.int32) - y
         return np.sqrt(np.einsum("...i,...i->...", d, d) / x.shape[-1]) / 255.0
     # |x - y| of bytes without widening: the larger minus the smaller.
-    d = np.maximum(x, y) - np.minimum(x, y)
+    d = np.maximum(x, y)
+    d -= np.minimum(x, y)
     if metric == "mae":
         return d.sum(-1, dtype=np.int64) / (255.0 * x.shape[-1])
     return d.max(-1) / 255.0
@@ -95,9 +96,11 @@ def pred_2d(blocks: np.ndarray, tau: float, metric: str, anchored: bool = True) 
     keep = np.ones((rows, cols), bool)
     residual = np.full((rows, cols), np.inf)
     tau = 0.0 if metric == "exact" else tau
-    # Where each block's reconstruction lives: a kept block is its own source, an omitted one its prediction's.
+    # Where each block's reconstruction lives: a kept block is its own source, an omitted one its prediction's. Blocks
+    # that equal a neighbour share the first one's index from the start: two equal sources need no distance.
     flat = blocks.reshape(rows * cols, size)
-    source = np.arange(rows * cols).reshape(rows, cols)
+    own = _first_of_equals(blocks)
+    source = own.copy()
     next_tau = np.inf
     for diagonal in range(1, rows + cols - 1):
         r = np.arange(max(0, diagonal - cols + 1), min(rows, diagonal + 1))
@@ -112,7 +115,7 @@ def pred_2d(blocks: np.ndarray, tau: float, metric: str, anchored: bool = True) 
             to_a, to_b = _gap(flat, d, a, metric), _gap(flat, d, b, metric)
             prediction[inner] = np.where((to_a <= tau) & ~(to_b <= tau), b, a)
             next_tau = min(next_tau, _above(to_a, tau), _above(to_b, tau))
-        here = r * cols + c
+        here = own[r, c]
         gap = _gap(flat, here, prediction, metric)
         next_tau = min(next_tau, _above(gap, tau))
         residual[r, c] = gap
@@ -121,6 +124,18 @@ def pred_2d(blocks: np.ndarray, tau: float, metric: str, anchored: bool = True) 
         if anchored:
             source[r[dropped], c[dropped]] = prediction[dropped]
     return keep, residual, float(next_tau)
+
+
+def _first_of_equals(blocks: np.ndarray) -> np.ndarray:
+    """For every block the index of the first block of its component of equal neighbours, ``(rows, columns)``."""
+    rows, cols, size = blocks.shape
+    words = blocks.view(np.uint64) if size % 8 == 0 else blocks
+    up, left = np.zeros((rows, cols), bool), np.zeros((rows, cols), bool)
+    up[1:] = (words[1:] == words[:-1]).all(-1)
+    left[:, 1:] = (words[:, 1:] == words[:, :-1]).all(-1)
+    labels = label_components(up, left).reshape(-1)
+    _, first = np.unique(labels, return_index=True)
+    return first[labels].reshape(rows, cols)
 
 
 def _gap(flat: np.ndarray, i: np.ndarray, j: np.ndarray, metric: str) -> np.ndarray:

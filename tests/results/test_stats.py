@@ -1,0 +1,67 @@
+"""Intervals against closed forms and by simulated coverage; tests against hand-computed values."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vtprune_eval.results.stats import holm, mcnemar, mean_interval, paired_difference
+
+
+def test_wilson_interval_of_independent_binary_scores():
+    mean, low, high = mean_interval([1.0] * 8 + [0.0] * 2)
+    assert mean == 0.8
+    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+def test_extremes_stay_inside_zero_and_one():
+    assert mean_interval([1.0] * 5)[2] == 1.0
+    assert mean_interval([0.0] * 5)[1] == 0.0
+    assert math.isnan(mean_interval([])[0])
+
+
+def test_clusters_widen_the_interval():
+    """20 episodes of 10 equal steps hold the information of 20 samples, not of 200."""
+    values = [float(i % 2) for i in range(20) for _ in range(10)]
+    clusters = [str(i) for i in range(20) for _ in range(10)]
+    alone, together = mean_interval(values), mean_interval(values, clusters)
+    assert together[2] - together[1] > 2 * (alone[2] - alone[1])
+
+
+def test_cluster_bootstrap_covers_about_95_percent():
+    rng = np.random.default_rng(0)
+    hits = 0
+    for trial in range(200):
+        rates = rng.beta(2, 2, 40)
+        values = [float(rng.random() < p) for p in rates for _ in range(5)]
+        _, low, high = mean_interval(values, [str(i) for i in range(40) for _ in range(5)], seed=trial)
+        hits += low <= 0.5 <= high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60))
+def test_paired_difference_is_antisymmetric_and_zero_with_itself(values):
+    assert paired_difference(values, values) == (0.0, 0.0, 0.0)
+    other = values[::-1]
+    forward, backward = paired_difference(values, other), paired_difference(other, values)
+    assert forward[0] == pytest.approx(-backward[0])
+    assert forward[1] <= forward[0] <= forward[2]
+
+
+def test_pairing_needs_equal_lengths():
+    with pytest.raises(ValueError, match="cannot be paired"):
+        paired_difference([1.0], [1.0, 0.0])
+
+
+def test_mcnemar_exact():
+    a, b = [1.0] * 6 + [0.0] * 4, [0.0] * 6 + [0.0] * 4
+    assert mcnemar(a, b) == pytest.approx(2 * 0.5**6)
+    assert mcnemar(a, a) == 1.0
+
+
+def test_holm_steps_down():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
