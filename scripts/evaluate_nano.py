@@ -15,15 +15,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from PIL import Image  # noqa: E402
+from PIL import Image
 
-from vtprune_eval.budget import Budget  # noqa: E402
-from vtprune_eval.methods.full import Full  # noqa: E402
-from vtprune_eval.models import load_model  # noqa: E402
-from vtprune_eval.pipeline.generate import Pipeline  # noqa: E402
-from vtprune_eval.results.stats import mean_interval  # noqa: E402
-from vtprune_eval.sample import Sample  # noqa: E402
-from vtprune_eval.tasks import DEFAULT_TASKS, load_task  # noqa: E402
+from vtprune_eval.budget import Budget
+from vtprune_eval.methods.full import Full
+from vtprune_eval.models import load_model
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.results.stats import mean_interval
+from vtprune_eval.sample import Sample
+from vtprune_eval.tasks import DEFAULT_TASKS, load_task
 
 
 def without_image(sample: Sample, folder: Path) -> Sample:
@@ -67,8 +67,11 @@ def main() -> int:
                 for sample in task.samples:
                     shown = change(sample, Path(scratch))
                     out = pipeline.run(shown)
-                    frame = {"coordinates": adapter.coordinates, "model_sizes": out.model_sizes,
-                             "file_sizes": out.file_sizes}
+                    frame = {
+                        "coordinates": adapter.coordinates,
+                        "model_sizes": out.model_sizes,
+                        "file_sizes": out.file_sizes,
+                    }
                     score = task.score(sample, out.text, frame).value
                     scores.append(score)
                     clusters.append(sample.cluster or sample.id)
@@ -78,7 +81,9 @@ def main() -> int:
                 mean, low, high = mean_interval(scores, clusters)
                 cells.append(f"{100 * mean:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
                 if kind == "full":
-                    groups += [f"| {name} | {key} | {len(v)} | {100 * sum(v) / len(v):.1f} |" for key, v in parts.items()]
+                    groups += [
+                        f"| {name} | {key} | {len(v)} | {100 * sum(v) / len(v):.1f} |" for key, v in parts.items()
+                    ]
             rows.append(f"| {name} | {len(task.samples)} | {' | '.join(cells)} |")
             print(rows[-1], file=sys.stderr, flush=True)
     print("| task | n | all tokens | no image | no history |\n|---|---|---|---|---|")

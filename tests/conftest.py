@@ -45,7 +45,7 @@ def tiny():
     return Qwen3VL("tiny", model, tokenizer, rules, {"trained": True})
 
 
-@pytest.fixture()
+@pytest.fixture
 def picture(tmp_path):
     """Write an image of random flat rectangles (so that neighbours often agree) and return its path."""
 
@@ -70,7 +70,7 @@ def screen(width: int, height: int, seed: int = 0) -> np.ndarray:
     return image
 
 
-@pytest.fixture()
+@pytest.fixture
 def cli(tmp_path):
     """Run ``python -m vtprune_eval`` in a folder of its own; returns the finished process."""
 

@@ -16,7 +16,9 @@ OURS = ROOT / "tests" / "golden"
 
 
 def run(folder):
-    return subprocess.run([sys.executable, ROOT / "scripts" / "check_golden.py", folder], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts" / "check_golden.py", folder], capture_output=True, text=True
+    )
 
 
 def test_embedded_vectors_agree():

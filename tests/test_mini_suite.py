@@ -53,7 +53,22 @@ def test_words_of_the_two_splits_are_disjoint():
 
     rng = random.Random(0)
     assert not set(EVAL_WORDS) & {training_word(rng) for _ in range(50_000)}
-    reserved = {"click", "icon", "what", "is", "of", "tap", "type", "code", "goal", "history", "none", "next", "not", "found"}
+    reserved = {
+        "click",
+        "icon",
+        "what",
+        "is",
+        "of",
+        "tap",
+        "type",
+        "code",
+        "goal",
+        "history",
+        "none",
+        "next",
+        "not",
+        "found",
+    }
     used: set[str] = set()
     for name in DEFAULT_TASKS:
         for sample in load_task(name).samples:

@@ -23,14 +23,38 @@ def test_the_example_method_runs_through_the_command_line(tmp_path):
     env = environment()
     env["PYTHONPATH"] += f":{tmp_path}"
     done = subprocess.run(
-        [sys.executable, "-m", "vtprune_eval", "--method", "full,centre", "--budget", "20", "--limit", "3", "--tasks",
-         "mini-doc", "--set", "centre.power=1", "--format", "json"],
-        capture_output=True, text=True, cwd=tmp_path, env=env)
+        [
+            sys.executable,
+            "-m",
+            "vtprune_eval",
+            "--method",
+            "full,centre",
+            "--budget",
+            "20",
+            "--limit",
+            "3",
+            "--tasks",
+            "mini-doc",
+            "--set",
+            "centre.power=1",
+            "--format",
+            "json",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+    )
     assert done.returncode == 0, done.stderr
     row = json.loads(done.stdout)["rows"][1]
     assert row["method"] == "centre"
     assert 15 < row["costs"]["visual_kept_pct"] <= 21
-    wrong = subprocess.run([sys.executable, "-m", "vtprune_eval", "--method", "centre", "--set", "power=99", "--budget", "5"],
-                           capture_output=True, text=True, cwd=tmp_path, env=env)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "vtprune_eval", "--method", "centre", "--set", "power=99", "--budget", "5"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=env,
+    )
     assert wrong.returncode == 2
     assert "outside [1.0, 8.0]" in wrong.stderr

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
 import time
 from pathlib import Path
@@ -47,10 +48,14 @@ def bench(name: str, image: np.ndarray) -> None:
     blocks = image.shape[0] // 32 * (image.shape[1] // 32)
     keep = pred_2d_exact(image, 32)
     assert (keep == literal.pred_2d_tau0(image)).all()
-    ours, theirs, copy = timed(lambda: pred_2d_exact(image, 32), lambda: literal.pred_2d_tau0(image), lambda: image.copy())
+    ours, theirs, copy = timed(
+        lambda: pred_2d_exact(image, 32), lambda: literal.pred_2d_tau0(image), lambda: image.copy()
+    )
     print(f"{name} ({image.shape[1]}x{image.shape[0]}, {blocks} blocks, {100 * keep.mean():.1f} % kept at tau 0)")
-    print(f"  tau 0          ours {ours:8.2f} ms   literal float32 {theirs:9.2f} ms   {theirs / ours:6.1f}x   "
-          f"(one copy of the image: {copy:.2f} ms)")
+    print(
+        f"  tau 0          ours {ours:8.2f} ms   literal float32 {theirs:9.2f} ms   {theirs / ours:6.1f}x   "
+        f"(one copy of the image: {copy:.2f} ms)"
+    )
     for metric, tau in (("max", 4 / 255), ("mae", 2 / 255)):
         x = literal.float_blocks(image)
         fast = pred_2d(to_blocks(image, 32), tau, metric)[0]
@@ -61,17 +66,22 @@ def bench(name: str, image: np.ndarray) -> None:
         ours, plain, published = timed(
             lambda m=metric, v=tau: pred_2d(to_blocks(image, 32), v, m),
             lambda m=metric, v=slow: literal.scan(literal.float_blocks(image), v, m, "pred_2d"),
-            lambda m=metric, v=slow: literal.pred_2d_torch(torch.from_numpy(literal.float_blocks(image)), v, m))
-        print(f"  tau {tau:.4f} {metric} ours {ours:8.2f} ms   literal loop: torch {published:8.2f} ms "
-              f"{published / ours:5.1f}x, numpy {plain:8.2f} ms {plain / ours:5.1f}x")
+            lambda m=metric, v=slow: literal.pred_2d_torch(torch.from_numpy(literal.float_blocks(image)), v, m),
+        )
+        print(
+            f"  tau {tau:.4f} {metric} ours {ours:8.2f} ms   literal loop: torch {published:8.2f} ms "
+            f"{published / ours:5.1f}x, numpy {plain:8.2f} ms {plain / ours:5.1f}x"
+        )
 
 
 def main() -> int:
     """Print the measurements for a synthetic screen and for the images named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs="*", type=Path)
-    processor = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
-                     platform.processor()) if Path("/proc/cpuinfo").exists() else platform.processor()
+    processor = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        names = re.findall(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        processor = names[0] if names else processor
     torch.set_num_threads(1)
     print(f"{processor}, one thread, numpy {np.__version__}, torch {torch.__version__}")
     bench("synthetic screen", screen(2560, 1440, 1))

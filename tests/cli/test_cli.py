@@ -20,7 +20,11 @@ def test_json_summary_on_stdout_and_progress_on_stderr(cli, tmp_path):
     done = cli(*STUB, "--method", "full,pixelprune", "--budget", "10,50", "--format", "json", "--out", tmp_path / "r")
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
-    assert [(r["method"], r["budget"]) for r in data["rows"]] == [("full", "-"), ("pixelprune", "10"), ("pixelprune", "50")]
+    assert [(r["method"], r["budget"]) for r in data["rows"]] == [
+        ("full", "-"),
+        ("pixelprune", "10"),
+        ("pixelprune", "50"),
+    ]
     row = data["rows"][1]
     assert set(row["tasks"]) == {"mini-grounding", "mini-doc", "mini-nav"}
     entry = row["tasks"]["mini-doc"]
@@ -35,7 +39,16 @@ def test_json_summary_on_stdout_and_progress_on_stderr(cli, tmp_path):
 def test_table_names_the_run_folder_and_the_report(cli, tmp_path):
     done = cli(*STUB, "--method", "full,random", "--budget", "10", "--tasks", "mini-doc", "--out", tmp_path / "r")
     assert done.returncode == 0, done.stderr
-    for word in ("visual kept %", "mini-doc", "TTFT ms", "KV kB", "speed-up", "acc. change", str(tmp_path / "r"), "report.md"):
+    for word in (
+        "visual kept %",
+        "mini-doc",
+        "TTFT ms",
+        "KV kB",
+        "speed-up",
+        "acc. change",
+        str(tmp_path / "r"),
+        "report.md",
+    ):
         assert word in done.stdout
     assert "random" in (tmp_path / "r" / "report.md").read_text()
 
@@ -94,10 +107,17 @@ def test_every_mistake_is_one_sentence_and_exit_2(cli, case):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize(("text", "sentence"), [
-    ("model: [", "not valid YAML"), ("- a", "a mapping of settings"), ("modell: nano", "did you mean 'model'"),
-    ("budget: 0", "outside (0, 100]"), ("limit: many", "whole number"), ("set: 3", "must map"),
-])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("model: [", "not valid YAML"),
+        ("- a", "a mapping of settings"),
+        ("modell: nano", "did you mean 'model'"),
+        ("budget: 0", "outside (0, 100]"),
+        ("limit: many", "whole number"),
+        ("set: 3", "must map"),
+    ],
+)
 def test_bad_config_files(cli, tmp_path, text, sentence):
     (tmp_path / "run.yaml").write_text(text)
     done = cli("--config", "run.yaml")
@@ -108,7 +128,9 @@ def test_bad_config_files(cli, tmp_path, text, sentence):
 
 def test_config_file_with_overrides(cli, tmp_path):
     (tmp_path / "run.yaml").write_text(
-        "model: stub\nmethod: [full, pixelprune]\nbudget: [10, 20]\ntasks: mini-doc\nlimit: 5\nset: {pixelprune.tau: 0.1}\n")
+        "model: stub\nmethod: [full, pixelprune]\nbudget: [10, 20]\n"
+        "tasks: mini-doc\nlimit: 5\nset: {pixelprune.tau: 0.1}\n"
+    )
     done = cli("--config", "run.yaml", "--budget", "30", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert [r["budget"] for r in json.loads(done.stdout)["rows"]] == ["-", "30"]
@@ -116,10 +138,12 @@ def test_config_file_with_overrides(cli, tmp_path):
 
 def test_nothing_heavy_is_imported_for_help_or_an_unknown_name():
     for args in (["--help"], ["--model", "nope"], ["--method", "nope"], ["--tasks", "nope"]):
-        code = ("import sys\nfrom vtprune_eval.cli import main\n"
-                f"try:\n    main({args!r})\nexcept SystemExit:\n    pass\n"
-                "heavy = {'torch', 'transformers', 'numpy', 'PIL'} & set(sys.modules)\n"
-                "print('HEAVY', sorted(heavy))")
+        code = (
+            "import sys\nfrom vtprune_eval.cli import main\n"
+            f"try:\n    main({args!r})\nexcept SystemExit:\n    pass\n"
+            "heavy = {'torch', 'transformers', 'numpy', 'PIL'} & set(sys.modules)\n"
+            "print('HEAVY', sorted(heavy))"
+        )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
         assert "HEAVY []" in done.stdout, (args, done.stdout[-200:], done.stderr)
 
@@ -130,23 +154,60 @@ def test_failed_samples_are_counted_as_wrong(cli, tmp_path):
     (data / "images").mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(data / "images" / "ok.png")
     (data / "images" / "broken.png").write_bytes(b"junk")
-    lines = [json.dumps({"id": n, "images": [f"images/{n}.png"], "question": "what is that",
-                         "target": {"type": "text", "answers": ["x"]}}) for n in ("ok", "broken", "gone")]
+    lines = [
+        json.dumps(
+            {
+                "id": n,
+                "images": [f"images/{n}.png"],
+                "question": "what is that",
+                "target": {"type": "text", "answers": ["x"]},
+            }
+        )
+        for n in ("ok", "broken", "gone")
+    ]
     (data / "samples.jsonl").write_text("\n".join(lines))
-    done = cli("--model", "nano", "--method", "full", "--tasks", "mini-doc", "--data-path", data, "--format", "json",
-               "--out", tmp_path / "r")
+    done = cli(
+        "--model",
+        "nano",
+        "--method",
+        "full",
+        "--tasks",
+        "mini-doc",
+        "--data-path",
+        data,
+        "--format",
+        "json",
+        "--out",
+        tmp_path / "r",
+    )
     assert done.returncode == 0, done.stderr
     entry = json.loads(done.stdout)["rows"][0]["tasks"]["mini-doc"]
     assert entry["n"] == 3
     assert entry["failures"] == {"bad_image": 2}
-    records = [json.loads(x) for x in (tmp_path / "r" / "records" / "mini-doc--full@100.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(x) for x in (tmp_path / "r" / "records" / "mini-doc--full@100.jsonl").read_text().splitlines()
+    ]
     assert [r["reason"] for r in records if r["status"] == "failed"] == ["bad_image", "bad_image"]
     assert all(r["score"] == 0 and r["answer"] == "" for r in records if r["status"] == "failed")
 
 
 def test_random_weights_have_costs_and_no_accuracy(cli, tmp_path):
-    done = cli("--model", "nano", "--weights", "random", "--method", "full,pixelprune", "--limit", "2", "--tasks",
-               "mini-grounding", "--format", "json", "--out", tmp_path / "r")
+    done = cli(
+        "--model",
+        "nano",
+        "--weights",
+        "random",
+        "--method",
+        "full,pixelprune",
+        "--limit",
+        "2",
+        "--tasks",
+        "mini-grounding",
+        "--format",
+        "json",
+        "--out",
+        tmp_path / "r",
+    )
     assert done.returncode == 0, done.stderr
     data = json.loads(done.stdout)
     assert data["trained"] is False
@@ -158,9 +219,18 @@ def test_hostile_sample_ids_and_answers_stay_text(cli, tmp_path):
     data = tmp_path / "data"
     (data / "images").mkdir(parents=True)
     Image.new("RGB", (64, 64)).save(data / "images" / "a.png")
-    (data / "samples.jsonl").write_text(json.dumps({
-        "id": "../../<script>alert(1)</script>", "images": ["images/a.png"], "question": "<|image_pad|> <b>",
-        "target": {"type": "text", "answers": ["x"]}}))
-    done = cli("--model", "nano", "--method", "full", "--tasks", "mini-doc", "--data-path", data, "--out", tmp_path / "r")
+    (data / "samples.jsonl").write_text(
+        json.dumps(
+            {
+                "id": "../../<script>alert(1)</script>",
+                "images": ["images/a.png"],
+                "question": "<|image_pad|> <b>",
+                "target": {"type": "text", "answers": ["x"]},
+            }
+        )
+    )
+    done = cli(
+        "--model", "nano", "--method", "full", "--tasks", "mini-doc", "--data-path", data, "--out", tmp_path / "r"
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path / "r" / "records").iterdir()) == ["mini-doc--full@100.jsonl"]

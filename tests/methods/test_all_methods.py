@@ -61,7 +61,9 @@ def test_patch_selection(name, seed, n_images, share):
     before = [i.copy() for i in images]
     masks = make_method(name).select_patches(view, budget)
     again = make_method(name).select_patches(view, budget)
-    for mask, other, grid, allowed, image, copy in zip(masks, again, grids, budget.per_image, images, before, strict=True):
+    for mask, other, grid, allowed, image, copy in zip(
+        masks, again, grids, budget.per_image, images, before, strict=True
+    ):
         assert mask.shape == grid
         assert mask.dtype == np.bool_
         assert mask.sum() <= allowed
@@ -78,7 +80,7 @@ def test_image_reduction_stays_within_the_budget(name, width, height, n):
     blocks = full[0] * full[1] // 1024
     n = min(n, blocks)
     views_ = (ImageView((width, height), full, 32),)
-    (w, h), = make_method(name).reduce_images(views_, StageBudget(n, (n,), blocks, Budget.parse(f"{n}tok")))
+    ((w, h),) = make_method(name).reduce_images(views_, StageBudget(n, (n,), blocks, Budget.parse(f"{n}tok")))
     assert w % 32 == 0
     assert h % 32 == 0
     assert 1 <= w * h // 1024 <= n
@@ -100,10 +102,23 @@ def test_token_selection(name, seed, n_images, share):
     for size in sizes:
         spans.append((at, at + size))
         at += size + 2
-    layout = TokenLayout(grids, tuple(spans), at + 5, 2, 16, torch.zeros(3, at + 5, dtype=torch.long),
-                         tuple((w * 32, h * 32) for h, w in grids))
-    view = TokenView(layout, features, torch.randn(8, 16, generator=generator), images,
-                     torch.ones(sum(sizes), dtype=torch.bool), seed)
+    layout = TokenLayout(
+        grids,
+        tuple(spans),
+        at + 5,
+        2,
+        16,
+        torch.zeros(3, at + 5, dtype=torch.long),
+        tuple((w * 32, h * 32) for h, w in grids),
+    )
+    view = TokenView(
+        layout,
+        features,
+        torch.randn(8, 16, generator=generator),
+        images,
+        torch.ones(sum(sizes), dtype=torch.bool),
+        seed,
+    )
     budget = budget_for(sizes, max(n_images, round(share * sum(sizes))))
     copy = features.clone()
     answers = [make_method(name).select_tokens(view, budget) for _ in range(2)]

@@ -55,7 +55,9 @@ def test_proposition_1_exact_reconstruction(image, predictor):
 
 
 @settings(max_examples=150, deadline=None)
-@given(images(), st.sampled_from(PREDICTORS), st.sampled_from(["max", "mae", "rmse"]), st.sampled_from([1, 2, 4, 10, 40]))
+@given(
+    images(), st.sampled_from(PREDICTORS), st.sampled_from(["max", "mae", "rmse"]), st.sampled_from([1, 2, 4, 10, 40])
+)
 def test_proposition_2_error_is_bounded(image, predictor, metric, level):
     tau = level / 255
     keep = keep_of(image, predictor, tau, metric)
@@ -65,8 +67,13 @@ def test_proposition_2_error_is_bounded(image, predictor, metric, level):
 
 
 @settings(max_examples=150, deadline=None)
-@given(images(), st.sampled_from(PREDICTORS), st.sampled_from(["max", "mae", "rmse", "exact"]),
-       st.sampled_from([0.0, 0.006, 0.02, 0.05, 0.2]), st.booleans())
+@given(
+    images(),
+    st.sampled_from(PREDICTORS),
+    st.sampled_from(["max", "mae", "rmse", "exact"]),
+    st.sampled_from([0.0, 0.006, 0.02, 0.05, 0.2]),
+    st.booleans(),
+)
 def test_fast_scans_equal_the_literal_loop(image, predictor, metric, tau, anchored):
     x = to_blocks(image, 4).astype(np.float64) / 255
     expected = literal.scan(x, tau, metric, predictor, anchored)
@@ -138,9 +145,12 @@ def test_labels_are_the_components_of_the_graph(rows, cols, seed):
             if labels[r, c] >= 0:
                 continue
             labels[r, c] = count
-            for r2, c2, edge in ((r - 1, c, up[r, c]), (r, c - 1, left[r, c]),
-                                 (r + 1, c, r + 1 < rows and up[min(r + 1, rows - 1), c]),
-                                 (r, c + 1, c + 1 < cols and left[r, min(c + 1, cols - 1)])):
+            for r2, c2, edge in (
+                (r - 1, c, up[r, c]),
+                (r, c - 1, left[r, c]),
+                (r + 1, c, r + 1 < rows and up[min(r + 1, rows - 1), c]),
+                (r, c + 1, c + 1 < cols and left[r, min(c + 1, cols - 1)]),
+            ):
                 if edge:
                     todo.append((r2, c2))
         count += 1

@@ -1,15 +1,13 @@
-"""Real loading code: folders that are missing, of another architecture, damaged; sizes; random weights."""
+"""The embedded folder and its prompt, fingerprints, and the sizes at which the model sees an image."""
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vtprune_eval.errors import UserError
 from vtprune_eval.models import NANO, fingerprint, load_model
 from vtprune_eval.models.smart_resize import smart_resize
 
@@ -19,7 +17,12 @@ def test_nano_is_an_ordinary_hub_folder():
 
     model = Qwen3VLForConditionalGeneration.from_pretrained(NANO, local_files_only=True)
     assert type(model).__name__ == "Qwen3VLForConditionalGeneration"
-    assert AutoTokenizer.from_pretrained(NANO, local_files_only=True).tokenize("click save") == ["click", " ", "sa", "ve"]
+    assert AutoTokenizer.from_pretrained(NANO, local_files_only=True).tokenize("click save") == [
+        "click",
+        " ",
+        "sa",
+        "ve",
+    ]
     assert Qwen2VLImageProcessor.from_pretrained(NANO, local_files_only=True).patch_size == 16
     assert sum(p.stat().st_size for p in NANO.iterdir()) < 25e6
 
@@ -31,8 +34,13 @@ def test_the_prompt_is_the_one_that_nano_was_trained_on():
     ids, spans = adapter.prompt_ids([4, 2], "click save draft")
     one = build_tokenizer().encode
     pad = one("<|image_pad|>")
-    expected = (one("<|im_start|>user\n<|vision_start|>") + pad * 4 + one("<|vision_end|><|vision_start|>") + pad * 2
-                + one("<|vision_end|>click save draft<|im_end|>\n<|im_start|>assistant\n"))
+    expected = (
+        one("<|im_start|>user\n<|vision_start|>")
+        + pad * 4
+        + one("<|vision_end|><|vision_start|>")
+        + pad * 2
+        + one("<|vision_end|>click save draft<|im_end|>\n<|im_start|>assistant\n")
+    )
     assert ids == expected
     assert [b - a for a, b in spans] == [4, 2]
 
@@ -40,61 +48,6 @@ def test_the_prompt_is_the_one_that_nano_was_trained_on():
 def copy_of_nano(folder):
     shutil.copytree(NANO, folder)
     return folder
-
-
-def test_missing_folder_and_missing_config(tmp_path):
-    with pytest.raises(UserError, match="not a model folder"):
-        load_model("nano", path=str(tmp_path / "none"))
-
-
-def test_another_architecture_is_named(tmp_path):
-    folder = copy_of_nano(tmp_path / "m")
-    data = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**data, "architectures": ["LlamaForCausalLM"]}))
-    with pytest.raises(UserError, match=r"holds a LlamaForCausalLM, but Qwen3VLForConditionalGeneration is needed"):
-        load_model("nano", path=str(folder))
-
-
-def test_truncated_weights_are_one_sentence(tmp_path):
-    folder = copy_of_nano(tmp_path / "m")
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:100_000])
-    with pytest.raises(UserError, match="cannot be loaded"):
-        load_model("nano", path=str(folder))
-
-
-def test_weights_from_the_hub_without_network(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"Qwen/Qwen3-VL-2B-Instruct.*--model-path.*--weights random"):
-        load_model("qwen3vl-2b")
-
-
-@pytest.mark.parametrize(("options", "sentence"), [
-    ({"device": "cuda"}, "no usable CUDA device"), ({"device": "tpu0"}, "not a device"),
-    ({"attn": "flash_attention_2"}, "needs the package flash-attn"), ({"dtype": "float8"}, "unknown dtype"),
-])
-def test_runtime_that_is_not_there(options, sentence):
-    import torch
-
-    if "cuda" in options.values() and torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
-    with pytest.raises(UserError, match=sentence):
-        load_model("nano", **options)
-
-
-def test_random_weights_are_reproducible_and_marked():
-    import torch
-
-    a, b, c = (load_model("nano", weights="random", seed=s) for s in (1, 1, 2))
-    first = [p.flatten()[:8] for p in (a.text.layers[0].mlp.up_proj.weight, b.text.layers[0].mlp.up_proj.weight,
-                                       c.text.layers[0].mlp.up_proj.weight)]
-    assert torch.equal(first[0], first[1])
-    assert not torch.equal(first[0], first[2])
-    assert a.identity["trained"] is False
-    assert torch.isfinite(a.text.rotary_emb.inv_freq).all()
 
 
 def test_fingerprint_follows_the_content(tmp_path):
@@ -107,9 +60,15 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert fingerprint(folder) != before
 
 
-@pytest.mark.parametrize(("size", "expected"), [
-    ((1920, 1080), (1920, 1088)), ((2560, 1440), (2560, 1440)), ((1080, 2400), (1088, 2400)), ((3840, 2160), (3840, 2176)),
-])
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1920, 1080), (1920, 1088)),
+        ((2560, 1440), (2560, 1440)),
+        ((1080, 2400), (1088, 2400)),
+        ((3840, 2160), (3840, 2176)),
+    ],
+)
 def test_sizes_of_qwen3_vl(size, expected):
     assert smart_resize(*size, factor=32, min_pixels=65536, max_pixels=16777216) == expected
 

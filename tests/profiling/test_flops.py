@@ -14,8 +14,20 @@ from vtprune_eval.profiling.flops import ModelDims, flops_of
 def counts(dims: ModelDims, patches: tuple[int, ...], text: int, n_new: int = 1) -> Counts:
     visual = tuple(p // dims.merge for p in patches)
     length = text + sum(visual)
-    return Counts(patches, patches, visual, visual, text, length, length, (length,) * dims.layers,
-                  (sum(visual),) * dims.layers, (length,) * dims.layers, (dims.kv_heads,) * dims.layers, n_new)
+    return Counts(
+        patches,
+        patches,
+        visual,
+        visual,
+        text,
+        length,
+        length,
+        (length,) * dims.layers,
+        (sum(visual),) * dims.layers,
+        (length,) * dims.layers,
+        (dims.kv_heads,) * dims.layers,
+        n_new,
+    )
 
 
 def counted(model, dims: ModelDims, patches: tuple[int, ...], text: int) -> dict[str, float]:
@@ -100,7 +112,7 @@ def test_decoding_counts_the_cache_it_really_had():
 
 
 def test_closed_forms_of_the_2b_model():
-    """Prefill(S) = 2.819e9 S + 114,688 S (S + 1) and ViT(P) = 0.604e9 P + 98,304 P^2, derived by hand from the shapes."""
+    """Prefill(S) = 2.819e9 S + 114,688 S (S + 1) and ViT(P) = 0.604e9 P + 98,304 P^2, derived from the shapes."""
     from transformers import Qwen3VLConfig
 
     dims = ModelDims.from_config(Qwen3VLConfig(**TRUE_SIZES["qwen3vl-2b"]))

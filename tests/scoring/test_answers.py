@@ -13,23 +13,41 @@ FRAME = {"coordinates": "hundredths", "model_sizes": [[320, 320]], "file_sizes":
 BOX = {"type": "box", "box_xyxy": [20, 10, 40, 30]}
 
 
-@pytest.mark.parametrize(("text", "point"), [
-    ("click 37 82", (37, 82)), ("(0.3, 0.8)", (0.3, 0.8)), ('{"point_2d": [374, 822]}', (374, 822)),
-    ("x=12, y=13", None), ("no numbers", None), ("5", None), ("12;13", (12, 13)), ("-3 4", (-3, 4)),
-])
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("click 37 82", (37, 82)),
+        ("(0.3, 0.8)", (0.3, 0.8)),
+        ('{"point_2d": [374, 822]}', (374, 822)),
+        ("x=12, y=13", None),
+        ("no numbers", None),
+        ("5", None),
+        ("12;13", (12, 13)),
+        ("-3 4", (-3, 4)),
+    ],
+)
 def test_first_point(text, point):
     assert first_point(text) == point
 
 
-@pytest.mark.parametrize(("kind", "point", "expected"), [
-    ("hundredths", (37, 82), (0.37, 0.82)), ("thousandths", (370, 820), (0.37, 0.82)), ("fractions", (0.37, 0.82), (0.37, 0.82)),
-    ("resized_pixels", (160, 80), (0.5, 0.25)), ("hundredths", (101, 5), None), ("fractions", (-0.1, 0.5), None),
-])
+@pytest.mark.parametrize(
+    ("kind", "point", "expected"),
+    [
+        ("hundredths", (37, 82), (0.37, 0.82)),
+        ("thousandths", (370, 820), (0.37, 0.82)),
+        ("fractions", (0.37, 0.82), (0.37, 0.82)),
+        ("resized_pixels", (160, 80), (0.5, 0.25)),
+        ("hundredths", (101, 5), None),
+        ("fractions", (-0.1, 0.5), None),
+    ],
+)
 def test_frames(kind, point, expected):
     assert fraction(point, {**FRAME, "coordinates": kind}) == expected
 
 
-@given(st.sampled_from([("hundredths", 100), ("thousandths", 1000), ("fractions", 1)]), st.floats(0, 1), st.floats(0, 1))
+@given(
+    st.sampled_from([("hundredths", 100), ("thousandths", 1000), ("fractions", 1)]), st.floats(0, 1), st.floats(0, 1)
+)
 def test_frames_round_trip(kind, x, y):
     name, scale = kind
     back = fraction((x * scale, y * scale), {**FRAME, "coordinates": name})
@@ -46,23 +64,38 @@ def test_a_shrunken_image_is_scored_in_the_frame_the_model_saw():
     assert rule("30 20", BOX, frame).value == 0.0
 
 
-@pytest.mark.parametrize(("text", "value", "reason"), [
-    ("click 10 10", 1.0, "ok"), ("click 20 30", 1.0, "ok"), ("click 21 20", 0.0, "wrong"), ("", 0.0, "format_error"),
-    ("click", 0.0, "format_error"), ("click 300 20", 0.0, "format_error"),
-])
+@pytest.mark.parametrize(
+    ("text", "value", "reason"),
+    [
+        ("click 10 10", 1.0, "ok"),
+        ("click 20 30", 1.0, "ok"),
+        ("click 21 20", 0.0, "wrong"),
+        ("", 0.0, "format_error"),
+        ("click", 0.0, "format_error"),
+        ("click 300 20", 0.0, "format_error"),
+    ],
+)
 def test_point_in_box_borders_are_inside(text, value, reason):
     score = RULES["point_in_box"](text, BOX, FRAME)
     assert (score.value, score.reason) == (value, reason)
 
 
-@pytest.mark.parametrize(("text", "action", "value"), [
-    ("tap 15 20", {"type": "tap", "box_xyxy": [20, 10, 40, 30]}, 1.0),
-    ("tap 50 20", {"type": "tap", "box_xyxy": [20, 10, 40, 30]}, 0.0),
-    ("type 4821", {"type": "type", "text": "4821"}, 1.0), ("type AB", {"type": "type", "text": "ab"}, 1.0),
-    ("type 4822", {"type": "type", "text": "4821"}, 0.0), ("scroll down", {"type": "scroll", "direction": "down"}, 1.0),
-    ("scroll up", {"type": "scroll", "direction": "down"}, 0.0), ("back", {"type": "back"}, 1.0),
-    ("done", {"type": "finish"}, 1.0), ("done", {"type": "back"}, 0.0), ("scroll", {"type": "back"}, 0.0),
-])
+@pytest.mark.parametrize(
+    ("text", "action", "value"),
+    [
+        ("tap 15 20", {"type": "tap", "box_xyxy": [20, 10, 40, 30]}, 1.0),
+        ("tap 50 20", {"type": "tap", "box_xyxy": [20, 10, 40, 30]}, 0.0),
+        ("type 4821", {"type": "type", "text": "4821"}, 1.0),
+        ("type AB", {"type": "type", "text": "ab"}, 1.0),
+        ("type 4822", {"type": "type", "text": "4821"}, 0.0),
+        ("scroll down", {"type": "scroll", "direction": "down"}, 1.0),
+        ("scroll up", {"type": "scroll", "direction": "down"}, 0.0),
+        ("back", {"type": "back"}, 1.0),
+        ("done", {"type": "finish"}, 1.0),
+        ("done", {"type": "back"}, 0.0),
+        ("scroll", {"type": "back"}, 0.0),
+    ],
+)
 def test_step_rule(text, action, value):
     assert RULES["step"](text, {"type": "action", "action": action}, FRAME).value == value
 
@@ -75,9 +108,21 @@ def test_exact_match_ignores_case_and_white_space():
 
 
 HOSTILE = st.one_of(
-    st.text(max_size=300), st.text(alphabet="0123456789.,-+ e[](){}\"'<>tapclick\n", max_size=400),
-    st.sampled_from(["<script>alert(1)</script>", "__import__('os').system('true')", "click nan nan", "click 1e999 2",
-                     "tap " + "9" * 5000, "\u202eclick 5 5", "[" * 3000, "1 " * 500_000, "click " * 200_000]),
+    st.text(max_size=300),
+    st.text(alphabet="0123456789.,-+ e[](){}\"'<>tapclick\n", max_size=400),
+    st.sampled_from(
+        [
+            "<script>alert(1)</script>",
+            "__import__('os').system('true')",
+            "click nan nan",
+            "click 1e999 2",
+            "tap " + "9" * 5000,
+            "\u202eclick 5 5",
+            "[" * 3000,
+            "1 " * 500_000,
+            "click " * 200_000,
+        ]
+    ),
 )
 
 
@@ -88,8 +133,11 @@ HOSTILE = st.one_of(
 def test_hostile_text_never_raises_and_is_fast(text):
     start = time.perf_counter()
     parse_action(text, FRAME)
-    for rule, target in (("point_in_box", BOX), ("exact_match", {"answers": ["x"]}),
-                         ("step", {"type": "action", "action": {"type": "back"}})):
+    for rule, target in (
+        ("point_in_box", BOX),
+        ("exact_match", {"answers": ["x"]}),
+        ("step", {"type": "action", "action": {"type": "back"}}),
+    ):
         score = RULES[rule](text, target, FRAME)
         assert score.value in (0.0, 1.0)
     assert time.perf_counter() - start < 0.5  # generous: a catastrophic pattern would take minutes

@@ -1,0 +1,102 @@
+"""Budgets through the pipeline: every registered method at 100, counts, copied counts, compositions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import screen
+from vtprune_eval.budget import Budget
+from vtprune_eval.errors import UserError
+from vtprune_eval.methods.base import Method
+from vtprune_eval.methods.full import Full
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.registry import make_method, method_class, method_names
+from vtprune_eval.sample import Sample
+
+WORDS = "account save draft 42 7391 the code of island".split()
+N_NEW = 10
+HALF = Budget.parse("50")
+
+
+@dataclass(frozen=True)
+class KeepRecent(Method):
+    """Keeps the first and the last entries of the cache."""
+
+    name: ClassVar[str] = "keep-recent"
+
+    def compress_kv(self, view, budget):
+        n = view.keys.shape[1]
+        kept = torch.cat([torch.arange(3), torch.arange(n - 12, n)])
+        return kept.expand(view.keys.shape[0], -1).contiguous()
+
+
+def make_sample(tmp_path, number: int) -> Sample:
+    """1 to 5 images of odd sizes (some noise, some screens) and a text of 0 to 60 words."""
+    rng = random.Random(number)
+    paths = []
+    for i in range(rng.randint(1, 5)):
+        size = rng.randint(20, 230), rng.randint(20, 230)
+        pixels = screen(*size, number * 7 + i) if rng.random() < 0.5 else \
+            np.random.default_rng(number + i).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        paths.append(tmp_path / f"{number}-{i}.png")
+        Image.fromarray(pixels).save(paths[-1])
+    text = " ".join(rng.choice(WORDS) for _ in range(rng.randint(0, 60)))
+    return Sample(str(number), tuple(paths), text, {})
+
+
+@pytest.mark.parametrize("name", sorted(n for n in method_names() if method_class(n).hooks()))
+def test_budget_100_is_full(tiny, tmp_path, name):
+    sample = make_sample(tmp_path, 3)
+    full = Pipeline(tiny, Full(), Budget.parse("100"), max_new_tokens=N_NEW).run(sample)
+    other = Pipeline(tiny, make_method(name), Budget.parse("100"), max_new_tokens=N_NEW).run(sample)
+    assert other.ids == full.ids
+    assert other.counts == full.counts
+
+
+def test_another_order_gives_the_same_outcomes(tiny, tmp_path):
+    samples = [make_sample(tmp_path, n) for n in (21, 22, 23)]
+    for name in ("random", "conncomp", "pixelprune"):
+        pipeline = Pipeline(tiny, make_method(name), Budget.parse("30"), max_new_tokens=4)
+        forward = {s.id: (o := pipeline.run(s)).ids + o.kept for s in samples}
+        backward = {s.id: (o := pipeline.run(s)).ids + o.kept for s in reversed(samples)}
+        assert forward == backward
+
+
+@pytest.mark.parametrize(("budget", "name"), [("20", "random"), ("7tok", "stride"), ("40", "resize"), ("25", "pool")])
+def test_counts_are_what_the_budget_allows(tiny, tmp_path, budget, name):
+    sample = make_sample(tmp_path, 24)
+    outcome = Pipeline(tiny, make_method(name), Budget.parse(budget), max_new_tokens=2).run(sample)
+    allowed = Budget.parse(budget).count(sum(outcome.counts.visual_full))
+    assert sum(outcome.counts.visual) <= allowed
+    assert tuple(len(k) for k in outcome.kept) == outcome.counts.visual
+    assert outcome.counts.layer_tokens[0] == outcome.counts.n_text + sum(outcome.counts.visual)
+    if name in {"random", "stride", "resize"}:  # before the ViT: patches shrink with the tokens
+        assert sum(outcome.counts.patches) == 4 * sum(outcome.counts.visual)
+
+
+def test_like_copies_the_count_per_image(tiny, picture):
+    sample = Sample("1", (picture("a", 256, 192, 1), picture("b", 320, 128, 2)), "what", {})
+    kept = [Pipeline(tiny, make_method(n), Budget.parse(b), max_new_tokens=2).run(sample).counts.visual
+            for n, b in (("pixelprune", "auto"), ("random", "like:pixelprune"), ("conncomp", "auto"))]
+    assert kept[0] == kept[1] == kept[2]
+    assert sum(kept[0]) < 48 + 40
+
+
+def test_colliding_hooks_are_refused(tiny):
+    with pytest.raises(UserError, match="both use select_patches"):
+        Pipeline(tiny, (make_method("random"), make_method("pixelprune")), HALF)
+
+
+def test_a_composition_runs_both_hooks(tiny, tmp_path):
+    sample = make_sample(tmp_path, 25)
+    outcome = Pipeline(tiny, (make_method("pixelprune"), KeepRecent()), HALF, max_new_tokens=3).run(sample)
+    alone = Pipeline(tiny, make_method("pixelprune"), Budget.parse("auto"), max_new_tokens=3).run(sample)
+    assert outcome.counts.visual == alone.counts.visual
+    assert set(outcome.counts.cache_entries) == {15}
