@@ -25,14 +25,14 @@ from mini.design import ICONS
 from nano.batches import Batch, Maker, stage_batch
 from nano.folder import build_config, build_tokenizer, write_folder
 from nano.forward import DenseReader, Pointers, decode, encode
-from nano.pool import Pool
+from nano.pool import MIX, Pool
 
 # A stage of the curriculum ends when both kinds of answers are right this often (moving average over about 100
 # batches), or when this share of the whole time is spent.
 PROMOTE_AT = 0.9
-STAGE_LIMITS = (0.05, 0.71, 1.0)
+STAGE_LIMITS = (0.05, 0.6, 1.0)
 # The learning rate falls as a cosine from this share of the time on.
-COSINE_FROM = 0.72
+COSINE_FROM = 0.75
 
 
 class Layout:
@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, required=True, help="folder for rendered pages and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="hub-format folder to write")
     parser.add_argument("--minutes", type=float, default=120)
-    parser.add_argument("--sheets", type=int, default=300, help="sheets of training pages to render")
+    parser.add_argument("--sheets", type=int, default=120, help="sheets of training pages to render")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--threads", type=int, default=2)
@@ -170,7 +170,7 @@ def main() -> int:
         print(f"resumed at step {state['step']}, {state['seconds'] / 60:.1f} min", flush=True)
     pool = Pool(pool_dir)
     maker = Maker(pool, tokenizer, args.seed + state["step"])
-    while pool.refresh() < 23:  # one sheet of each kind
+    while pool.refresh() < len(MIX):  # one sheet of each kind
         time.sleep(2)
     _train(args, model, reader, pointers, optimizer, tokenizer, maker, state, saved)
     write_folder(model, args.out)

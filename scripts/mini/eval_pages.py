@@ -41,110 +41,103 @@ def _title(col: int, row: int, text: str) -> d.Cell:
 
 
 def preferences(rng: random.Random, w: Words) -> d.Screen:
-    """Desktop: a side menu, three options with buttons."""
-    cells = [d.panel(0, 0, 3, 8), *(d.row_target(0, 1 + i, 3, w(), low=True) for i in range(5)), _title(4, 0, w.two())]
-    for i in range(3):
-        cells += [d.label(4, 2 + 2 * i, w(), low=True), d.button(9, 2 + 2 * i, w(), low=True, primary=i == 0, cols=2)]
-    cells += [d.icon(11, 0, w.icons(1)[0], "sub")]
-    return _screen(rng, 12, 8, cells, "preferences")
+    """Desktop: a side menu, two options with a button each, one icon."""
+    cells = [d.panel(0, 0, 2, 5), *(d.row_target(0, i, 2, w(), low=True) for i in range(4)), _title(3, 0, w())]
+    for i in range(2):
+        cells += [d.label(3, 1 + 2 * i, w(), low=True), d.button(5, 1 + 2 * i, w(), low=True, primary=i == 0, cols=2)]
+    cells += [d.icon(7, 0, w.icons(1)[0], "sub")]
+    return _screen(rng, 8, 5, cells, "preferences")
 
 
 def inbox(rng: random.Random, w: Words) -> d.Screen:
-    """Desktop: a tool bar of icons, a list, one main button."""
-    cells = [d.panel(0, 0, 12, 1), *(d.icon(2 * i, 0, n) for i, n in enumerate(w.icons(4)))]
-    cells += [d.button(9, 0, w(), low=True, primary=True, cols=2), _title(0, 1, w())]
-    cells += [d.row_target(0, 2 + i, 12, w.two(), low=True, cls="rule") for i in range(5)]
-    return _screen(rng, 12, 8, cells, "inbox")
+    """Desktop: a bar of icons and one main button, a list."""
+    cells = [d.panel(0, 0, 8, 1), *(d.icon(2 * i, 0, n) for i, n in enumerate(w.icons(3)))]
+    cells += [d.button(6, 0, w(), low=True, primary=True, cols=2)]
+    cells += [d.row_target(0, 1 + i, 8, w.two() if i % 2 else w(), low=True, cls="rule") for i in range(4)]
+    return _screen(rng, 8, 5, cells, "inbox")
 
 
 def workbench(rng: random.Random, w: Words) -> d.Screen:
     """Desktop: a menu bar, a column of tools, a canvas, two buttons."""
-    cells = [*(d.row_target(2 * i, 0, 2, w(), low=True) for i in range(5)), d.panel(1, 1, 11, 6)]
-    cells += [d.icon(0, 1 + i, n, "sub") for i, n in enumerate(w.icons(5))]
-    cells += [d.label(4, 3, w.two(), low=True), d.button(7, 6, w(), low=True, cols=2),
-              d.button(10, 6, w(), low=True, primary=True, cols=2)]
-    return _screen(rng, 12, 8, cells, "workbench")
+    cells = [*(d.row_target(2 * i + 1, 0, 2, w(), low=True) for i in range(3)), d.panel(1, 1, 7, 3)]
+    cells += [d.icon(0, 1 + i, n, "sub") for i, n in enumerate(w.icons(3))]
+    cells += [d.button(2, 3, w(), low=True, cols=2), d.button(5, 3, w(), low=True, primary=True, cols=2)]
+    return _screen(rng, 8, 5, cells, "workbench")
 
 
 def store(rng: random.Random, w: Words) -> d.Screen:
-    """Web: search bar, four product cards with a button each."""
-    cells = [_title(0, 0, w()), d.text_field(3, 0, 5, low=True), d.icon(8, 0, "search", "pri"), d.icon(9, 0, "user")]
+    """Web: a search bar, two product cards with a button each."""
+    cells = [d.text_field(0, 0, 4, low=True), d.icon(4, 0, "search", "pri"), d.icon(5, 0, "user")]
     for r in range(2):
-        for c in range(2):
-            col, row = 5 * c, 2 + 4 * r
-            cells += [d.panel(col, row, 4, 3), d.label(col, row, w(), low=True),
-                      d.label(col + 2, row, w.number(2), low=True),
-                      d.button(col, row + 1, w(), low=True, primary=True, cols=3)]
-    return _screen(rng, 10, 10, cells, "store")
+        row = 1 + 2 * r
+        cells += [d.panel(0, row, 6, 2), d.label(0, row, w(), low=True), d.label(3, row, w.number(2), low=True),
+                  d.button(0, row + 1, w(), low=True, primary=True, cols=3)]
+    return _screen(rng, 6, 6, cells, "store")
 
 
 def portal(rng: random.Random, w: Words) -> d.Screen:
-    """Web: tabs, two columns of links, footer icons."""
-    cells = [d.panel(0, 0, 10, 1), *(d.row_target(2 * i + i // 2, 0, 2, w(), low=True) for i in range(4))]
-    cells += [_title(0, 2, w()), _title(5, 2, w())]
-    cells += [d.row_target(5 * c, 3 + i, 4, w.two() if i % 2 else w(), low=True, cls="rule") for c in range(2)
-              for i in range(4)]
-    cells += [d.icon(1 + 3 * i, 9, n) for i, n in enumerate(w.icons(3))]
-    return _screen(rng, 10, 10, cells, "portal")
+    """Web: tabs, links, footer icons."""
+    cells = [d.panel(0, 0, 6, 1), *(d.row_target(3 * i, 0, 2, w(), low=True) for i in range(2))]
+    cells += [d.row_target(0, 1 + i, 6, w.two() if i % 2 else w(), low=True, cls="rule") for i in range(4)]
+    cells += [d.icon(1 + 3 * i, 5, n) for i, n in enumerate(w.icons(2))]
+    return _screen(rng, 6, 6, cells, "portal")
 
 
 def sign_up(rng: random.Random, w: Words) -> d.Screen:
     """Web: labelled fields and two buttons in a panel."""
-    cells = [d.panel(1, 1, 8, 8), _title(2, 1, w.two())]
-    for i in range(3):
-        cells += [d.label(2, 3 + i, w(), low=True), d.text_field(5, 3 + i, 3, w(), low=True)]
-    cells += [d.button(2, 7, w(), low=True, primary=True, cols=2), d.button(6, 7, w(), low=True, cols=2)]
-    cells += [d.icon(8, 1, "close")]
-    return _screen(rng, 10, 10, cells, "sign-up")
+    cells = [d.panel(0, 0, 6, 6), _title(0, 0, w()), d.icon(5, 0, "close")]
+    for i in range(2):
+        cells += [d.label(0, 1 + i, w(), low=True), d.text_field(3, 1 + i, 3, w(), low=True)]
+    cells += [d.button(0, 4, w(), low=True, primary=True, cols=2), d.button(3, 4, w(), low=True, cols=2)]
+    return _screen(rng, 6, 6, cells, "sign-up")
 
 
 def options(rng: random.Random, w: Words) -> d.Screen:
     """Mobile: header, rows, a bar of icons at the bottom."""
-    cells = [d.panel(0, 0, 6, 1), d.icon(0, 0, "menu"), _title(2, 0, w())]
-    cells += [d.row_target(0, 2 + i, 6, w.two() if i % 3 == 0 else w(), low=True, cls="rule") for i in range(7)]
-    cells += [d.panel(0, 12, 6, 1), *(d.icon(1 + 2 * i, 12, n) for i, n in enumerate(w.icons(2)))]
-    return _screen(rng, 6, 13, cells, "options")
+    cells = [d.panel(0, 0, 5, 1), d.icon(0, 0, "menu"), _title(1, 0, w())]
+    cells += [d.row_target(0, 1 + i, 5, w.two() if i == 2 else w(), low=True, cls="rule") for i in range(5)]
+    cells += [d.panel(0, 7, 5, 1), *(d.icon(1 + 2 * i, 7, n) for i, n in enumerate(w.icons(2)))]
+    return _screen(rng, 5, 8, cells, "options")
 
 
 def feed(rng: random.Random, w: Words) -> d.Screen:
-    """Mobile: three cards with a title, a button and an icon each."""
+    """Mobile: two cards with a title, a button and an icon each."""
     cells = [_title(0, 0, w())]
-    for i, name in enumerate(w.icons(3)):
-        row = 1 + 4 * i
-        cells += [d.panel(0, row, 6, 3), d.label(0, row, w.two(), low=True),
-                  d.button(0, row + 1, w(), low=True, cols=3), d.icon(5, row + 1, name, "sub")]
-    return _screen(rng, 6, 13, cells, "feed")
+    for i, name in enumerate(w.icons(2)):
+        row = 1 + 3 * i
+        cells += [d.panel(0, row, 5, 3), d.label(0, row, w(), low=True),
+                  d.button(0, row + 1, w(), low=True, cols=3), d.icon(4, row + 1, name, "sub")]
+    return _screen(rng, 5, 8, cells, "feed")
 
 
 def record_card(rng: random.Random, w: Words) -> d.Screen:
     """Document: title, keys on the left, values in one column."""
-    cells = [_title(0, 0, w.two()), d.panel(0, 1, 9, 8)]
-    for i in range(7):
+    cells = [_title(0, 0, w()), d.panel(0, 1, 5, 6)]
+    for i in range(5):
         value = w.number(rng.randint(2, 4)) if i % 2 else w()
-        cells += d.fact(d.label(0, 1 + i, w(), low=True), d.label(4, 1 + i, value, low=True), "form")
-    return _screen(rng, 9, 11, [*cells, d.label(0, 10, w.two())], "record-card")
+        cells += d.fact(d.label(0, 1 + i, w(), low=True), d.label(3, 1 + i, value, low=True), "form")
+    return _screen(rng, 5, 8, cells, "record-card")
 
 
 def badge(rng: random.Random, w: Words) -> d.Screen:
     """Document: two columns, every value under its key."""
-    cells = [_title(0, 0, w.two())]
+    cells = [_title(0, 0, w())]
     for c in range(2):
-        for r in range(3):
-            col, row = 5 * c, 2 + 3 * r
+        for r in range(2):
+            col, row = 3 * c, 1 + 2 * r
             value = w() if (r + c) % 2 else w.number(4)
             cells += d.fact(d.label(col, row, w(), low=True), d.label(col, row + 1, value, low=True, bold=True), "form")
-    return _screen(rng, 10, 11, cells, "badge")
+    return _screen(rng, 6, 6, cells, "badge")
 
 
 def invoice(rng: random.Random, w: Words) -> d.Screen:
     """Document: head, positions with two number columns, a total."""
-    heads = [w(), w()]
-    cells = [_title(0, 0, w()), *d.fact(d.label(5, 0, w(), low=True), d.label(7, 0, w.number(4), low=True), "invoice")]
-    cells += [d.panel(0, 2, 9, 1), *(d.label(4 + 2 * j, 2, h, low=True, bold=True) for j, h in enumerate(heads))]
-    for i in range(4):
-        cells += _row(0, 3 + i, w(), 4, heads, [w.number(2), w.number(4)])
-    cells += d.fact(d.label(0, 8, w(), low=True, bold=True), d.label(6, 8, w.number(4), low=True, bold=True), "invoice")
-    return _screen(rng, 9, 11, cells, "invoice")
+    heads = [w(7), w(7)]
+    cells = [d.panel(0, 0, 6, 1), *(d.label(2 + 2 * j, 0, h, low=True, bold=True) for j, h in enumerate(heads))]
+    for i in range(3):
+        cells += _row(0, 1 + i, w(), 2, heads, [w.number(2), w.number(4)])
+    cells += d.fact(d.label(0, 4, w(), low=True, bold=True), d.label(4, 4, w.number(4), low=True, bold=True), "invoice")
+    return _screen(rng, 6, 6, cells, "invoice")
 
 
 def _row(col: int, row: int, name: str, first: int, heads: list[str], values: list[str]) -> list[d.Cell]:
@@ -159,34 +152,34 @@ def _row(col: int, row: int, name: str, first: int, heads: list[str], values: li
 def report_table(rng: random.Random, w: Words) -> d.Screen:
     """Document: a full-width table of three number columns."""
     heads = [w(7) for _ in range(3)]
-    cells = [_title(0, 0, w.two()), d.panel(0, 1, 12, 1)]
-    cells += [d.label(3 + 2 * j, 1, h, low=True, bold=True) for j, h in enumerate(heads)]
-    for i in range(5):
-        cells += _row(0, 2 + i, w(), 3, heads, [w.number(rng.randint(2, 4)) for _ in heads])
-    return _screen(rng, 12, 8, cells, "report-table")
+    cells = [d.panel(0, 0, 8, 1)]
+    cells += [d.label(2 + 2 * j, 0, h, low=True, bold=True) for j, h in enumerate(heads)]
+    for i in range(4):
+        cells += _row(0, 1 + i, w(), 2, heads, [w.number(rng.randint(2, 4)) for _ in heads])
+    return _screen(rng, 8, 5, cells, "report-table")
 
 
 def ranking(rng: random.Random, w: Words) -> d.Screen:
     """Chart: horizontal bars with their numbers."""
-    cells = [d.label(0, 0, w.two(), bold=True)]
-    for i in range(5):
+    cells = [d.panel(0, 0, 8, 5)]
+    for i in range(4):
         number = rng.randint(20, 990)
-        length = max(1, round(6 * number / 999))
-        cells += [*d.fact(d.label(1, 2 + i, w()), d.label(3 + length, 2 + i, str(number)), "bar"),
-                  d.hbar(3, 2 + i, length, length * 32 - 8)]
-    return _screen(rng, 12, 8, cells, "ranking")
+        length = max(1, round(4 * number / 999))
+        cells += [*d.fact(d.label(0, 1 + i, w()), d.label(2 + length, 1 + i, str(number)), "bar"),
+                  d.hbar(2, 1 + i, length, length * 32 - 8)]
+    return _screen(rng, 8, 5, cells, "ranking")
 
 
 def columns(rng: random.Random, w: Words) -> d.Screen:
     """Chart: vertical bars on a panel."""
-    cells = [_title(0, 0, w.two()), d.panel(0, 1, 10, 8)]
-    for i in range(4):
+    cells = [d.panel(0, 0, 6, 6)]
+    for i in range(3):
         number = rng.randint(20, 990)
-        height = max(1, round(5 * number / 999))
-        col = 1 + 2 * i
-        cells += [*d.fact(d.label(col, 8, w(7), low=True), d.label(col, 7 - height, str(number), low=True), "bar"),
-                  d.vbar(col, 8 - height, height, height * 32 - 8)]
-    return _screen(rng, 10, 10, cells, "columns")
+        height = max(1, round(4 * number / 999))
+        col = 2 * i
+        cells += [*d.fact(d.label(col, 5, w(7), low=True), d.label(col, 4 - height, str(number), low=True), "bar"),
+                  d.vbar(col, 5 - height, height, height * 32 - 8)]
+    return _screen(rng, 6, 6, cells, "columns")
 
 
 GROUNDING: list[tuple[str, Callable[[random.Random, Words], d.Screen]]] = [

@@ -8,10 +8,7 @@ from . import design as d
 from .vocabulary import training_word
 
 # Grid sizes in blocks (columns, rows). The first two are the curriculum's small cards.
-SIZES = {
-    "card": (4, 2), "half": (7, 4), "desktop": (12, 8), "web": (10, 10), "mobile": (6, 13), "phone": (5, 8),
-    "pane": (8, 5), "page": (9, 11),
-}
+SIZES = {"card": (4, 2), "half": (7, 4), "pane": (8, 5), "square": (6, 6), "phone": (5, 8)}
 
 
 class _Page:
@@ -117,7 +114,7 @@ def _list(p: _Page) -> None:
 
 
 def _table(p: _Page) -> None:
-    n_rows, n_cols = p.rng.randint(2, 5), p.rng.randint(2, 4)
+    n_rows, n_cols = p.rng.randint(2, 5), p.rng.choice((1, 2, 2, 3))
     first, other = p.rng.choice((2, 2, 3)), p.rng.choice((2, 2, 1))
     spot = p.spot(first + other * n_cols, n_rows + 1)
     if not spot:

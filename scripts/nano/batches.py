@@ -231,11 +231,8 @@ def stage_batch(maker: Maker, stage: int) -> Batch:
     roll = rng.random()
     if roll < 0.34:
         return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 6, 5)
-    large = [k for k in maker.pool.sheets if k[0] in {"desktop", "web", "mobile", "page"}]
-    grounding = [k for k in large if k[1] == "ui"]
-    documents = [k for k in large if k[1] != "ui"]
-    size, kind = rng.choice(grounding if roll < 0.62 else documents)
-    return maker.pages(size, kind, 8, 8)
+    kind = "ui" if roll < 0.62 else rng.choice(("form", "table", "bars"))
+    return maker.pages(rng.choice(("pane", "square", "phone")), kind, 16, 6)
 
 
 assert SIZES  # the pool's sizes are the pages' sizes

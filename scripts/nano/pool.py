@@ -13,13 +13,9 @@ from mini.training_pages import SIZES, page
 
 # What the pool holds, as (size, kind, share of the sheets). The cards serve the first stages only.
 MIX = [
-    ("card", "ui", 3), ("card", "form", 1), ("half", "ui", 5), ("half", "form", 4),
-    ("desktop", "ui", 8), ("web", "ui", 8), ("mobile", "ui", 8),
-    ("desktop", "form", 3), ("web", "form", 2), ("page", "form", 5), ("mobile", "form", 3),
-    ("desktop", "table", 8), ("web", "table", 4), ("page", "table", 3),
-    ("desktop", "bars", 4), ("web", "bars", 3), ("page", "bars", 4),
-    ("phone", "ui", 6), ("phone", "form", 3), ("phone", "field", 2),
-    ("pane", "ui", 4), ("pane", "form", 2), ("pane", "field", 2),
+    ("card", "ui", 2), ("card", "form", 1), ("half", "ui", 5), ("half", "form", 5),
+    *((size, kind, share) for size in ("pane", "square", "phone")
+      for kind, share in (("ui", 6), ("form", 4), ("table", 5), ("bars", 4), ("field", 2))),
 ]
 
 
