@@ -29,10 +29,16 @@ from nano.pool import MIX, Pool
 
 # A stage of the curriculum ends when both kinds of answers are right this often (moving average over about 100
 # batches), or when this share of the whole time is spent.
-PROMOTE_AT = 0.9
-STAGE_LIMITS = (0.05, 0.6, 1.0)
+PROMOTE_AT = 0.75
+STAGE_LIMITS = (0.05, 0.4, 1.0)
 # The learning rate falls as a cosine from this share of the time on.
-COSINE_FROM = 0.75
+COSINE_FROM = 0.6
+
+
+# Decoder layers whose attention has a target in training (question to screen, answer to question, answer to screen),
+# and how many of their heads.
+WATCH = (1, 2, 3)
+HEADS = 2
 
 
 class Layout:
@@ -69,7 +75,7 @@ class Layout:
 
 def losses(model, reader: DenseReader, pointers: Pointers, tokenizer,
            batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list]:
-    """Answer, reader and pointer loss, and per question whether the answer is right (for the log)."""
+    """Losses of the answers, the reader and the looking (pointers, attention); per question whether it is right."""
     body = model.model
     n_rows, n_segments = len(batch.segments), len(batch.segments[0])
     length = max(len(s) for row in batch.segments for s in row)
@@ -92,14 +98,16 @@ def losses(model, reader: DenseReader, pointers: Pointers, tokenizer,
     for start, end in layout.spans:
         embeds[:, start:end] = per_row[0][:, at:at + end - start].to(embeds.dtype)
         at += end - start
-    hidden, states = decode(body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:])
+    hidden, states, seen = decode(body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:],
+                                  WATCH)
     chosen = labels >= 0
     logits = model.lm_head(hidden[chosen]).float()
     answer_loss = F.cross_entropy(logits, labels[chosen])
-    reader_loss = reader(tokens, batch.chars, batch.icons)
+    reader_loss = reader(tokens, batch.chars, batch.icons, batch.points)
     visual = torch.cat([torch.arange(start, end) for start, end in layout.spans])
     at = torch.tensor(batch.answers) - 1 + n_prefix + torch.arange(n_segments) * length
     pointer_loss = pointers(states, at, visual, batch.wanted)
+    attention_loss = _attention_loss(batch, seen, n_prefix, length, visual)
     guess = torch.full_like(labels, -100)
     guess[chosen] = logits.argmax(-1)
     right = []
@@ -109,7 +117,32 @@ def losses(model, reader: DenseReader, pointers: Pointers, tokenizer,
             said = guess[b, part][chosen[b, part]]
             true = labels[b, part][chosen[b, part]]
             right.append(_is_right(tokenizer, said, true, batch.checks[b][s]))
-    return answer_loss, reader_loss, pointer_loss, right
+    return answer_loss, reader_loss, 0.3 * pointer_loss + 0.5 * attention_loss, right
+
+
+def _attention_loss(batch: Batch, seen: dict[int, torch.Tensor], n_prefix: int, length: int,
+                    visual: torch.Tensor) -> torch.Tensor:
+    """-log of the attention that the watched heads put on their targets, summed over the three stages.
+
+    Args:
+        batch: ``attend`` holds the targets; seen: attention ``(batch, heads, length, length)`` of the watched layers.
+        n_prefix: tokens before the first question; length: tokens per question; visual: places of the visual tokens.
+    """
+    total = torch.zeros(())
+    for stage, layer in enumerate(WATCH):
+        entries = batch.attend[stage]
+        if not entries:
+            continue
+        rows = torch.tensor([e[0] for e in entries])
+        first = torch.tensor([n_prefix + e[1] * length for e in entries])
+        query = first + torch.tensor([e[2] for e in entries])
+        wanted = torch.zeros(len(entries), seen[layer].shape[-1])
+        for k, (_, _, _, at) in enumerate(entries):
+            places = torch.tensor(at)
+            wanted[k, visual[places] if stage != 1 else first[k] + places] = 1
+        mass = (seen[layer][rows, :HEADS, query].float() * wanted[:, None]).sum(-1)
+        total = total - (mass + 1e-6).log().mean()
+    return total
 
 
 def _is_right(tokenizer, said: torch.Tensor, true: torch.Tensor, check: tuple) -> tuple[str, bool]:
@@ -215,7 +248,7 @@ def _train(args, model, reader, pointers, optimizer, tokenizer, maker, state, sa
         with torch.autocast("cpu", dtype=torch.bfloat16):
             answer, dense, look, right = losses(model, reader, pointers, tokenizer, batch)
         weight = max(0.2, 1.0 - share)
-        (answer + weight * dense + 0.3 * look).backward()
+        (answer + weight * dense + look).backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -236,7 +269,7 @@ def _train(args, model, reader, pointers, optimizer, tokenizer, maker, state, sa
             shown = {k: round(sum(v) / max(1, len(v)), 3) for k, v in rates.items()}
             print(json.dumps({"step": state["step"], "min": round(state["seconds"] / 60, 1), "stage": stage,
                               "loss": round(means[0], 3), "reader": round(means[1], 4),
-                              "pointers": round(means[2], 3), **shown}), flush=True)
+                              "looking": round(means[2], 3), **shown}), flush=True)
             log = []
         if state["seconds"] - last_save > 120:
             last_save = state["seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from mini.design import ICONS
 from mini.training_pages import SIZES
 
+from .folder import PIECES
 from .pool import Pool
 
 ICON_IDS = {name: i + 1 for i, name in enumerate(ICONS)}
@@ -59,7 +61,7 @@ NOTHING = ([], [], None, True)
 def _pointer(target: dict) -> tuple:
     """What a click or tap should look at: the words of a label, or the block of an icon."""
     if target["kind"] == "icon":
-        return [], [], target["box"], True
+        return [target["name"]], [], target["box"], True
     return target["name"].split(), target["name"].split(), None, True
 
 
@@ -83,6 +85,8 @@ class Batch:
     answers: list[list[int]]
     checks: list[list[tuple]]
     wanted: torch.Tensor
+    attend: list[list[tuple[int, int, int, list[int]]]]
+    points: torch.Tensor
 
 
 class Maker:
@@ -181,7 +185,92 @@ class Maker:
             icons=torch.from_numpy(icons.reshape(len(images), -1)),
             segments=[[ids for ids, _ in row] for row in made], answers=[[at for _, at in row] for row in made],
             checks=[[c for _, _, c in pairs] for _, _, pairs in rows], wanted=_wanted(rows, height // 32, width // 32),
+            attend=_attend(rows, made, height // 32, width // 32),
+            points=_points([f for _, all_facts, _ in rows for f in all_facts], height, width),
         )
+
+
+def _pieces(text: str, words: list[str]) -> list[tuple[int, str, int]]:
+    """Tokens of ``text`` that belong to ``words``: (index of the token, word, first character inside the word)."""
+    spans = [m.span() for m in re.finditer(PIECES, text)]
+    out = []
+    for word in dict.fromkeys(words):
+        for m in re.finditer(rf"\b{word}\b", text):
+            out += [(i, word, a - m.start()) for i, (a, b) in enumerate(spans) if m.start() <= a and b <= m.end()]
+    return out
+
+
+def _block(found: list[tuple[int, int, int]], frame: int | None, offset: int, height: int, width: int) -> list[int]:
+    """The block that shows a word from its character ``offset`` on, if the word stands in one place only.
+
+    Args:
+        found: (frame, x, y) of every place where the word stands; frame: the only one that counts, None for all.
+        offset: characters before the piece; height, width: blocks per frame.
+    """
+    places = [p for p in found if frame is None or p[0] == frame]
+    if len(places) != 1:
+        return []
+    at, x, y = places[0]
+    col, row = (x + 8 * offset) // 32, y // 32
+    return [at * height * width + row * width + col] if 0 <= col < width and 0 <= row < height else []
+
+
+def _attend(rows: list[tuple], made: list, height: int, width: int) -> list[list[tuple[int, int, int, list[int]]]]:
+    """Attention targets of three decoder layers: per stage a list of (row, question, token, wanted places).
+
+    Stage 0: a token of a named word looks at the block that shows it. Stage 1: the tokens that predict the answer look
+    at the named word's tokens in the question (places are token numbers). Stage 2: they look at the answer's block.
+    """
+    frames, n = len(rows[0][0]), height * width
+    stages: list[list[tuple[int, int, int, list[int]]]] = [[], [], []]
+    for b, (_, facts, pairs) in enumerate(rows):
+        places: dict[str, list[tuple[int, int, int]]] = {}
+        for frame, f in enumerate(facts):
+            for word, x, y in f["words"]:
+                places.setdefault(word, []).append((frame, int(x), int(y)))
+        for s, (question, answer, check) in enumerate(pairs):
+            named, said, box, last_only = check[-1]
+            start = made[b][s][1]
+
+            icon = None if box is None else [(frames - 1) * n + int(box[1]) // 32 * width + int(box[0]) // 32]
+            last = frames - 1 if last_only else None
+            asked = _pieces(question, named)
+            shown = []
+            for token, word, offset in asked:
+                if at := icon or _block(places.get(word, []), last, offset, height, width):
+                    stages[0].append((b, s, token, at))
+                    shown += at
+            if check[0] == "box":
+                told = [(1, sorted(set(shown))), (2, sorted(set(shown))), (3, sorted(set(shown))),
+                        (4, sorted(set(shown)))]
+            else:
+                told = [(i, _block(places.get(word, []), last, offset, height, width))
+                        for i, word, offset in _pieces(answer, said)]
+            for i, at in told:
+                if at:
+                    stages[2].append((b, s, start + i - 1, at))
+                    if asked:
+                        stages[1].append((b, s, start + i - 1, [t for t, _, _ in asked]))
+    return stages
+
+
+def _points(all_facts: list[dict], height: int, width: int) -> torch.Tensor:
+    """Per block that shows a target, the target's centre in hundredths ``(n_images, n_blocks, 2)``; else -100."""
+    out = np.full((len(all_facts), height // 32, width // 32, 2), -100, np.int64)
+    for i, facts in enumerate(all_facts):
+        for t in facts["targets"]:
+            if not t["name"]:
+                continue
+            x1, y1, x2, y2 = t["box"]
+            centre = [int(v) for v in point(t["box"], (width, height)).split()]
+            if t["kind"] == "icon":
+                out[i, int(y1) // 32, int(x1) // 32] = centre
+                continue
+            for word, x, y in facts["words"]:
+                if x1 <= x < x2 and y1 <= y < y2 and 0 <= y < height:
+                    last = min(width - 1, int(x) + 8 * len(word) - 1)
+                    out[i, int(y) // 32, int(x) // 32:last // 32 + 1] = centre
+    return torch.from_numpy(out.reshape(len(all_facts), -1, 2))
 
 
 def _wanted(rows: list[tuple], height: int, width: int) -> torch.Tensor:

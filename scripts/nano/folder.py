@@ -60,8 +60,8 @@ def build_config(vision_depth: int = 4, vision_dim: int = 192, dim: int = 256, l
     return Qwen3VLConfig(
         text_config={
             "vocab_size": size, "hidden_size": dim, "intermediate_size": 3 * dim, "num_hidden_layers": layers,
-            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 32, "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5],
+            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 4096,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5000000.0, "mrope_section": [12, 10, 10],
                                 "mrope_interleaved": True},
             "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"], "tie_word_embeddings": True,
         },

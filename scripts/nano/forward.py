@@ -64,7 +64,7 @@ def encode(visual: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spans: list[tuple[int, int]],
-           taps: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+           taps: list[Tensor], watch: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
     """Run the decoder over a batch of equal layouts.
 
     Args:
@@ -80,9 +80,13 @@ def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spa
     """
     rope = text.rotary_emb(embeds, positions[:, None])
     x = embeds
-    states = []
+    states, seen = [], {}
     for i, layer in enumerate(text.layers):
-        x = layer(x, position_embeddings=rope, attention_mask=mask)
+        out, weights = layer.self_attn(layer.input_layernorm(x), position_embeddings=rope, attention_mask=mask)
+        if i in watch:
+            seen[i] = weights
+        x = x + out
+        x = x + layer.mlp(layer.post_attention_layernorm(x))
         if i < len(taps):
             add = torch.zeros_like(x)
             at = 0
@@ -91,7 +95,7 @@ def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spa
                 at += end - start
             x = x + add
         states.append(x)
-    return text.norm(x), states
+    return text.norm(x), states, seen
 
 
 class DenseReader(nn.Module):
@@ -104,16 +108,23 @@ class DenseReader(nn.Module):
         super().__init__()
         self.chars = nn.Linear(dim, 4 * 2 * 37)
         self.icons = nn.Linear(dim, n_icons + 1)
+        self.points = nn.Linear(dim, 2 * 100)
 
-    def forward(self, tokens: Tensor, chars: Tensor, icons: Tensor) -> Tensor:
-        """Loss; ``chars`` int64 ``(n, n_tokens, 4, 2)``, ``icons`` int64 ``(n, n_tokens)``, 0 means none."""
+    def forward(self, tokens: Tensor, chars: Tensor, icons: Tensor, points: Tensor) -> Tensor:
+        """Loss; ``chars`` int64 ``(n, n_tokens, 4, 2)``, ``icons`` int64 ``(n, n_tokens)``, 0 means none.
+
+        ``points`` int64 ``(n, n_tokens, 2)``: centre in hundredths of the target a block belongs to, -100 for none.
+        """
         logits = self.chars(tokens).view(*tokens.shape[:2], 4, 2, 37).float()
         loss = F.cross_entropy(logits.flatten(0, 3), chars.flatten(), reduction="none").view_as(chars)
         shown = (chars > 0).float()
         # Empty patches are the many: give them as much weight together as a quarter of the filled ones.
         balance = shown + (1 - shown) * 0.25 * shown.mean().clamp(min=0.01) / (1 - shown).mean().clamp(min=0.01)
         text = (loss * balance).sum() / balance.sum()
-        return text + 0.3 * F.cross_entropy(self.icons(tokens).float().flatten(0, 1), icons.flatten())
+        places = self.points(tokens).view(-1, 100).float()
+        known = points.flatten() >= 0
+        where = F.cross_entropy(places[known], points.flatten()[known]) if known.any() else places.sum() * 0
+        return text + 0.3 * where + 0.3 * F.cross_entropy(self.icons(tokens).float().flatten(0, 1), icons.flatten())
 
 
 class Pointers(nn.Module):

@@ -31,7 +31,7 @@ class ModelCard:
 # No revision is pinned: none could be verified without network access; the weight fingerprint in every record tells
 # two revisions apart.
 MODELS = {
-    "nano": ModelCard("qwen3_vl", None, "hundredths", "embedded 9 M instrument for the mini suite; no download"),
+    "nano": ModelCard("qwen3_vl", None, "hundredths", "embedded 9.8 M instrument for the mini suite; no download"),
     "qwen3vl-2b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct", "thousandths", "Qwen3-VL 2B Instruct"),
     "qwen3vl-4b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-4B-Instruct", "thousandths", "Qwen3-VL 4B Instruct"),
     "qwen3vl-8b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-8B-Instruct", "thousandths", "Qwen3-VL 8B Instruct"),
