@@ -11,7 +11,8 @@ from .errors import UserError
 
 USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
        python -m vtprune_eval list models|methods|tasks [--format json]
-       python -m vtprune_eval explain --method METHOD"""
+       python -m vtprune_eval explain --method METHOD
+       python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -54,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _list(args[1:])
         if args and args[0] == "explain":
             return _explain(args[1:])
+        if args and args[0] == "flops":
+            from .profiling.flops_table import main as flops
+
+            return flops(args[1:])
         return _run(args)
     except UserError as error:
         print(f"vtprune_eval: {error}", file=sys.stderr)

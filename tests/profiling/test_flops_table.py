@@ -1,0 +1,138 @@
+"""The planned table: sizes, lengths against a real run, the command, and the paper's accounting."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.pipeline.doubles import Cache, Layers, Tokens
+from vtprune_eval import cli
+from vtprune_eval.budget import Budget
+from vtprune_eval.methods.full import Full
+from vtprune_eval.methods.random import Random
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.profiling.flops import ModelDims, flops_of
+from vtprune_eval.profiling.flops_table import explain
+from vtprune_eval.profiling.plan import TRUE_DIMS, TRUE_PIXELS, block_grids, model_dims, planned_counts
+from vtprune_eval.sample import Sample
+
+ASKED = ["--model", "qwen3vl-2b", "--image", "2716x1616", "--text-tokens", "120"]
+
+
+def printed(capsys, *args: str) -> dict:
+    assert cli.main(["flops", *args, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_written_sizes_are_those_of_the_models():
+    from transformers import Qwen3VLConfig
+
+    from vtprune_eval.models.qwen3_vl import DEFAULT_PIXELS, TRUE_SIZES
+
+    assert {n: ModelDims.from_config(Qwen3VLConfig(**c)) for n, c in TRUE_SIZES.items()} == TRUE_DIMS
+    assert tuple(DEFAULT_PIXELS) == TRUE_PIXELS
+
+
+@pytest.mark.parametrize("of", ["visual", "prompt"])
+@pytest.mark.parametrize(
+    "method", [Full(), Random(), Tokens(), Layers(at=(1,)), Layers(at=(-2,)), Cache()], ids=lambda m: f"{m.name}"
+)
+def test_planned_lengths_are_those_of_a_run(tiny, picture, method, of):
+    budget = Budget("percent", Fraction(30), of=of)
+    sample = Sample("x", (picture("a", 300, 200),), "click ok", None)
+    done = Pipeline(tiny, method, budget, max_new_tokens=3).run(sample)
+    grids = block_grids([(300, 200)], (1024, 1 << 20))
+    plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, method, budget)
+    assert plan == done.counts
+    assert flops_of(tiny.dims, plan) == done.flops
+
+
+def test_filled_in_formulas_evaluate_to_their_results():
+    """The text between the first and the last equals sign is arithmetic: it is computed and compared."""
+    grids = block_grids([(2716, 1616), (640, 480)], TRUE_PIXELS)
+    counts = planned_counts(TRUE_DIMS["qwen3vl-8b"], grids, 120, 8, Layers(at=(2,)), Budget.parse("10"))
+    checked = 0
+    for line in explain(TRUE_DIMS["qwen3vl-8b"], counts):
+        name, *middle, result = line.split(" = ")
+        if name in {"deepstack", "decode"}:
+            continue
+        text = middle[-1].replace("^", "**").replace(") (", ") * (").replace("2 (", "2 * (").replace("4 (", "4 * (")
+        assert eval(text, {"__builtins__": {}}) == pytest.approx(float(result), rel=1e-5), line
+        checked += 1
+    assert checked == 7
+
+
+def test_the_papers_own_accounting_of_table_4(capsys):
+    """Mean ScreenSpot-Pro Scientific image at 26.2 %: the paper prints 70 and 11 TFLOPs, a ratio of 6.6."""
+    out = printed(capsys, *ASKED, "--method", "pixelprune", "--retain", "26.2", "--accounting", "pixelprune")
+    full, cut = out["flops_full"]["total_prefill"], out["flops"]["total_prefill"]
+    assert full / 1e12 == pytest.approx(55.38, abs=0.01)
+    assert full / cut == pytest.approx(6.6, rel=0.02)
+
+
+def test_causal_halving_is_the_only_difference_in_the_decoder(capsys):
+    ours, theirs = printed(capsys, *ASKED), printed(capsys, *ASKED, "--accounting", "pixelprune")
+    length = 50 * 85 + 120
+    assert ours["flops"]["llm_linear"] == theirs["flops"]["llm_linear"]
+    assert ours["flops"]["llm_attention"] / theirs["flops"]["llm_attention"] == pytest.approx((length + 1) / 2 / length)
+
+
+def test_full_and_a_whole_budget_cost_the_same(capsys):
+    out = printed(capsys, *ASKED, "--method", "random", "--retain", "100")
+    assert out["flops"] == out["flops_full"]
+
+
+def test_nano_is_read_from_its_folder():
+    from transformers import AutoConfig
+
+    from vtprune_eval.models import NANO
+
+    assert model_dims("nano")[0] == ModelDims.from_config(AutoConfig.from_pretrained(NANO))
+
+
+def test_several_images_and_markdown(capsys):
+    assert cli.main(["flops", *ASKED[:2], "--image", "1920x1080*2", "--image", "640x480", "--method", "pixelprune",
+                     "--retain", "256tok", "--format", "md", "--explain-flops"]) == 0
+    out = capsys.readouterr().out
+    assert "2 x 34x60, 1 x 15x20" in out
+    assert "| llm_linear" in out
+    assert "vit_attention = L sum_i 4 n_i^2 d" in out
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--model", "qwen3vl-9b", "--image", "64x64"], "qwen3vl-8b"),
+        (["--image", "64"], "not WIDTHxHEIGHT"),
+        (["--image", "0x64"], "not WIDTHxHEIGHT"),
+        (["--image", "64x64*0"], "not WIDTHxHEIGHT"),
+        (["--image", "9999x10"], "200 times"),
+        (["--image", "64x64", "--method", "pixelprune"], "--retain is missing"),
+        (["--image", "64x64", "--method", "pixelprune", "--retain", "auto"], "a percentage"),
+        (["--image", "64x64", "--method", "pixelprune", "--retain", "0"], "outside (0, 100]"),
+        (["--image", "64x64", "--method", "pixelprume", "--retain", "5"], "pixelprune"),
+        (["--image", "64x64", "--method", "pool", "--retain", "25", "--accounting", "pixelprune"], "before the ViT"),
+        (["--image", "64x64", "--text-tokens", "-1"], "at least 0"),
+        ([], "--image"),
+    ],
+)
+def test_bad_input_is_one_sentence(capsys, args, says):
+    assert cli.main(["flops", *args]) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_the_command_imports_no_torch():
+    code = (
+        "import sys; from vtprune_eval.cli import main; "
+        "main(['flops', '--image', '640x480', '--method', 'random', '--retain', '10']); "
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "total_prefill" in done.stdout

@@ -1,0 +1,116 @@
+"""What a prompt would cost: sizes of the known models, and the counts that a method at a retained share would leave.
+
+Nothing here is measured. A run's own FLOPs come from the lengths it really executed (:func:`.flops.flops_of` on the
+pipeline's counts); this is the same formula on lengths computed beforehand. No model is built and torch is not
+imported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from ..budget import Budget, split_proportionally
+from ..errors import UserError, unknown_name
+from ..models.smart_resize import smart_resize
+from ..pipeline.outcome import Counts
+from .flops import ModelDims
+
+if TYPE_CHECKING:
+    from ..methods.base import Method
+
+NANO = Path(__file__).parents[1] / "models" / "nano"
+
+_VIT_300M = {"vit_depth": 24, "vit_dim": 1024, "vit_ffn": 4096, "patch_in": 1536, "merge": 4, "n_deepstack": 3}
+_VIT_500M = {**_VIT_300M, "vit_depth": 27, "vit_dim": 1152, "vit_ffn": 4304}
+_HEADS = {"kv_heads": 8, "head_dim": 128, "vocab": 151936}
+
+# Source: the published config.json of the Instruct checkpoints; a test holds them equal to the model table.
+TRUE_DIMS = {
+    "qwen3vl-2b": ModelDims(**_VIT_300M, **_HEADS, merger_out=2048, layers=28, dim=2048, ffn=6144, q_heads=16),
+    "qwen3vl-4b": ModelDims(**_VIT_300M, **_HEADS, merger_out=2560, layers=36, dim=2560, ffn=9728, q_heads=32),
+    "qwen3vl-8b": ModelDims(**_VIT_500M, **_HEADS, merger_out=4096, layers=36, dim=4096, ffn=12288, q_heads=32),
+}
+# Pixels of an image after the resize: limits of the hub's processor (shortest_edge, longest_edge).
+TRUE_PIXELS = (65536, 16777216)
+BLOCK = 32  # pixels per merge-block side: patches of 16, merged 2 x 2
+
+
+def model_dims(name: str) -> tuple[ModelDims, tuple[int, int]]:
+    """Sizes of a model, and the limits (pixels) of its resize.
+
+    Raises:
+        UserError: a model whose sizes are not known.
+    """
+    if name in TRUE_DIMS:
+        return TRUE_DIMS[name], TRUE_PIXELS
+    if name == "nano":
+        config = json.loads((NANO / "config.json").read_text())
+        size = json.loads((NANO / "preprocessor_config.json").read_text())["size"]
+        parts = {k: SimpleNamespace(**config[k]) for k in ("vision_config", "text_config")}
+        return ModelDims.from_config(SimpleNamespace(**parts)), (size["shortest_edge"], size["longest_edge"])
+    raise unknown_name("model", name, ["nano", *TRUE_DIMS], "FLOPs are known for these models.")
+
+
+def block_grids(sizes: Sequence[tuple[int, int]], pixels: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Merge blocks (rows, columns) of images of ``sizes`` (width, height in pixels) after the processor's resize.
+
+    Raises:
+        UserError: a size that the processor refuses.
+    """
+    grids = []
+    for width, height in sizes:
+        try:
+            w, h = smart_resize(width, height, factor=BLOCK, min_pixels=pixels[0], max_pixels=pixels[1])
+        except ValueError as error:
+            raise UserError(f"--image {width}x{height}: {error}.") from None
+        grids.append((h // BLOCK, w // BLOCK))
+    return tuple(grids)
+
+
+def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: int, n_new: int,
+                   method: Method | None = None, budget: Budget | None = None) -> Counts:
+    """Lengths of every stage for one prompt when ``method`` keeps ``budget`` of the visual tokens.
+
+    Args:
+        dims: model sizes; grids: merge blocks (rows, columns) per image; n_text: tokens that are not visual.
+        n_new: generated tokens.
+        method: None, or a method without hooks, keeps everything. ``budget``: a percentage or a token count.
+
+    Raises:
+        UserError: the method drops tokens after several layers, so that its lengths follow from no single share.
+    """
+    full = tuple(h * w for h, w in grids)
+    kept, patches = full, full
+    layer_visual = [sum(full)] * dims.layers
+    entries = n_text + sum(full)
+    hooks = method.hooks() if method is not None else ()
+    if method is not None and budget is not None and hooks:
+        n_keep = budget.count(sum(full))
+        after = 0  # decoder layers that still see every visual token that reached the decoder
+        if hooks == ("compress_kv",):
+            entries = budget.count(entries) if budget.of == "prompt" else n_text + n_keep
+            n_keep = sum(full)
+        elif hooks[0] == "prune_layer":
+            if len(method.layers) != 1:
+                raise UserError(f"{method.name} drops tokens after several layers; its FLOPs stand in the records of "
+                                "a run.")
+            after = method.layers[0] % dims.layers + 1
+        else:
+            kept = split_proportionally(n_keep, full)
+            if hooks[0] != "select_tokens":
+                patches = kept
+        layer_visual = [sum(full) if layer < after else n_keep for layer in range(dims.layers)]
+        if hooks != ("compress_kv",):
+            entries = -1  # each layer caches what it processed
+    layer_tokens = tuple(n_text + n for n in layer_visual)
+    return Counts(
+        patches_full=tuple(n * dims.merge for n in full), patches=tuple(n * dims.merge for n in patches),
+        visual_full=full, visual=kept, n_text=n_text, prompt_full=n_text + sum(full), prompt=n_text + sum(kept),
+        layer_tokens=layer_tokens, layer_visual=tuple(layer_visual),
+        cache_entries=layer_tokens if entries < 0 else (entries,) * dims.layers,
+        cache_heads=(dims.kv_heads,) * dims.layers, n_new=n_new,
+    )
