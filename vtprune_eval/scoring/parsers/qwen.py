@@ -1,0 +1,104 @@
+"""Qwen2.5-VL and Qwen3-VL: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``.
+
+``agentnetbench`` is the reader of AgentNetBench's Qwen2.5-VL agent: a tool call becomes a line of pyautogui code that
+is then searched, so a typed text ends at its first quote. ``tool_calls`` finds the calls of either tool.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ...models.resize_variants import Size, agentnetbench_qwen
+from ..untrusted import Unreadable, bounded, json_value, number_pair
+
+Action = tuple[str, Any]
+_QUOTE = re.compile(r"['\"\n]")
+_MOUSE = {
+    "left_click": "click", "right_click": "rightClick", "double_click": "doubleClick", "mouse_move": "moveTo",
+    "left_click_drag": "dragTo",
+}
+
+
+def tool_calls(text: Any) -> list[dict[str, Any]]:
+    """Every readable tool call: between the tags; without tags, one JSON object per line.
+
+    Raises:
+        Unreadable: no text, or too long.
+    """
+    text = bounded(text)
+    blocks, at = [], text.find("<tool_call>")
+    while at >= 0:
+        end = text.find("</tool_call>", at)
+        if end < 0:
+            break
+        blocks.append(text[at + len("<tool_call>"):end].strip())
+        at = text.find("<tool_call>", end)
+    if not blocks:
+        stripped = (line.strip() for line in text.split("\n"))
+        blocks = [line for line in stripped if line.startswith("{") and line.endswith("}")]
+    calls = []
+    for block in blocks:
+        try:
+            value = json_value(block)
+        except Unreadable:
+            continue
+        if isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("arguments"), dict):
+            calls.append(value)
+    return calls
+
+
+def agentnetbench(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Action]:
+    """(type, value) pairs with coordinates as fractions of the resized image.
+
+    Middle clicks and waits give no action. A scroll without an earlier ``moveTo`` gets one to the centre.
+
+    Args:
+        text: what the model wrote.
+        image_size: (width, height) of the image file.
+        model_size: (width, height) that the model saw; default: the agent's own resize.
+
+    Raises:
+        Unreadable: no text, too long, or an image that cannot be resized.
+    """
+    calls = [c["arguments"] for c in tool_calls(text) if c["name"] == "computer_use"]
+    try:
+        size = model_size or agentnetbench_qwen(*image_size)
+    except ValueError as error:
+        raise Unreadable("image_refused") from error
+    actions: list[Action] = []
+    for arguments in calls:
+        action = _action(arguments, size)
+        if action is None:
+            continue
+        if action[0] == "scroll" and not any(a[0] == "moveTo" for a in actions):
+            actions.append(("moveTo", (0.5, 0.5)))
+        actions.append(action)
+    return actions
+
+
+def _action(arguments: dict[str, Any], size: Size) -> Action | None:
+    name = arguments.get("action")
+    if not isinstance(name, str):
+        return None
+    if name in _MOUSE:
+        pair = number_pair(arguments.get("coordinate"))
+        return (_MOUSE[name], (pair[0] / size[0], pair[1] / size[1])) if pair else None
+    if name == "type":
+        text = arguments.get("text")
+        # The text went through code with quotes: it ends at the first quote or line break.
+        return ("write", _QUOTE.split(text, maxsplit=1)[0]) if isinstance(text, str) and _QUOTE.split(text)[0] else None
+    if name == "key":
+        keys = arguments.get("keys")
+        keys = [keys] if isinstance(keys, str) else keys
+        if not isinstance(keys, list) or not keys or not all(isinstance(k, str) for k in keys):
+            return None
+        keys = ["ctrl" if k.strip().lower() in ("cmd", "command") else k.strip() for k in keys]
+        return ("press" if len(keys) == 1 else "hotkey", keys)
+    if name == "scroll":
+        pixels = arguments.get("pixels")
+        return ("scroll", pixels) if isinstance(pixels, int) and not isinstance(pixels, bool) else None
+    if name == "terminate":
+        status = arguments.get("status")
+        return ("terminate", status) if isinstance(status, str) else None
+    return None
