@@ -23,7 +23,7 @@ NOT_ANSWERABLE = "Not answerable"
 _REFUSALS = ("Sorry, I can't help with images of people yet.", "I can't process this file.",
              "I'm sorry, but without the image provided", "Cannot determine the answer")
 _NOTHING_RECEIVED = "Failed to obtain answer via API"
-_PUNCTUATION = str.maketrans(dict.fromkeys(".()[],:;!*#{}", " "))
+_PUNCTUATION = ".()[],:;!*#{}"
 _RECOGNITION = ("Regular Text Recognition", "Irregular Text Recognition", "Artistic Text Recognition",
                 "Handwriting Recognition", "Digit String Recognition", "Non-Semantic Text Recognition")
 _IDENTICAL = (
@@ -147,7 +147,9 @@ def _option(text: str, choices: Mapping[str, Any]) -> str:
         return ""
     if any(refusal in text for refusal in _REFUSALS):
         return "Z"
-    words = text.translate(_PUNCTUATION).split()
+    for mark in _PUNCTUATION:
+        text = text.replace(mark, " ")
+    words = text.split()
     named = [c for c in choices if c in words]
     if len(named) == 1:
         return named[0] if words.index(named[0]) > len(words) - 5 else ""
