@@ -74,9 +74,10 @@ READERS = {
 }
 PIECES = st.sampled_from([
     "Thought: ", "Action: ", "Reflection: ", "Action_Summary: ", "click(start_box='(", ",", ")')", "type(content='",
-    "')", ")\n\n", "<point>", "</point>", "scroll(", "direction='down'", "finished(", "pyautogui.click(x=", ", y=", 
+    "')", ")\n\n", "<point>", "</point>", "scroll(", "direction='down'", "finished(", "pyautogui.click(x=", ", y=",
     "keys=['", "pyautogui.write(message='", "computer.terminate(status='success')", "<tool_call>", "</tool_call>",
-    '{"name": ', '"computer_use"', '"arguments": {', '"action": "left_click"', '"coordinate": [', "actions:\n", "CLICK <point>[[",
+    '{"name": ', '"computer_use"', '"arguments": {', '"action": "left_click"', '"coordinate": [', "actions:\n",
+    "CLICK <point>[[",
     '{"action_type": ', '"click_point": (', "4", "3", "}", "]", "TYPE: ", "CLICK: (", "<box>(1,1),(2,2)</box>",
     "<bbox>", "x=", "y: ", "1e999", "nan", "-", ".5", "9" * 400, "\u202e\u05d0", "\x00", "'", '"', "\\", "\n", " ", "%",
     "<b>", "é", "__import__('os')", "[[[[", "((", "{{", "**{}", "lambda: 0",
