@@ -1,7 +1,8 @@
 """PixelPrune's selection against the literal algorithm: ``python scripts/bench/patch_selection.py [IMAGE ...]``.
 
 One thread, 2560x1440, interleaved, 3 warm-ups, median of 20 (5 where a call takes over 0.5 s). Identical output is
-asserted before anything is timed. Prints both ratios and the time of one copy of the image beside them.
+asserted before anything is timed. Prints the ratios with their 95 % bootstrap intervals and, beside them, the time of
+one copy of the image. Ours starts from the uint8 image every time; so does the literal algorithm.
 """
 
 from __future__ import annotations
@@ -23,24 +24,32 @@ from PIL import Image  # noqa: E402
 
 from tests.conftest import screen  # noqa: E402
 from tests.methods import literal  # noqa: E402
-from vtprune_eval.methods.kernels.blocks import pred_2d, pred_2d_exact, to_blocks  # noqa: E402
+from vtprune_eval.methods.kernels.scans import pred_2d_exact  # noqa: E402
+from vtprune_eval.methods.pixelprune import PixelPrune  # noqa: E402
 
 
-def timed(*calls, repeats: int = 20) -> list[float]:
-    """Median milliseconds of each call, interleaved."""
+def timed(*calls, repeats: int = 20) -> list[np.ndarray]:
+    """Milliseconds of each call, interleaved, ``(repeats,)`` each."""
     for _ in range(3):
         start = time.perf_counter()
         for call in calls:
             call()
         if time.perf_counter() - start > 0.5 * len(calls):
             repeats = 5
-    spans = [[] for _ in calls]
-    for _ in range(repeats):
+    spans = np.empty((len(calls), repeats))
+    for k in range(repeats):
         for i, call in enumerate(calls):
             start = time.perf_counter()
             call()
-            spans[i].append((time.perf_counter() - start) * 1e3)
-    return [float(np.median(s)) for s in spans]
+            spans[i, k] = (time.perf_counter() - start) * 1e3
+    return list(spans)
+
+
+def ratio(theirs: np.ndarray, ours: np.ndarray) -> str:
+    """Ratio of the medians with its 95 % interval (rounds resampled together, because they are interleaved)."""
+    draws = np.random.default_rng(0).integers(0, len(ours), (2000, len(ours)))
+    low, high = np.percentile(np.median(theirs[draws], 1) / np.median(ours[draws], 1), [2.5, 97.5])
+    return f"{np.median(theirs) / np.median(ours):5.1f}x [{low:.1f}, {high:.1f}]"
 
 
 def bench(name: str, image: np.ndarray) -> None:
@@ -53,24 +62,35 @@ def bench(name: str, image: np.ndarray) -> None:
     )
     print(f"{name} ({image.shape[1]}x{image.shape[0]}, {blocks} blocks, {100 * keep.mean():.1f} % kept at tau 0)")
     print(
-        f"  tau 0          ours {ours:8.2f} ms   literal float32 {theirs:9.2f} ms   {theirs / ours:6.1f}x   "
-        f"(one copy of the image: {copy:.2f} ms)"
+        f"  pred_2d tau 0: ours {np.median(ours):.2f} ms, literal float32 {np.median(theirs):.1f} ms, "
+        f"{ratio(theirs, ours)}; one copy of the image {np.median(copy):.2f} ms"
     )
-    for metric, tau in (("max", 4 / 255), ("mae", 2 / 255)):
-        x = literal.float_blocks(image)
-        fast = pred_2d(to_blocks(image, 32), tau, metric)[0]
-        t = torch.from_numpy(x)
+    for predictor, metric, tau in (
+        ("pred_2d", "max", 4 / 255), ("pred_2d", "mae", 2 / 255), ("raster", "max", 0.0), ("raster", "max", 4 / 255)
+    ):
+        method = PixelPrune(predictor=predictor, metric=metric, tau=tau)
         slow = tau + 1e-6  # the literal forms compare rounded float32 values
-        assert (fast == literal.scan(x, slow, metric, "pred_2d")).all(), metric
-        assert (fast == literal.pred_2d_torch(t, slow, metric)).all(), metric
-        ours, plain, published = timed(
-            lambda m=metric, v=tau: pred_2d(to_blocks(image, 32), v, m),
-            lambda m=metric, v=slow: literal.scan(literal.float_blocks(image), v, m, "pred_2d"),
-            lambda m=metric, v=slow: literal.pred_2d_torch(torch.from_numpy(literal.float_blocks(image)), v, m),
+
+        def plain(predictor=predictor, metric=metric, slow=slow):
+            return literal.scan(literal.float_blocks(image), slow, metric, predictor)
+
+        def published(metric=metric, slow=slow):
+            return literal.pred_2d_torch(torch.from_numpy(literal.float_blocks(image)), slow, metric)
+
+        keep = method.keep(image, 32)
+        assert (keep == plain()).all(), (predictor, metric, tau)
+        calls = [lambda m=method: m.keep(image, 32), plain]
+        if predictor == "pred_2d":
+            assert (keep == published()).all(), (predictor, metric, tau)
+            calls.append(published)
+        ours, *others = timed(*calls)
+        forms = ", ".join(
+            f"{form} {np.median(t):.1f} ms {ratio(t, ours)}"
+            for form, t in zip(("plain numpy", "published torch form"), others, strict=False)
         )
         print(
-            f"  tau {tau:.4f} {metric} ours {ours:8.2f} ms   literal loop: torch {published:8.2f} ms "
-            f"{published / ours:5.1f}x, numpy {plain:8.2f} ms {plain / ours:5.1f}x"
+            f"  {predictor} tau {tau * 255:.0f}/255 {metric} ({100 * keep.mean():.1f} % kept): "
+            f"ours {np.median(ours):.2f} ms; literal loop: {forms}"
         )
 
 

@@ -11,16 +11,8 @@ from tests.conftest import screen
 from tests.methods import literal
 from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.methods.base import PatchView
-from vtprune_eval.methods.kernels.blocks import (
-    connected_components,
-    distance,
-    label_components,
-    pred_2d,
-    pred_2d_exact,
-    reconstruct,
-    run_scan,
-    to_blocks,
-)
+from vtprune_eval.methods.kernels.blocks import Neighbours, connected_components, distance, label_components, to_blocks
+from vtprune_eval.methods.kernels.scans import pred_2d, pred_2d_exact, reconstruct, run_scan
 from vtprune_eval.methods.pixelprune import PixelPrune
 
 PREDICTORS = ("pred_2d", "raster", "serpentine")
@@ -121,11 +113,12 @@ def test_numeric_budget_is_the_upward_search(image, predictor, n):
 
 
 def test_next_tau_names_the_next_change():
-    blocks = to_blocks(screen(320, 256, 3), 32)
-    keep, _, following = pred_2d(blocks, 0.0, "max")
-    assert (pred_2d(blocks, following * 0.999, "max")[0] == keep).all()
-    keep, _, following = run_scan(blocks, 0.01, "max")
-    assert (run_scan(blocks, following * 0.999, "max")[0] == keep).all()
+    near = Neighbours.of(to_blocks(screen(320, 256, 3), 32), "max")
+    for scan in (pred_2d, run_scan):
+        for tau in (0.0, 0.01, 0.2):
+            keep, _, following = scan(near, tau)
+            assert following > tau
+            assert (scan(near, following * 0.999)[0] == keep).all()
 
 
 @settings(max_examples=80, deadline=None)

@@ -8,6 +8,7 @@ within tau of its reconstruction (proposition 2).
 ``auto`` is the paper's method. A numeric budget is an extension of this project: the smallest tau of
 {0, 1/255, 2/255, ...} (metric max, anchored) that keeps at most K blocks, then omitted blocks are added back in order
 of decreasing distance to their prediction until K are kept. If tau = 0 keeps fewer than K, that set is the answer.
+The search has its own tau and metric, so the hyper-parameters of these names matter to ``auto`` only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 
 from ..budget import StageBudget
 from .base import Method, PatchView, hyper
-from .kernels.blocks import METRICS, pred_2d, pred_2d_exact, run_scan, to_blocks
+from .kernels.blocks import METRICS, Neighbours, to_blocks
+from .kernels.scans import Pred2d, pred_2d, pred_2d_exact, run_scan, scan_exact, scan_line
 
 
 @dataclass(frozen=True)
@@ -50,36 +52,46 @@ class PixelPrune(Method):
 
     def keep(self, image: np.ndarray, block: int) -> np.ndarray:
         """Keep mask of one image at the configured tau, bool ``(rows, columns)``."""
-        if self.predictor == "pred_2d" and (self.tau == 0 or self.metric == "exact"):
-            return pred_2d_exact(image, block)
-        blocks = to_blocks(image, block)
+        if self.tau == 0 or self.metric == "exact":
+            if self.predictor == "pred_2d":
+                return pred_2d_exact(image, block)
+            return scan_exact(image, block, serpentine=self.predictor == "serpentine")
+        near = Neighbours.of(to_blocks(image, block), self.metric)
+        return self._scan(near, self.tau, self.anchored)[0]
+
+    def _scan(self, near: Neighbours, tau: float, anchored: bool) -> tuple[np.ndarray, np.ndarray, float]:
         if self.predictor == "pred_2d":
-            return pred_2d(blocks, self.tau, self.metric, self.anchored)[0]
-        return run_scan(
-            blocks, self.tau, self.metric, serpentine=self.predictor == "serpentine", anchored=self.anchored
-        )[0]
+            return pred_2d(near, tau, anchored)
+        return run_scan(near, tau, serpentine=self.predictor == "serpentine", anchored=anchored)
 
     def _within(self, image: np.ndarray, block: int, n_keep: int) -> np.ndarray:
         """At most ``n_keep`` blocks: the upward search over tau, then the fill."""
         blocks = to_blocks(image, block)
         if n_keep == 0:
             return np.zeros(blocks.shape[:2], bool)
-        level = 0
-        keep, residual, next_tau = _scan(blocks, level, self.predictor)
+        near = Neighbours.of(blocks, "max")
+        scan = Pred2d(near) if self.predictor == "pred_2d" else None  # moves from one tau to the next
+
+        def at(tau: float) -> tuple[np.ndarray, np.ndarray, float]:
+            if scan is None:
+                return self._scan(near, tau, True)
+            mask, following = scan.keep(tau)
+            return mask, scan.residual.reshape(mask.shape), following
+
+        keep, residual, next_tau = at(0.0)
         if int(keep.sum()) <= n_keep:
             return keep  # under budget: the image has no more to say
-        # The count is not monotone in tau, so the search may not bisect; but nothing changes before tau reaches the
-        # next distance that the scan met, so it may jump there.
+        # The count is not monotone in tau, so the search may not bisect. Two things shorten it without changing its
+        # answer. A prediction lies within tau of an original neighbour, so a block further than 2 tau from each is
+        # kept for certain: no tau that makes more than n_keep certain can do. And nothing changes before tau reaches
+        # the next distance that the scan met.
+        serpentine = self.predictor == "serpentine"
+        closest = np.minimum(near.up, near.left) if self.predictor == "pred_2d" else scan_line(near, serpentine)[1]
+        certain = round(float(np.sort(closest, axis=None)[-1 - n_keep]) * 255)
+        level = -(-certain // 2)
         while int(keep.sum()) > n_keep:
-            level = round(next_tau * 255)
-            keep, residual, next_tau = _scan(blocks, level, self.predictor)
+            level = max(level, round(next_tau * 255))
+            keep, residual, next_tau = at(level / 255.0)
         order = np.argsort(-np.where(keep, -1.0, residual).reshape(-1), kind="stable")
         keep.reshape(-1)[order[: n_keep - int(keep.sum())]] = True
         return keep
-
-
-def _scan(blocks: np.ndarray, level: int, predictor: str) -> tuple[np.ndarray, np.ndarray, float]:
-    """The anchored scan with metric max at tau = ``level`` / 255."""
-    if predictor == "pred_2d":
-        return pred_2d(blocks, level / 255.0, "max")
-    return run_scan(blocks, level / 255.0, "max", serpentine=predictor == "serpentine")
