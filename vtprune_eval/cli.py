@@ -34,7 +34,7 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
-    p.add_argument("--limit", type=int, help="samples per task, spread evenly")
+    p.add_argument("--limit", type=int, help="samples per task, a fixed draw")
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
     p.add_argument("--device", help="cpu (default), cuda, cuda:N")

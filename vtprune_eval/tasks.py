@@ -95,7 +95,8 @@ def load_task(name: str, limit: int | None = None, data_path: str | None = None)
 
     Args:
         name: task name.
-        limit: at most so many samples, spread evenly over the task so that its groups stay represented.
+        limit: at most so many samples: those whose ids have the lowest SHA-256, in the order of the task. Taking every
+            k-th would pick one group only wherever groups alternate.
         data_path: folder of the original data, for tasks that are not embedded.
 
     Raises:
@@ -114,7 +115,8 @@ def load_task(name: str, limit: int | None = None, data_path: str | None = None)
             raise UserError(f"task {name}: the sample id {sample.id!r} occurs twice in {folder}.")
         seen.add(sample.id)
     if limit is not None and limit < len(samples):
-        samples = [samples[i * len(samples) // limit] for i in range(limit)]
+        chosen = set(sorted((s.id for s in samples), key=lambda i: hashlib.sha256(i.encode()).digest())[:limit])
+        samples = [s for s in samples if s.id in chosen]
     return Task(
         name=name, title=spec["title"], version=str(spec["version"]), protocol=spec["protocol"],
         samples=tuple(samples), fingerprint=_fingerprint(samples), max_new_tokens=spec["max_new_tokens"],
