@@ -62,7 +62,9 @@ class Pred2d:
         to_a[1:, 1:] = near.up[1:, :-1]
         to_b[1:, 1:] = near.left[:-1, 1:]
         self._to_a, self._to_b = to_a.reshape(-1), to_b.reshape(-1)
-        self._first_column = np.arange(rows * cols) % cols == 0
+        index = np.arange(rows * cols)
+        self._first_column = index % cols == 0
+        self._inner = ~self._first_column & (index >= cols)
         self._own = near.own.reshape(-1)
         self._source = self._own.copy()  # where the pixels of a block's reconstruction are
         above = self._from_above(0.0)
@@ -79,44 +81,42 @@ class Pred2d:
         """
         rows, cols = self.shape
         above, dropped = self._state
+        stale = np.zeros((rows + 1, cols + 1), bool)  # blocks to re-decide; the border spares bounds checks
         wrong = (self._from_above(tau) != above) | ((self.residual <= tau) != dropped)
-        wrong[0] = False
-        stale = np.zeros((rows + 1, cols + 1), bool)
         stale[:rows, :cols] = wrong.reshape(rows, cols)
-        while True:
-            cells = np.flatnonzero(stale[:rows, :cols])
-            if not len(cells):
-                break
-            r, c = cells // cols, cells % cols
+        flat = stale.reshape(-1)
+        while len(cells := np.flatnonzero(stale[:rows, :cols])):
             if len(cells) > _FEW:
-                # Many: by anti-diagonals from the upper left, because what is decided before its neighbours are final
-                # is often decided again. The blocks of the first one are independent, and final.
-                first = r + c
-                cells = cells[first == first.min()]
-                r, c = cells // cols, cells % cols
-            stale[r, c] = False
-            changed = self._decide(cells, r, c, tau)
-            r, c = r[changed], c[changed]
-            stale[r + 1, c] = stale[r, c + 1] = stale[r + 1, c + 1] = True
+                # Many: what is decided before its neighbours are final is often decided again, so go by anti-diagonals
+                # from the upper left. The blocks of one are independent, and final once it is passed.
+                for d in range(1, rows + cols - 1):
+                    top = max(0, d - cols + 1)
+                    r = top + np.flatnonzero(flat[d + top * cols:d + min(rows - 1, d) * cols + 1:cols])
+                    if len(r):
+                        self._decide(d + r * (cols - 1), flat, tau)
+                break
+            self._decide(cells, flat, tau)
         self._state = self._from_above(tau), self.residual <= tau
         next_tau = min(_above(v, tau) for v in (self._to_a, self._to_b, self.residual))
         return ~self._state[1].reshape(rows, cols), next_tau
 
-    def _decide(self, cells: np.ndarray, r: np.ndarray, c: np.ndarray, tau: float) -> np.ndarray:
-        """Decide ``cells`` from the present sources of their neighbours; True where a source changed."""
+    def _decide(self, cells: np.ndarray, stale: np.ndarray, tau: float) -> None:
+        """Decide ``cells`` from the present sources of their neighbours; where a source changes, those that see it."""
         flat, metric, cols, source = self.near.flat, self.near.metric, self.shape[1], self._source
-        at = cells[(r > 0) & (c > 0)]
-        corner = source[at - cols - 1]
-        sides = source[np.stack([at - 1, at - cols])]
-        self._to_a[at], self._to_b[at] = pair_distances(flat, np.stack([corner, corner]), sides, metric)
-        above = (self._to_a[cells] <= tau) & ~(self._to_b[cells] <= tau) | (c == 0)
-        prediction = source[cells - np.where(above, cols, 1)]
-        own = self._own[cells]
-        self.residual[cells] = pair_distances(flat, own, prediction, metric)
-        new = np.where(self.residual[cells] <= tau, prediction, own)
-        changed = new != source[cells]
+        at = cells[self._inner[cells]]
+        pairs = np.empty((2, 2, len(at)), np.int64)
+        pairs[0] = source[at - cols - 1]
+        pairs[1, 0], pairs[1, 1] = source[at - 1], source[at - cols]
+        self._to_a[at], self._to_b[at] = pair_distances(flat, pairs[0], pairs[1], metric)
+        above = (self._to_a[cells] <= tau) & ~(self._to_b[cells] <= tau) | self._first_column[cells]
+        prediction, own = source[cells - np.where(above, cols, 1)], self._own[cells]
+        gap = self.residual[cells] = pair_distances(flat, own, prediction, metric)
+        new = np.where(gap <= tau, prediction, own)
+        changed = cells[new != source[cells]]
         source[cells] = new
-        return changed
+        stale[cells + cells // cols] = False  # its rows are one longer
+        here = changed + changed // cols
+        stale[here + 1] = stale[here + cols + 1] = stale[here + cols + 2] = True
 
 
 def pred_2d(near: Neighbours, tau: float, anchored: bool = True) -> tuple[np.ndarray, np.ndarray, float]:
