@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         if report.failures:
             failed += 1
             case, why = report.failures[0]
-            print(f"FAIL {name}: {len(report.failures)} of {report.n_cases} cases; first: {case}: {why}", flush=True)
+            how_many = f"{len(report.failures)} of {report.n_cases} cases; first: {case}: " if report.n_cases else ""
+            print(f"FAIL {name}: {how_many}{why}", flush=True)
         else:
             passed += 1
             print(f"PASS {name}: {report.n_cases} cases", flush=True)

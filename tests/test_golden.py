@@ -55,3 +55,20 @@ def test_an_unknown_schema_is_a_failure_and_an_empty_folder_an_error(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 1
     assert "no checker" in done.stdout
+
+
+def test_a_checker_that_raises_fails_its_file_only(tmp_path):
+    shutil.copytree(OURS / "pixelprune", tmp_path / "pixelprune")
+    (tmp_path / "pixelprune" / "images" / "p_noise.png").unlink()
+    (tmp_path / "pixelprune" / "broken.json").write_text("{")
+    (tmp_path / "pixelprune" / "empty.json").write_text(
+        '{"images": [], "results": [], "sliding": [], "count_only": [], "components": []}'
+    )
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert not done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("FAIL")] == [
+        f"FAIL pixelprune/{name}.json" for name in ("broken", "empty", "p_noise")
+    ]
+    assert lines[-1] == f"{len(lines) - 4} passed, 3 failed"

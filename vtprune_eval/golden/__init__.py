@@ -1,8 +1,6 @@
 """Agreement with golden vectors: one checker module per schema, found by scanning this folder.
 
-A module offers ``matches(path, data) -> bool`` and ``check(path, data) -> Iterator[tuple[str, str | None]]``, which
-yields one (case, failure) per case; a failure of None is agreement. ``data`` is the parsed JSON of the file (None for
-``.npz``).
+A module of this folder is a :class:`Checker`; a new file is found without being listed anywhere.
 """
 
 from __future__ import annotations
@@ -12,9 +10,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 VECTOR_SUFFIXES = (".json", ".npz")
+
+
+class Checker(Protocol):
+    """What a checker module offers. ``data`` is the parsed JSON of the file, None for ``.npz``."""
+
+    def matches(self, path: Path, data: Any) -> bool:
+        """True when this module knows the schema of the file, by its content."""
+
+    def check(self, path: Path, data: Any) -> Iterator[tuple[str, str | None]]:
+        """One (case, what differs) per case, None for agreement; inputs lie relative to the file."""
 
 
 @dataclass(frozen=True)
@@ -26,27 +34,34 @@ class FileReport:
     failures: tuple[tuple[str, str], ...]
 
 
-def checkers() -> list[Any]:
+def checkers() -> list[Checker]:
     """Every checker module of this folder."""
     names = sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem != "__init__")
-    return [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [cast(Checker, importlib.import_module(f"{__name__}.{name}")) for name in names]
 
 
-def check_file(path: Path, modules: list[Any]) -> FileReport:
-    """Run the checker that recognises ``path``; a file that none recognises is a failure, never a silent pass."""
+def check_file(path: Path, modules: list[Checker]) -> FileReport:
+    """Run the checker that recognises ``path``.
+
+    A file that none recognises is a failure, never a silent pass; so is a checker that raises (a missing image, a
+    key that is not there), because one broken vector must not hide the reports of the others.
+    """
+    cases, failures = 0, []
     try:
-        data = json.loads(path.read_text()) if path.suffix == ".json" else None
+        data = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
     except ValueError as error:
         return FileReport(path, 0, (("file", f"not valid JSON: {error}"),))
-    module = next((m for m in modules if m.matches(path, data)), None)
-    if module is None:
-        return FileReport(path, 0, (("file", "no checker for this schema"),))
-    cases, failures = 0, []
-    for case, failure in module.check(path, data):
-        cases += 1
-        if failure is not None:
-            failures.append((case, failure))
-    if cases == 0:
+    try:
+        module = next((m for m in modules if m.matches(path, data)), None)
+        if module is None:
+            return FileReport(path, 0, (("file", "no checker for this schema"),))
+        for case, failure in module.check(path, data):
+            cases += 1
+            if failure is not None:
+                failures.append((case, failure))
+    except Exception as error:
+        failures.append((f"after case {cases}", f"{type(error).__name__}: {error}"))
+    if cases == 0 and not failures:
         failures.append(("file", "no case in this file"))
     return FileReport(path, cases, tuple(failures))
 
