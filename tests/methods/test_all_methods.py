@@ -10,15 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import screen
+from tests.pipeline.doubles import EVERY
 from vtprune_eval.budget import Budget, StageBudget, split_proportionally
 from vtprune_eval.errors import UserError
-from vtprune_eval.methods.base import HOOKS, ImageView, PatchView, TokenEdit, TokenLayout, TokenView
+from vtprune_eval.methods.base import HOOKS, ImageView, LayerView, PatchView, TokenEdit, TokenLayout, TokenView
 from vtprune_eval.registry import make_method, method_class, method_names
 
 BUILTIN = sorted(n for n, source in method_names().items() if source == "builtin")
 PATCH = [n for n in BUILTIN if "select_patches" in method_class(n).hooks()]
 IMAGE = [n for n in BUILTIN if "reduce_images" in method_class(n).hooks()]
 TOKEN = [n for n in BUILTIN if "select_tokens" in method_class(n).hooks()]
+
+
+def with_hook(hook: str) -> list:
+    """Registered methods with ``hook``, and the pipeline tests' stand-ins, so that the checks below always run."""
+    registered = [make_method(n) for n in BUILTIN if hook in method_class(n).hooks()]
+    return [pytest.param(m, id=m.name) for m in (*registered, *(d for d in EVERY if hook in d.hooks()))]
 
 
 def budget_for(sizes: tuple[int, ...], n: int) -> StageBudget:
@@ -30,6 +37,46 @@ def views(seed: int, n_images: int):
     grids = tuple((int(rng.integers(1, 6)), int(rng.integers(1, 6))) for _ in range(n_images))
     images = tuple(screen(w * 32, h * 32, seed + i) for i, (h, w) in enumerate(grids))
     return grids, images
+
+
+def layout_of(grids: tuple[tuple[int, int], ...]) -> TokenLayout:
+    """Three text tokens, then images with two text tokens after each, then five more."""
+    import torch
+
+    spans, at = [], 3
+    for h, w in grids:
+        spans.append((at, at + h * w))
+        at += h * w + 2
+    n = at + 5
+    sizes = tuple((w * 32, h * 32) for h, w in grids)
+    return TokenLayout(grids, tuple(spans), n, 2, 16, torch.arange(n).expand(3, -1), sizes)
+
+
+def layer_view(grids, seed: int, layer: int, window: int) -> LayerView:
+    """A decoder layer of 4 query heads on 2 kv heads, after some visual tokens have been dropped already."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed * 31 + layer)
+    layout = layout_of(grids)
+    full = torch.zeros(layout.n_prompt, dtype=torch.bool)
+    for start, end in layout.spans:
+        full[start:end] = True
+    dropped = full & (torch.rand(layout.n_prompt, generator=generator) < 0.2)
+    index = (~dropped).nonzero()[:, 0]
+    n = len(index)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    return LayerView(
+        layer=layer, n_layers=6, layout=layout, index=index, visual=full[index], keys=draw(2, n, 8),
+        values=draw(2, n, 8), queries=draw(4, n if window < 0 else min(window, n), 8), hidden_in=draw(n, 16),
+        hidden_out=draw(n, 16), hidden_normed=draw(n, 16), seed=seed,
+    )
+
+
+def tensors_of(view) -> dict:
+    return {k: v.clone() for k, v in vars(view).items() if hasattr(v, "clone")}
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -59,6 +106,8 @@ def test_patch_selection(name, seed, n_images, share):
     budget = budget_for(sizes, max(1, round(share * sum(sizes))))
     view = PatchView(images, grids, 32, seed)
     before = [i.copy() for i in images]
+    for image in images:
+        image.flags.writeable = False  # as the pipeline hands them over
     masks = make_method(name).select_patches(view, budget)
     again = make_method(name).select_patches(view, budget)
     for mask, other, grid, allowed, image, copy in zip(
@@ -98,19 +147,7 @@ def test_token_selection(name, seed, n_images, share):
     sizes = tuple(h * w for h, w in grids)
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(sum(sizes), 16, generator=generator)
-    spans, at = [], 3
-    for size in sizes:
-        spans.append((at, at + size))
-        at += size + 2
-    layout = TokenLayout(
-        grids,
-        tuple(spans),
-        at + 5,
-        2,
-        16,
-        torch.zeros(3, at + 5, dtype=torch.long),
-        tuple((w * 32, h * 32) for h, w in grids),
-    )
+    layout = layout_of(grids)
     view = TokenView(
         layout,
         features,
@@ -130,6 +167,54 @@ def test_token_selection(name, seed, n_images, share):
     edit = answers[0]
     if isinstance(edit, TokenEdit) and edit.features is not None:
         assert edit.features.shape == (int(edit.keep.sum()), 16)
+
+
+@pytest.mark.parametrize("method", with_hook("prune_layer"))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n_images=st.integers(1, 3), share=st.floats(0.02, 1.0))
+def test_layer_pruning(method, seed, n_images, share):
+    import torch
+
+    grids, _ = views(seed, n_images)
+    n_full = sum(h * w for h, w in grids)
+    budget = budget_for(tuple(h * w for h, w in grids), max(1, round(share * n_full)))
+    view = layer_view(grids, seed, 2, method.window)
+    before = tensors_of(view)
+    answer, again = (method.prune_layer(view, budget) for _ in range(2))
+    assert answer.shape == view.index.shape
+    assert torch.equal(answer, again)
+    assert all(torch.equal(v, getattr(view, k)) for k, v in before.items())
+    if answer.dtype == torch.bool:
+        assert 1 <= int(answer[view.visual].sum()) <= budget.n_keep
+    else:
+        assert answer.is_floating_point()
+
+
+@pytest.mark.parametrize("method", with_hook("compress_kv"))
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), n_images=st.integers(1, 3), share=st.floats(0.05, 1.0))
+def test_cache_compression(method, seed, n_images, share):
+    import torch
+
+    grids, _ = views(seed, n_images)
+    layout = layout_of(grids)
+    n_text = layout.n_prompt - layout.n_visual
+    n_keep = n_text + max(1, round(share * layout.n_visual))
+    budget = StageBudget(n_keep, layout.n_tokens, layout.n_visual, Budget.parse("10"))
+    sizes = []
+    for layer in range(6):
+        view = layer_view(grids, seed, layer, method.window)
+        before = tensors_of(view)
+        kept, again = (method.compress_kv(view, budget) for _ in range(2))
+        n = view.keys.shape[1]
+        assert kept.shape[0] == (4 if method.kv_granularity == "query_head" else 2)
+        assert (kept[:, 1:] > kept[:, :-1]).all()
+        assert int(kept.min()) >= 0
+        assert int(kept.max()) < n
+        assert torch.equal(kept, again)
+        assert all(torch.equal(v, getattr(view, k)) for k, v in before.items())
+        sizes.append(kept.shape[1])
+    assert sum(sizes) <= len(sizes) * n_keep  # layers may share a budget unevenly, but no more than it
 
 
 def test_pool_averages_the_cells_it_merges():

@@ -156,3 +156,30 @@ def test_components_with_tolerance_join_near_blocks():
     image[:, 64:] = 100
     assert connected_components(image, 32, 0.0, "max").tolist() == [[0, 1, 2]]
     assert connected_components(image, 32, 4 / 255, "max").tolist() == [[0, 0, 1]]
+
+
+def test_a_numeric_budget_adds_back_the_worst_predicted_blocks():
+    """One row of flat blocks 0, 2, 6, 20, 20: they differ by 2, 4, 14 and 0 from the block before."""
+    image = np.repeat(np.array([0, 2, 6, 20, 20], np.uint8), 4)[None, :, None] * np.ones((4, 1, 3), np.uint8)
+    view = PatchView((image,), ((1, 5),), 4, 0)
+
+    def kept(n):
+        budget = StageBudget(n, (n,), 5, Budget.parse(f"{n}tok"))
+        return np.flatnonzero(PixelPrune().select_patches(view, budget)[0]).tolist()
+
+    assert kept(5) == [0, 1, 2, 3]  # under budget: tau = 0 keeps four
+    assert kept(3) == [0, 2, 3]  # tau = 2/255
+    # tau = 6/255 drops both: two are left. Nothing is added back at n = 2, and one block needs tau = 20/255.
+    assert kept(2) == [0, 3]
+    assert kept(1) == [0]
+
+
+def test_budget_fill_prefers_larger_errors():
+    """Among blocks that one tau drops, those that are predicted worst come back first."""
+    values = np.array([0, 9, 0, 0, 8, 8, 0, 9], np.uint8)
+    image = np.repeat(values, 4)[None, :, None] * np.ones((4, 1, 3), np.uint8)
+    budget = StageBudget(3, (3,), 8, Budget.parse("3tok"))
+    got = PixelPrune().select_patches(PatchView((image,), ((1, 8),), 4, 0), budget)[0]
+    # At tau = 8/255 blocks 1 and 7 (off by 9) and the returns to 0 after them are kept: 0, 1, 2, 7 are four, so tau
+    # rises to 9/255, where only the first is left and both 9s (off by 9) are added back before the 8s.
+    assert np.flatnonzero(got).tolist() == [0, 1, 7]

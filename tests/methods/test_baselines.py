@@ -1,0 +1,139 @@
+"""The trivial baselines: counts, shapes and rules that the golden vectors cannot show because draws are random."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import screen
+from tests.methods.test_all_methods import budget_for, layout_of
+from vtprune_eval.budget import Budget, StageBudget
+from vtprune_eval.errors import UserError
+from vtprune_eval.methods.base import ImageView, PatchView, TokenView
+from vtprune_eval.methods.conncomp import align, thin
+from vtprune_eval.methods.resize import largest_within, scaled_size
+from vtprune_eval.methods.stride import even_grid
+from vtprune_eval.registry import make_method
+
+
+def patch_view(seed: int, grids=((6, 8), (3, 5))) -> PatchView:
+    return PatchView(tuple(screen(w * 32, h * 32, i) for i, (h, w) in enumerate(grids)), grids, 32, seed)
+
+
+def test_random_depends_on_the_sample_unless_it_reseeds_as_published():
+    budget = budget_for((48, 15), 20)
+
+    def masks(seed, reseed):
+        return [m.tolist() for m in make_method("random", {"reseed": reseed}).select_patches(patch_view(seed), budget)]
+
+    assert masks(1, False) != masks(2, False)
+    assert masks(1, True) == masks(2, True)
+    same = patch_view(1, ((6, 8), (6, 8)))
+    first, second = make_method("random", {"reseed": True}).select_patches(same, budget_for((48, 48), 20))
+    assert (first == second).all()  # seed 42 again for every image
+
+
+def test_random_is_uniform_over_blocks():
+    budget, method = budget_for((48,), 12), make_method("random")
+    total = sum(method.select_patches(patch_view(seed, ((6, 8),)), budget)[0].astype(int) for seed in range(800))
+    # Each block is kept with probability 1/4: mean 200, standard deviation 12.2.
+    assert total.min() > 200 - 5 * 12.2
+    assert total.max() < 200 + 5 * 12.2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.floats(0, 1), st.integers(0, 1000))
+def test_components_are_thinned_by_the_published_rule(sizes, skip, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    keep = thin(labels, skip, rng)
+    expected = [n if n == 1 else max(1, n - round(n * skip)) for n in sizes]
+    assert np.bincount(labels[keep], minlength=len(sizes)).tolist() == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.booleans(), min_size=1, max_size=30), st.floats(0, 1), st.integers(0, 1000))
+def test_alignment_meets_the_count_and_spares_the_first(mask, share, seed):
+    keep = np.array(mask)
+    n = round(share * len(mask))
+    out = align(keep, n, np.random.default_rng(seed))
+    assert out.sum() == n
+    assert (out & keep).sum() == min(n, keep.sum())  # only additions, or only removals
+    if n and keep.any():
+        assert out[np.flatnonzero(keep)[0]]
+    assert keep.tolist() == mask
+
+
+def test_resize_follows_the_published_rule_for_a_copied_count():
+    # 1920x1088 is 60x34 blocks. A quarter of them halves both sides: 960x544, 30x17 blocks.
+    assert scaled_size((1920, 1088), 32, 510) == (960, 544)
+    # r = 0.26: 1920 * sqrt(0.26) = 979.01, truncated 979, 30.6 blocks; 1088 * sqrt(0.26) = 554.8, 554, 17.3 blocks.
+    assert scaled_size((1920, 1088), 32, round(0.26 * 2040)) == (31 * 32, 17 * 32)
+    # A tie rounds to the even multiple: 160 * sqrt(1/4) = 80 = 2.5 blocks.
+    assert scaled_size((160, 160), 32, 25 / 4) == (64, 64)
+    assert scaled_size((320, 32), 32, 1) == (96, 32)  # truncated to 101x10, but at least one block
+    assert scaled_size((640, 480), 32, 300) == (640, 480)
+    view = (ImageView((1920, 1080), (1920, 1088), 32),)
+    copied = StageBudget(510, (510,), 2040, Budget.parse("like:pixelprune"))
+    assert make_method("resize").reduce_images(view, copied) == ((960, 544),)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 80), st.floats(0.001, 1))
+def test_the_largest_grid_stays_within_the_budget_and_in_shape(cols, rows, share):
+    n = max(1, math.floor(share * rows * cols))
+    w, h = largest_within((cols, rows), 1, n)
+    assert 1 <= w * h <= n
+    assert w <= cols
+    assert h <= rows
+    if n == rows * cols:
+        assert (w, h) == (cols, rows)
+    if n >= 100 and 1 / 3 <= rows / cols <= 3:
+        assert w * h >= 0.85 * n
+        assert abs(math.log((w / h) / (cols / rows))) < 0.2
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(1, 1), (1, 9), (9, 1), (5, 8), (12, 7)])
+def test_stride_keeps_exactly_the_budget_evenly(rows, cols):
+    for n in range(rows * cols + 1):
+        keep = even_grid(rows, cols, n)
+        assert keep.sum() == n
+        counts = keep.sum(1)[keep.any(1)]
+        if n:
+            assert counts.max() - counts.min() <= 1
+    quarter = even_grid(8, 8, 16)
+    assert [np.flatnonzero(row).tolist() for row in quarter if row.any()] == [[1, 3, 5, 7]] * 4
+    assert np.flatnonzero(quarter.any(1)).tolist() == [1, 3, 5, 7]
+
+
+def token_view(grids, features, present=None):
+    import torch
+
+    present = torch.ones(len(features), dtype=torch.bool) if present is None else present
+    images = tuple(screen(w * 32, h * 32, 0) for h, w in grids)
+    return TokenView(layout_of(grids), features, features[:1], images, present, 0)
+
+
+def test_pool_changes_nothing_at_the_full_budget():
+    import torch
+
+    features = torch.randn(6 * 4 + 3 * 5, 8, generator=torch.Generator().manual_seed(0))
+    edit = make_method("pool").select_tokens(token_view(((6, 4), (3, 5)), features), budget_for((24, 15), 39))
+    assert edit.keep.all()
+    assert torch.equal(edit.features, features)
+
+
+def test_pool_puts_a_cell_where_its_middle_was():
+    import torch
+
+    features = torch.arange(25.0)[:, None]
+    edit = make_method("pool").select_tokens(token_view(((5, 5),), features), budget_for((25,), 1))
+    assert edit.keep.nonzero().tolist() == [[12]]  # the middle of 5x5
+    assert edit.features.tolist() == [[12.0]]
+    some = token_view(((5, 5),), features[1:], torch.arange(25) > 0)
+    with pytest.raises(UserError, match="every visual token"):
+        make_method("pool").select_tokens(some, budget_for((25,), 1))
