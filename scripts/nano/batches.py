@@ -85,8 +85,9 @@ class Batch:
     answers: list[list[int]]
     checks: list[list[tuple]]
     wanted: torch.Tensor
-    attend: list[list[tuple[int, int, int, list[int]]]]
+    attend: list[list[tuple[int, int, int, list[int], list[int]]]]
     points: torch.Tensor
+    names: torch.Tensor
 
 
 class Maker:
@@ -187,6 +188,7 @@ class Maker:
             checks=[[c for _, _, c in pairs] for _, _, pairs in rows], wanted=_wanted(rows, height // 32, width // 32),
             attend=_attend(rows, made, height // 32, width // 32),
             points=_points([f for _, all_facts, _ in rows for f in all_facts], height, width),
+            names=_names([f for _, all_facts, _ in rows for f in all_facts], height // 32, width // 32),
         )
 
 
@@ -215,14 +217,17 @@ def _block(found: list[tuple[int, int, int]], frame: int | None, offset: int, he
     return [at * height * width + row * width + col] if 0 <= col < width and 0 <= row < height else []
 
 
-def _attend(rows: list[tuple], made: list, height: int, width: int) -> list[list[tuple[int, int, int, list[int]]]]:
-    """Attention targets of three decoder layers: per stage a list of (row, question, token, wanted places).
+def _attend(rows: list[tuple], made: list, height: int, width: int
+            ) -> list[list[tuple[int, int, int, list[int], list[int]]]]:
+    """Attention targets of three decoder layers: per stage a list of (row, question, token, places, places).
 
-    Stage 0: a token of a named word looks at the block that shows it. Stage 1: the tokens that predict the answer look
-    at the named word's tokens in the question (places are token numbers). Stage 2: they look at the answer's block.
+    The two lists of places are for the first and the second watched head. Stage 0: a token of a named word looks at
+    the block that shows it. Stage 1: the tokens that predict the answer look at the question's named words (places are
+    token numbers): one head at the first word, one at the last (of a cell: the row and the column). Stage 2: they look
+    at the answer's block.
     """
     frames, n = len(rows[0][0]), height * width
-    stages: list[list[tuple[int, int, int, list[int]]]] = [[], [], []]
+    stages: list[list[tuple[int, int, int, list[int], list[int]]]] = [[], [], []]
     for b, (_, facts, pairs) in enumerate(rows):
         places: dict[str, list[tuple[int, int, int]]] = {}
         for frame, f in enumerate(facts):
@@ -235,10 +240,12 @@ def _attend(rows: list[tuple], made: list, height: int, width: int) -> list[list
             icon = None if box is None else [(frames - 1) * n + int(box[1]) // 32 * width + int(box[0]) // 32]
             last = frames - 1 if last_only else None
             asked = _pieces(question, named)
+            first = [t for t, word, _ in asked if word == named[0]]
+            final = [t for t, word, _ in asked if word == named[-1]]
             shown = []
             for token, word, offset in asked:
                 if at := icon or _block(places.get(word, []), last, offset, height, width):
-                    stages[0].append((b, s, token, at))
+                    stages[0].append((b, s, token, at, at))
                     shown += at
             if check[0] == "box":
                 told = [(1, sorted(set(shown))), (2, sorted(set(shown))), (3, sorted(set(shown))),
@@ -248,9 +255,9 @@ def _attend(rows: list[tuple], made: list, height: int, width: int) -> list[list
                         for i, word, offset in _pieces(answer, said)]
             for i, at in told:
                 if at:
-                    stages[2].append((b, s, start + i - 1, at))
+                    stages[2].append((b, s, start + i - 1, at, at))
                     if asked:
-                        stages[1].append((b, s, start + i - 1, [t for t, _, _ in asked]))
+                        stages[1].append((b, s, start + i - 1, first, final))
     return stages
 
 
@@ -271,6 +278,27 @@ def _points(all_facts: list[dict], height: int, width: int) -> torch.Tensor:
                     last = min(width - 1, int(x) + 8 * len(word) - 1)
                     out[i, int(y) // 32, int(x) // 32:last // 32 + 1] = centre
     return torch.from_numpy(out.reshape(len(all_facts), -1, 2))
+
+
+def _names(all_facts: list[dict], height: int, width: int) -> torch.Tensor:
+    """Per block that shows a value, the first four characters of its key or of its row and column; 0 for none.
+
+    Returns int64 ``(n_images, height * width, 2, 4)``; -100 where a value stands in several places.
+    """
+    out = np.zeros((len(all_facts), height, width, 2, 4), np.int64)
+    for i, facts in enumerate(all_facts):
+        places: dict[str, list[tuple[int, int]]] = {}
+        for word, x, y in facts["words"]:
+            places.setdefault(word, []).append((int(x), int(y) // 32))
+        known = [(f["value"], (f["key"].split()[0], "")) for f in facts["facts"]]
+        known += [(c["value"], (c["row"], c["col"])) for c in facts["cells"]]
+        for value, labels in known:
+            found = [at for word in value.split() for at in places.get(word, []) if 0 <= at[1] < height]
+            code = np.array([[CHAR_IDS[c] for c in label[:4]] + [0] * (4 - len(label[:4])) for label in labels])
+            for x, row in found:
+                cells = out[i, row, x // 32:min(width, (x + 8 * len(value) - 1) // 32 + 1)]
+                cells[:] = code if len(found) == 1 else -100
+    return torch.from_numpy(out.reshape(len(all_facts), -1, 2, 4))
 
 
 def _wanted(rows: list[tuple], height: int, width: int) -> torch.Tensor:
