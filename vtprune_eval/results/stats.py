@@ -9,6 +9,8 @@ import numpy as np
 
 Z95 = 1.959963984540054
 N_BOOTSTRAP = 2000
+N_FLIPS = 10000
+EXACT_FLIPS = 12  # up to so many differing clusters, all 2^n sign patterns are counted
 
 
 def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0,
@@ -66,6 +68,32 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
         return 1.0
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
     return min(1.0, 2 * tail)
+
+
+def sign_flip(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0) -> float:
+    """Two-sided permutation test of a paired difference: under the null, the sign of each cluster's sum is a coin.
+
+    Exact for up to ``EXACT_FLIPS`` clusters that differ; otherwise ``N_FLIPS`` random patterns, counted as
+    (hits + 1) / (N + 1) so that p is never zero.
+
+    Raises:
+        ValueError: the two are not of one length.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired")
+    sums, _ = _by_cluster(np.asarray(a, float) - np.asarray(b, float), clusters)
+    sums = sums[sums != 0]
+    n = len(sums)
+    if n == 0:
+        return 1.0
+    seen = abs(sums.sum()) - 1e-9 * abs(sums).sum()  # rounding must not part patterns of one size
+    if n <= EXACT_FLIPS:
+        signs = 1 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return float((abs(signs @ sums) >= seen).mean())
+    rng = np.random.default_rng(seed)
+    hits = sum(int((abs((1 - 2.0 * rng.integers(0, 2, (1000, n))) @ sums) >= seen).sum())
+               for _ in range(N_FLIPS // 1000))
+    return (hits + 1) / (N_FLIPS + 1)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

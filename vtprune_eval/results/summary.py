@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .stats import mean_interval, paired_difference
+from .compare import ALPHA, compare_cells
+from .stats import mean_interval
 
 Records = dict[str, dict[str, Any]]
 
@@ -28,10 +29,13 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
         trained: False for random weights, which have costs and no accuracy.
 
     Returns:
-        ``{"model", "trained", "rows": [{"model", "method", "budget", "tasks", "costs", "notes"}]}``.
+        ``{"model", "trained", "rows": [{"model", "method", "budget", "tasks", "costs", "notes"}], "between": [...]}``;
+        ``between`` compares the reduced cells with each other (:func:`.compare.compare_cells`).
     """
     rows = []
     base = next((c for c in cells if c[0] == "full"), None)
+    graded_tasks = [task for task, scored in tasks if scored and trained]
+    against, between = compare_cells(cells, graded_tasks, records)
     for method, budget in cells:
         per_task: dict[str, Any] = {}
         everything: list[dict[str, Any]] = []
@@ -44,12 +48,12 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
             }
             graded = [r for r in own if r["score"] is not None]
             if scored and trained and graded:
-                entry |= _accuracy(graded)
-                if base and (method, budget) != base:
-                    entry["vs_full"] = _against(graded, records[task, base[0], base[1]])
+                entry |= accuracy(graded)
+                if (task, (method, budget)) in against:
+                    entry["vs_full"] = against[task, (method, budget)]
             per_task[task] = entry
         reference = [r for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
-        costs = _costs(everything, reference)
+        costs = costs_of(everything, reference)
         if base and trained:
             changes = [t["vs_full"]["difference"] for t in per_task.values() if "vs_full" in t]
             costs["accuracy_change"] = (0.0 if (method, budget) == base else
@@ -57,10 +61,11 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
         notes = _notes(everything, method, budget)
         rows.append({"model": model, "method": method, "budget": "-" if method == "full" else budget,
                      "tasks": per_task, "costs": costs, "notes": notes})
-    return {"model": model, "trained": trained, "rows": rows}
+    return {"model": model, "trained": trained, "rows": rows, "between": between}
 
 
-def _accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
+def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean score of records that have one, its 95 % interval, and the share of unreadable answers."""
     scores = [r["score"] for r in graded]
     clusters = [r["cluster"] or r["id"] for r in graded]
     mean, low, high = mean_interval(scores, clusters)
@@ -68,16 +73,12 @@ def _accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
             "format_error_rate": sum(r["reason"] == "format_error" for r in graded) / len(graded)}
 
 
-def _against(graded: list[dict[str, Any]], full: list[dict[str, Any]]) -> dict[str, Any]:
-    """Paired difference to the full model over the samples that both have."""
-    by_id = {r["id"]: r for r in full if r["score"] is not None}
-    pairs = [(r, by_id[r["id"]]) for r in graded if r["id"] in by_id]
-    diff, low, high = paired_difference([a["score"] for a, _ in pairs], [b["score"] for _, b in pairs],
-                                        [a["cluster"] or a["id"] for a, _ in pairs])
-    return {"difference": diff, "ci95": [low, high], "distinguishable": not low <= 0 <= high}
+def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """Means of counts, medians of times (ms), largest peak (bytes) over the answered records; {} for none.
 
-
-def _costs(own: list[dict[str, Any]], full: list[dict[str, Any]] | None) -> dict[str, Any]:
+    Args:
+        own: records of a cell; full: those of the full model, for ratios on the samples that both answered.
+    """
     done = [r for r in own if r["status"] == "ok"]
     if not done:
         return {}
@@ -89,6 +90,7 @@ def _costs(own: list[dict[str, Any]], full: list[dict[str, Any]] | None) -> dict
         return float(np.quantile(values, q)) if values else None
 
     out: dict[str, Any] = {
+        "visual_tokens": kept / len(done),
         "visual_kept_pct": 100 * kept / total,
         "patches_kept_pct": 100 * sum(sum(r["counts"]["patches"]) for r in done)
         / sum(sum(r["counts"]["patches_full"]) for r in done),
@@ -140,6 +142,7 @@ def table(summary: dict[str, Any], form: str) -> str:
     """The summary as ``table``, ``md``, ``csv`` or ``json`` text."""
     if form == "json":
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
+    tablefmt = "github" if form == "md" else "simple"
     tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
     heads = ["method", "budget", "visual kept %", *tasks, "GFLOPs", "TTFT ms", "e2e ms", "peak MB", "KV kB",
              "speed-up", "acc. change"]
@@ -153,13 +156,49 @@ def table(summary: dict[str, Any], form: str) -> str:
             _number(c.get("kv_bytes"), 1, 1e3), _times(c.get("speedup")), _points(c.get("accuracy_change")),
         ])
     if form == "csv":
+        heads += [f"{task} {name}" for task in tasks for name in _CSV_COMPARISON]
+        lines = [line + [v for t in tasks for v in _comparison_values(row["tasks"][t])]
+                 for line, row in zip(lines, summary["rows"], strict=True)]
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([heads, *lines])
         return out.getvalue().rstrip("\n")
     from tabulate import tabulate
 
-    text = tabulate(lines, headers=heads, tablefmt="github" if form == "md" else "simple", disable_numparse=True)
-    return "\n".join([text, *footnotes(summary)])
+    parts = [tabulate(lines, headers=heads, tablefmt=tablefmt, disable_numparse=True)]
+    for title, rows in (("Against full, on the same samples:", _against_full(summary)),
+                        ("Between methods (first minus second), on the same samples:", _between(summary, form))):
+        if rows:
+            parts += ["", title, "", tabulate(rows, headers=_COMPARISON, tablefmt=tablefmt, disable_numparse=True)]
+    return "\n".join([*parts, *footnotes(summary)])
+
+
+_COMPARISON = ("task", "cell", "samples", "points [95 %]", "p", "p (Holm)", "finding")
+_CSV_COMPARISON = ("vs full", "vs full low", "vs full high", "p", "p (Holm)", "finding")
+
+
+def _against_full(summary: dict[str, Any]) -> list[list[str]]:
+    return [[task, f"{row['method']} at {row['budget']}", *_comparison(entry["vs_full"])]
+            for row in summary["rows"] for task, entry in row["tasks"].items() if "vs_full" in entry]
+
+
+def _between(summary: dict[str, Any], form: str) -> list[list[str]]:
+    """All pairs in Markdown; on the terminal only those that differ, because pairs grow with the square of cells."""
+    return [[c["task"], f"{' at '.join(c['a'])} - {' at '.join(c['b'])}", *_comparison(c)]
+            for c in summary.get("between", []) if form == "md" or c["distinguishable"]]
+
+
+def _comparison(c: dict[str, Any]) -> list[str]:
+    low, high = c["ci95"]
+    return [str(c["n"]), f"{_points(c['difference'])} [{100 * low:+.1f}, {100 * high:+.1f}]", f"{c['p']:.2g}",
+            f"{c['p_holm']:.2g}", c["verdict"]]
+
+
+def _comparison_values(entry: dict[str, Any]) -> list[str]:
+    c = entry.get("vs_full")
+    if c is None:
+        return ["-"] * len(_CSV_COMPARISON)
+    return [*(f"{100 * v:+.2f}" for v in (c["difference"], *c["ci95"])), f"{c['p']:.4g}", f"{c['p_holm']:.4g}",
+            c["verdict"]]
 
 
 def footnotes(summary: dict[str, Any]) -> list[str]:
@@ -167,6 +206,11 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
     out = []
     if not summary["trained"]:
         out.append("Random weights: costs only, accuracy has no meaning and is not shown.")
+    compared = [e["vs_full"] for row in summary["rows"] for e in row["tasks"].values() if "vs_full" in e]
+    if compared:
+        unclear = sum(not c["distinguishable"] for c in compared)
+        out.append(f"{unclear} of {len(compared)} differences to full are not distinguishable from chance (paired, "
+                   f"Holm-adjusted p of at least {ALPHA:g}).")
     for row in summary["rows"]:
         out += row["notes"]
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
