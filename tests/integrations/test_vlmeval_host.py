@@ -1,0 +1,172 @@
+"""Our methods and tasks inside VLMEvalKit: really run through its own entry, and equal to our own scores."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.integrations import kit_data
+from vtprune_eval.errors import UserError
+from vtprune_eval.integrations.engine import Engine, cell_name, parse_name
+from vtprune_eval.tasks import load_task
+
+pytest.importorskip("vlmeval", reason="needs the extra [vlmeval]")
+
+MODELS = ("nano@full@100", "nano@random@20", "nano@pixelprune@auto")
+LIMIT = 4
+
+
+def entry(*args, cwd, env):
+    return subprocess.run(
+        [sys.executable, "-m", "vtprune_eval.integrations.vlmeval", *args], cwd=cwd, capture_output=True, text=True,
+        timeout=600, env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **env})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run of the kit: three models of ours, a task of ours and a table of its own."""
+    folder = tmp_path_factory.mktemp("kit")
+    data = folder / "LMUData"
+    data.mkdir()
+    kit_data.ai2d(data)
+    done = entry("--model", *MODELS, "--data", "mini-grounding", "AI2D_TEST", "--limit", str(LIMIT), "--judge",
+                 "exact_matching", "--work-dir", "out", cwd=folder,
+                 env={"LMUData": str(data), "VTPRUNE_EVAL_LOCAL_TSV": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def predictions(folder: Path, model: str, data: str) -> list[dict[str, str]]:
+    from vtprune_eval.integrations.vlmeval.datasets import read_predictions
+
+    return read_predictions(str(only(folder, model, f"{model}_{data}.xlsx")))
+
+
+def only(folder: Path, model: str, name: str) -> Path:
+    """The file of the run; the kit keeps a folder per evaluation below that of the model."""
+    found = [p for p in sorted((folder / "out" / model).rglob(name)) if not p.is_symlink()]
+    assert found, sorted(str(p) for p in (folder / "out").rglob("*"))
+    return found[0]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_our_task_has_equal_answers_and_scores_there(finished, model):
+    task = load_task("mini-grounding")
+    engine = Engine(*parse_name(model))
+    rows = predictions(finished, model, "mini-grounding")
+    assert [r["index"] for r in rows] == [s.id for s in task.samples[:LIMIT]]
+    scores = []
+    for row, sample in zip(rows, task.samples, strict=False):
+        answer = engine.answer(sample.images, sample.question, sample_id=sample.id, max_new_tokens=task.max_new_tokens)
+        assert row["prediction"] == answer.text
+        extra = json.loads(row["extra_records"])
+        assert extra["frame"] == answer.frame
+        assert extra["counts"] == json.loads(json.dumps(answer.costs["counts"]))
+        scores.append(task.score(sample, answer.text, answer.frame).value)
+    report = json.loads(only(finished, model, f"{model}_mini-grounding_score.json").read_text())
+    assert report["Overall"] == pytest.approx(100 * sum(scores) / LIMIT)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, monkeypatch):
+    from vtprune_eval.integrations.vlmeval import catalogue, reader, rules
+
+    monkeypatch.setenv(reader.LOCAL_TSV, "1")
+    spec = catalogue.definition("AI2D_TEST")
+    samples = reader.samples(finished / "LMUData", spec)
+    engine = Engine(*parse_name(model))
+    rows = predictions(finished, model, "AI2D_TEST")
+    scores = []
+    for row, sample in zip(rows, samples, strict=True):
+        answer = engine.answer(sample.images, sample.question, sample_id=sample.id,
+                               max_new_tokens=spec["max_new_tokens"])
+        assert row["prediction"] == answer.text
+        scores.append(rules.score(answer.text, sample.target, answer.frame).value)
+    with only(finished, model, f"{model}_AI2D_TEST_acc.csv").open() as stream:
+        report = next(csv.DictReader(stream))
+    assert float(report["Overall"]) == pytest.approx(sum(scores) / len(scores))
+
+
+def test_pruning_really_happened_there(finished):
+    full, pruned = ([json.loads(r["extra_records"])["counts"] for r in predictions(finished, m, "mini-grounding")]
+                    for m in MODELS[:2])
+    assert all(sum(p["visual"]) < sum(f["visual"]) for f, p in zip(full, pruned, strict=True))
+
+
+def test_mistakes_are_one_sentence_before_anything_runs(tmp_path):
+    for args, sentence in (
+        (["--model", "nano@pixelprun@10"], "unknown method 'pixelprun': did you mean 'pixelprune'"),
+        (["--model", "nanoo@full@100"], "unknown model 'nanoo'"),
+        (["--model", "nano@random@auto", "--vtprune", "dtype"], "--vtprune 'dtype': write KEY=VALUE"),
+        (["--model", "nano@full@100", "--vtprune", "colour=red"], "unknown option of a model 'colour'"),
+    ):
+        done = entry(*args, "--data", "mini-grounding", cwd=tmp_path, env={})
+        assert done.returncode == 2
+        assert sentence in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+
+
+def test_names():
+    assert cell_name("qwen3vl-2b", "guikv", "10") == "Qwen3-VL-2B-Instruct@guikv@10"
+    assert parse_name("Qwen3-VL-2B-Instruct@guikv@10") == ("qwen3vl-2b", "guikv", "10")
+    assert parse_name("qwen3vl-2b@random@like-pixelprune") == ("qwen3vl-2b", "random", "like:pixelprune")
+    assert parse_name("nano@full") == ("nano", "full", "100")
+    assert cell_name(*parse_name("nano@random@like-pixelprune")) == "nano@random@like-pixelprune"
+    for name in ("nano", "nano@full@", "nano@a@b@c"):
+        with pytest.raises(UserError, match="MODEL@METHOD@BUDGET"):
+            parse_name(name)
+
+
+def test_everything_is_registered_under_a_predictable_name():
+    import vlmeval.config
+    import vlmeval.dataset
+
+    from vtprune_eval.integrations.vlmeval.registry import default_names, register
+    from vtprune_eval.models import MODELS as CARDS
+    from vtprune_eval.registry import method_names
+
+    classes, own = list(vlmeval.dataset.DATASET_CLASSES), dict(vlmeval.config.supported_VLM)
+    try:
+        register(["nano@pixelprune+random@7"])
+        names = set(default_names())
+        assert {(parse_name(n)[0], parse_name(n)[1]) for n in names} == {
+            (m, k) for m in CARDS if m != "stub" for k in method_names()}
+        assert {"Qwen3-VL-2B-Instruct@random@10", "nano@pixelprune@auto"} <= names
+        assert names | {"nano@pixelprune+random@7"} <= set(vlmeval.config.supported_VLM)
+        assert not names & set(own), "no name of the kit is taken"
+        assert type(vlmeval.dataset.build_dataset("mini-doc")).__name__ == "VtpruneTask"
+    finally:
+        vlmeval.dataset.DATASET_CLASSES[:] = classes
+        for name in set(vlmeval.config.supported_VLM) - set(own):
+            del vlmeval.config.supported_VLM[name]
+
+
+def test_answers_come_back_as_they_were_written(tmp_path):
+    import pandas as pd
+
+    from vtprune_eval.integrations.vlmeval.datasets import read_predictions
+
+    said = ["007", "NA", "", "1e3", "a\tb\n\"c\""]
+    for suffix in ("xlsx", "tsv"):
+        from vlmeval.smp import dump
+
+        path = str(tmp_path / f"p.{suffix}")
+        dump(pd.DataFrame({"index": range(len(said)), "prediction": said}), path)
+        assert [r["prediction"] for r in read_predictions(path)] == said
+
+
+def test_a_failed_sample_is_wrong_and_marked(tmp_path):
+    from vlmeval.smp.file import INFER_FAIL_MSG
+
+    from vtprune_eval.integrations.vlmeval.model import VtpruneModel
+
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    message = [{"type": "image", "value": str(tmp_path / "broken.png")}, {"type": "text", "value": "where"}]
+    record = VtpruneModel("nano").generate_inner(message, "mini-grounding")
+    assert INFER_FAIL_MSG in record["prediction"]
+    assert json.loads(record["extra_records"]) == {"failed": "bad_image"}

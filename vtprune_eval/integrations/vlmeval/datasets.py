@@ -1,0 +1,118 @@
+"""Our embedded tasks as a data set class of VLMEvalKit, scored by our rules."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from vlmeval.dataset.image_base import ImageBaseDataset
+from vlmeval.smp import dump, get_intermediate_file_path
+from vlmeval.smp.file import INFER_FAIL_MSG
+
+from ...errors import UserError, unknown_name
+from ...paths import tasks_dir
+from ...sample import Score
+from ...tasks import load_task, task_names
+from .catalogue import KIT_TASKS
+from .model import SAMPLE_ID
+
+COORDINATES = ("hundredths", "thousandths", "fractions", "resized_pixels")
+
+
+class VtpruneTask(ImageBaseDataset):
+    """A task with embedded data: one row per sample, pictures as paths, our prompt, our scores."""
+
+    TYPE = "VQA"
+    MODALITY = "IMAGE"
+
+    @classmethod
+    def supported_datasets(cls) -> list[str]:
+        """Every task of ours that ships its data."""
+        return [n for n in task_names() if n not in KIT_TASKS and (tasks_dir() / n / "data").is_dir()]
+
+    def load_data(self, dataset: str) -> Any:
+        """One row per sample: ``index`` (its id), ``image_path`` (list), ``question``, ``category``."""
+        self.task = load_task(dataset)
+        self.samples = {s.id: s for s in self.task.samples}
+        return pd.DataFrame([
+            {"index": s.id, "image_path": [str(p) for p in s.images], "question": s.question,
+             "category": next((str(s.meta[k]) for k in ("target_kind", "kind", "step") if k in s.meta), "all")}
+            for s in self.task.samples])
+
+    def build_prompt(self, line: Any) -> list[dict[str, Any]]:
+        """Images, oldest first, then the question; the first item names the sample."""
+        sample = self.samples[str((self.data.iloc[line] if isinstance(line, int) else line)["index"])]
+        message: list[dict[str, Any]] = [{"type": "image", "value": str(p)} for p in sample.images]
+        message.append({"type": "text", "value": sample.question})
+        message[0][SAMPLE_ID] = sample.id
+        return message
+
+    def evaluate(self, eval_file: str, **judge_kwargs: Any) -> dict[str, float]:
+        """Score a prediction file with the rule of the task.
+
+        Args:
+            eval_file: predictions as the kit wrote them (xlsx, tsv or json).
+            judge_kwargs: only ``coordinates`` is read: the frame of a model that is not ours
+                (``--judge-args '{"coordinates": "thousandths"}'``; default hundredths).
+
+        Returns:
+            ``Overall`` and ``format_error_rate`` in percent, and the accuracy of each category.
+
+        Raises:
+            UserError: an unknown frame.
+        """
+        coordinates = judge_kwargs.get("coordinates", COORDINATES[0])
+        if coordinates not in COORDINATES:
+            raise unknown_name("frame of coordinates", str(coordinates), COORDINATES)
+        table = read_predictions(eval_file)
+        scores = [self._score(row, coordinates) for row in table]
+        values: dict[str, list[float]] = {}
+        for row, score in zip(table, scores, strict=True):
+            for group in ("Overall", row["category"]):
+                values.setdefault(group, []).append(score.value or 0.0)
+        report = {group: 100 * sum(v) / len(v) for group, v in values.items()}
+        report["format_error_rate"] = 100 * sum(s.reason == "format_error" for s in scores) / len(scores)
+        dump(report, get_intermediate_file_path(eval_file, "_score", "json"))
+        return report
+
+    def _score(self, row: dict[str, str], coordinates: str) -> Score:
+        text = row["prediction"]
+        if INFER_FAIL_MSG in text:
+            return Score(0.0, None, "failed")
+        sample = self.samples[row["index"]]
+        frame = json.loads(row["extra_records"])["frame"] if row.get("extra_records") else None
+        return self.task.score(sample, text, frame or file_frame(sample.images, coordinates))
+
+
+def file_frame(images: tuple[Path, ...], coordinates: str) -> dict[str, Any]:
+    """The frame of a model that does not tell it: it is taken to see the files at their own size."""
+    from PIL import Image
+
+    sizes = []
+    for path in images:
+        with Image.open(path) as image:
+            sizes.append(list(image.size))
+    return {"coordinates": coordinates, "model_sizes": sizes, "file_sizes": sizes}
+
+
+def read_predictions(path: str) -> list[dict[str, str]]:
+    """Rows of a prediction file with every cell as the text that was written.
+
+    The kit's own reader lets pandas guess types: an answer "007" comes back as 7 and "NA" as a missing value.
+
+    Raises:
+        UserError: a format that the kit does not write.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".xlsx":
+        table = pd.read_excel(path, dtype=str, keep_default_na=False)
+    elif suffix == ".tsv":
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+    elif suffix == ".json":
+        return [{k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
+                for row in json.loads(Path(path).read_text(encoding="utf-8"))]
+    else:
+        raise UserError(f"{path}: predictions in {suffix} are not read; set PRED_FORMAT to xlsx, tsv or json.")
+    return table.to_dict("records")
