@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,16 @@ from .errors import UserError
 USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
        python -m vtprune_eval list models|methods|tasks [--format json]
        python -m vtprune_eval explain --method METHOD
-       python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B"""
+       python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
+       python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
+       python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
+
+# Commands whose module is imported only when they are called.
+_COMMANDS = {
+    "flops": ("profiling.flops_table", "main"), "leaderboard": ("leaderboard.command", "leaderboard"),
+    "validate": ("leaderboard.command", "validate"), "show": ("show.command", "main"),
+    "table": ("leaderboard.paper_table", "main"),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,10 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _list(args[1:])
         if args and args[0] == "explain":
             return _explain(args[1:])
-        if args and args[0] == "flops":
-            from .profiling.flops_table import main as flops
-
-            return flops(args[1:])
+        if args and args[0] in _COMMANDS:
+            module, function = _COMMANDS[args[0]]
+            return int(getattr(importlib.import_module(f"vtprune_eval.{module}"), function)(args[1:]))
         return _run(args)
     except UserError as error:
         print(f"vtprune_eval: {error}", file=sys.stderr)

@@ -85,11 +85,11 @@ def compare_cells(cells: Sequence[Cell], tasks: Sequence[str],
     for task in tasks:
         if base is not None:
             for cell in reduced:
-                found = compare(records[(task, *cell)], records[(task, *base)])
+                found = compare(records[task, cell[0], cell[1]], records[task, base[0], base[1]])
                 if found:
                     against[task, cell] = found
         for one, two in combinations(reduced, 2):
-            found = compare(records[(task, *one)], records[(task, *two)])
+            found = compare(records[task, one[0], one[1]], records[task, two[0], two[1]])
             if found:
                 between.append({"task": task, "a": list(one), "b": list(two), **found})
     adjust(list(against.values()))

@@ -1,0 +1,107 @@
+"""Pages: what is ranked with what, what is dominated, and that text of others stays text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+
+import pytest
+
+from tests.leaderboard.conftest import HOSTILE, edit_records
+from vtprune_eval import cli
+from vtprune_eval.leaderboard.pages import AXES, as_csv, as_html, as_markdown, mark_dominated, rows_of
+from vtprune_eval.leaderboard.result_file import from_run, read
+from vtprune_eval.results.folder import read_run
+
+
+def row(method, accuracy, cost, **more):
+    return {"method": method, "accuracy": accuracy, "ranked": True, "group": "embedded", "set": "t", "model": "m",
+            "weights": "w", "machine": "cpu", **dict.fromkeys(AXES, cost), **more}
+
+
+def dominated(rows, axis="flops"):
+    mark_dominated(rows)
+    return [r["dominated"][axis] for r in rows]
+
+
+def test_dominated_rows():
+    rows = [row("full", 0.9, 10), row("good", 0.9, 5), row("cheap", 0.5, 1), row("bad", 0.4, 5), row("twin", 0.5, 1)]
+    assert dominated(rows) == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize("other", [{"group": "full-scale"}, {"set": "u"}, {"model": "n"}, {"weights": "v"}])
+def test_rows_that_cannot_be_compared_never_dominate(other):
+    assert dominated([row("a", 0.9, 1), row("b", 0.1, 9, **other)]) == [False, False]
+
+
+def test_only_costs_of_the_machine_need_one_machine():
+    rows = [row("a", 0.9, 1), row("b", 0.1, 9, machine="gpu")]
+    assert dominated(rows) == [False, True]
+    assert dominated(rows, "ttft_ms") == [False, False]
+
+
+def test_unranked_and_incomplete_rows_take_no_part():
+    rows = [row("oracle", 1.0, 1, ranked=False), row("a", 0.5, 5), row("b", None, 1), row("c", 0.9, None)]
+    assert dominated(rows) == [None, False, None, None]
+
+
+def test_one_command_writes_the_three_pages(run, board, capsys):
+    assert cli.main(["leaderboard", "build", str(run), "--dir", str(board)]) == 0
+    assert capsys.readouterr().out.count("page:") == 3
+    first = {p.name: p.read_bytes() for p in board.iterdir() if p.is_file()}
+    assert set(first) == {"index.html", "leaderboard.md", "leaderboard.csv"}
+    assert cli.main(["leaderboard", "build", "--dir", str(board)]) == 0
+    assert {p.name: p.read_bytes() for p in board.iterdir() if p.is_file()} == first
+    rows = list(csv.DictReader(io.StringIO(first["leaderboard.csv"].decode())))
+    assert len(rows) == 10 and {r["group"] for r in rows} == {"scripted"}
+    assert float(rows[0]["ci95_low"]) <= float(rows[0]["accuracy"]) <= float(rows[0]["ci95_high"])
+
+
+def test_markdown_has_one_table_per_group_and_sample_set(result):
+    rows = rows_of(*read(result))
+    for extra in rows_of(*read(result)):
+        rows.append({**extra, "group": "random", "accuracy": None, "ci95": None, "difference": None})
+    mark_dominated(rows)
+    text = as_markdown(rows)
+    assert text.count("\n### ") == 4 and text.count("\n## ") == 2
+    random_part = text.split("## Random weights")[1]
+    assert all(line.split("|")[5].strip() in {"-", "accuracy % [95 %]"} for line in random_part.splitlines()
+               if line.startswith("| ") )
+
+
+def test_hostile_text_stays_text(run):
+    edit_records(run, "mini-doc--pixelprune@10.jsonl", lambda i, r: r.update(answer=HOSTILE, score=0.0))
+    environment = json.loads((run / "environment.json").read_text())
+    environment["processor"] = "=HYPERLINK(1) " + HOSTILE
+    (run / "environment.json").write_text(json.dumps(environment))
+    found = read_run(run)
+    result, _ = from_run(found)
+    rows = rows_of(result, {k: list(v.values()) for k, v in found.records.items()})
+    mark_dominated(rows)
+    page = as_html(rows)
+    assert page.count("</script>") == 2 and "<img" not in page
+    embedded = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
+    assert any(s["answer"] == HOSTILE for r in embedded["rows"] for s in r["samples"])
+    assert "<img" not in as_markdown(rows) and "[b]" not in as_markdown(rows)
+    assert not any(c.startswith("=") for line in csv.reader(io.StringIO(as_csv(rows))) for c in line)
+
+
+def test_pages_refer_to_nothing_outside(result):
+    page = as_html(rows_of_marked(result))
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//|@import|url\(""", page)
+    assert "default-src 'none'" in page
+
+
+def rows_of_marked(result):
+    rows = rows_of(*read(result))
+    mark_dominated(rows)
+    return rows
+
+
+def test_an_empty_leaderboard_says_so(board, capsys):
+    assert cli.main(["leaderboard", "build", "--dir", str(board)]) == 0
+    assert "No result is committed yet" in (board / "leaderboard.md").read_text()
+    assert cli.main(["leaderboard", "build", "--dir", str(board / "absent")]) == 2
+    assert "does not exist" in capsys.readouterr().err

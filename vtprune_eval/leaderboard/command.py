@@ -1,0 +1,59 @@
+"""``python -m vtprune_eval leaderboard build [RUN ...]`` and ``python -m vtprune_eval validate FILE``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from . import leaderboards_dir
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
+
+
+def leaderboard(argv: Sequence[str]) -> int:
+    """Add results of run folders and rebuild the pages; returns the exit code.
+
+    Raises:
+        UserError: a run or a result file that cannot enter; no page is changed then.
+    """
+    p = _Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
+    p.add_argument("action", choices=("build",))
+    p.add_argument("runs", nargs="*", metavar="RUN", help="run folders to make result files from first")
+    p.add_argument("--dir", default=None, help="folder of the leaderboard (default leaderboards/)")
+    given = p.parse_args(list(argv))
+    from ..results.folder import read_run
+    from .pages import build
+    from .result_file import from_run, write
+
+    folder = Path(given.dir) if given.dir else leaderboards_dir()
+    results = [from_run(read_run(Path(run))) for run in given.runs]  # all are read before one is written
+    for result, records in results:
+        print(f"result: {write(result, records, folder / 'results')}")
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist; name the folder of the leaderboard with --dir.")
+    for path in build(folder):
+        print(f"page:   {path}")
+    return 0
+
+
+def validate(argv: Sequence[str]) -> int:
+    """Check one result file; returns the exit code.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    p = _Parser(prog="vtprune_eval validate", allow_abbrev=False)
+    p.add_argument("file", metavar="FILE", help="result file; its records lie beside it")
+    p.add_argument("--data-path", help="folder of the original data of a task that is not embedded")
+    given = p.parse_args(list(argv))
+    from .validate import validate as check
+
+    for sentence in check(Path(given.file), given.data_path):
+        print(f"ok: {sentence}")
+    return 0

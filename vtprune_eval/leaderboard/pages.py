@@ -1,0 +1,186 @@
+"""Pages from result files: Markdown, CSV, and one HTML file that needs no network. All text of others is escaped."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..results.folder import Key
+from ..results.store import write_atomic
+from .result_file import GROUPS, device_of, read, result_paths
+
+# Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
+AXES = {
+    "visual_tokens": ("visual tokens into the decoder, mean per sample", False),
+    "kv_bytes": ("KV cache after prefill (bytes), mean per sample", False),
+    "flops": ("FLOPs, mean per sample", False),
+    "ttft_ms": ("time to first token (ms), median", True),
+    "peak_bytes": ("peak memory (bytes)", True),
+    "energy_j": ("energy (J), mean per sample", True),
+}
+SHOWN_ANSWERS, SHOWN_LENGTH = 8, 300
+NANO_NOTE = ("The embedded model compares methods and tests the harness; its accuracies say nothing about large "
+             "models. Rows of different groups or sample sets are never ranked together.")
+
+
+def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row per cell of a result, as plain values; records give the answers that the page shows."""
+    settings = result["settings"]
+    device = device_of(settings, result["environment"])
+    rows = []
+    for cell in result["cells"]:
+        own, costs, task = records[cell["task"], cell["method"], cell["budget"]], cell["costs"], cell["task"]
+        against = cell.get("vs_full")
+        rows.append({
+            "result": result["name"], "file": f"results/{result['name']}.json",
+            "records_file": f"results/{result['records']['file']}", "group": result["group"],
+            "model": settings["model"], "weights": settings["fingerprint"], "task": task,
+            "set": f"{task} ({settings['data'][task]}, {cell['n']} samples, set {cell['sample_set']})",
+            "method": cell["method"], "budget": cell["budget"], "stage": cell["stage"], "ranked": cell["ranked"],
+            "device": device, "machine": f"{device}, {settings['dtype']}, {settings.get('attn', '-')}",
+            "n": cell["n"], "n_failed": cell["n_failed"], "accuracy": cell.get("accuracy"), "ci95": cell.get("ci95"),
+            "difference": against["difference"] if against else None,
+            "finding": against["verdict"] if against else None,
+            "marked": list((result["environment"].get("gpu") or {}).get("warnings", [])),
+            "speedup": costs.get("speedup"), "visual_kept_pct": costs.get("visual_kept_pct"),
+            "energy_per_correct_j": costs.get("energy_per_correct_j"),
+            **{axis: costs.get(axis) for axis in AXES}, "settings": settings, "samples": _samples(own),
+        })
+    return rows
+
+
+def _samples(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A few records for the page: wrong answers first."""
+    chosen = sorted(own, key=lambda r: r["score"] == 1.0)[:SHOWN_ANSWERS]
+    return [{"id": str(r["id"])[:SHOWN_LENGTH], "answer": str(r["answer"])[:SHOWN_LENGTH], "score": r["score"],
+             "reason": str(r["reason"])[:SHOWN_LENGTH]} for r in chosen]
+
+
+def mark_dominated(rows: Sequence[dict[str, Any]]) -> None:
+    """Add ``dominated``: per axis, True where another row is at least as accurate and costs no more, and one strictly.
+
+    Only rows of one group, model, weights and sample set are compared, on one machine where the axis depends on it;
+    None where the row has no accuracy, no such cost, or is not ranked. Intervals play no part in it.
+    """
+    for row in rows:
+        row["dominated"] = {}
+        for axis, (_, machine) in AXES.items():
+            row["dominated"][axis] = None if not _placed(row, axis) else any(
+                _placed(other, axis) and _scope(other, machine) == _scope(row, machine)
+                and other["accuracy"] >= row["accuracy"] and other[axis] <= row[axis]
+                and (other["accuracy"], other[axis]) != (row["accuracy"], row[axis]) for other in rows)
+
+
+def _placed(row: dict[str, Any], axis: str) -> bool:
+    return row["ranked"] and row["accuracy"] is not None and row[axis] is not None
+
+
+def _scope(row: dict[str, Any], machine: bool) -> tuple[str, ...]:
+    keys = ("group", "set", "model", "weights", *(("machine",) if machine else ()))
+    return tuple(row[k] for k in keys)
+
+
+def build(folder: Path) -> list[Path]:
+    """Write ``index.html``, ``leaderboard.md`` and ``leaderboard.csv`` from ``folder/results``.
+
+    Raises:
+        UserError: a result file that cannot be trusted; no page is written then.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, Path] = {}
+    for path in result_paths(folder / "results"):
+        result, records = read(path)
+        print_ = result["records"]["sha256"]
+        if print_ in seen:
+            raise UserError(f"{path.name} and {seen[print_].name} hold the same records; remove one of them.")
+        seen[print_] = path
+        rows += rows_of(result, records)
+    mark_dominated(rows)
+    order = {group: i for i, group in enumerate(("full-scale", "embedded", "random", "scripted"))}
+    rows.sort(key=lambda r: (order[r["group"]], r["set"], r["model"], -(r["accuracy"] or 0.0), r["method"],
+                             r["budget"]))
+    pages = {"index.html": as_html(rows), "leaderboard.md": as_markdown(rows), "leaderboard.csv": as_csv(rows)}
+    for name, text in pages.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in pages]
+
+
+def as_html(rows: Sequence[dict[str, Any]]) -> str:
+    """The page with its data inside."""
+    data = {"rows": list(rows), "axes": {k: label for k, (label, _) in AXES.items()}, "groups": GROUPS,
+            "note": NANO_NOTE}
+    # Inside a script element only "<" can end or open anything; \u003c is the same character to the JSON parser.
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    head, tail = template.split("/*DATA*/")
+    return head + text + tail
+
+
+def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """One table per group and sample set."""
+    from tabulate import tabulate
+
+    heads = ["model", "method", "budget", "stage", "accuracy % [95 %]", "against full", "visual tokens", "KV kB",
+             "GFLOPs", "TTFT ms", "peak MB", "J", "dominated (FLOPs)", "device", "records"]
+    parts = ["# Leaderboard", "", NANO_NOTE, ""]
+    for group in dict.fromkeys(r["group"] for r in rows):
+        parts += [f"## {GROUPS[group].capitalize()}", ""]
+        for name in dict.fromkeys(r["set"] for r in rows if r["group"] == group):
+            own = [r for r in rows if r["group"] == group and r["set"] == name]
+            lines = [[*map(_plain, (r["model"], r["method"], r["budget"], r["stage"])), _accuracy(r), _finding(r),
+                      _number(r["visual_tokens"], 1), _number(r["kv_bytes"], 1, 1e3), _number(r["flops"], 2, 1e9),
+                      _number(r["ttft_ms"], 1), _number(r["peak_bytes"], 0, 1e6), _number(r["energy_j"], 2),
+                      {None: "-", True: "yes", False: "no"}[r["dominated"]["flops"]],
+                      _plain(r["device"] + "".join(f" ({w})" for w in r["marked"])), f"[records]({r['records_file']})"]
+                     for r in own]
+            text = tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
+            parts += [f"### {_plain(name)}", "", text, ""]
+    if not rows:
+        parts.append("No result is committed yet.")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """All rows; the group is a column, and so is the sample set."""
+    plain = ["group", "model", "weights", "set", "method", "budget", "stage", "machine", "n", "n_failed", "accuracy",
+             "difference", "finding", *AXES, "speedup", "energy_per_correct_j", "file"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*plain, "ci95_low", "ci95_high", *(f"dominated_{a}" for a in AXES)])
+    for r in rows:
+        writer.writerow([*(_cell(r[k]) for k in plain), *(r["ci95"] or ("", "")),
+                         *(_cell(r["dominated"][a]) for a in AXES)])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would run as a formula gets a quotation mark in front."""
+    if value is None:
+        return ""
+    return "'" + value if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    if row["accuracy"] is None:
+        return "-"
+    low, high = row["ci95"]
+    return f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _finding(row: dict[str, Any]) -> str:
+    return "-" if row["difference"] is None else f"{100 * row['difference']:+.1f}, {row['finding']}"
+
+
+def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
+    return "-" if value is None else f"{value / unit:.{digits}f}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return html.escape(" ".join(str(text).split())).replace("|", "&#124;").replace("`", "&#96;").replace("[", "&#91;")

@@ -1,0 +1,140 @@
+"""A finished run folder, read without changing anything in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..spec import Cell, RunSpec, from_mapping
+from .record import SCHEMA
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind.
+
+    Attributes:
+        path: the folder; settings: ``run.json``; environment: ``environment.json``; spec: rebuilt from the settings.
+        records: by (task, method, budget), then by sample id, in file order.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    spec: RunSpec
+    records: dict[Key, dict[str, dict[str, Any]]]
+
+
+def read_run(path: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        UserError: no run folder, damaged or half-done, or with records of another run or another schema.
+    """
+    if not (path / "run.json").is_file():
+        raise UserError(f"{path} is not a run folder (no run.json); give the folder that the run printed at its end.")
+    if not (path / "summary.json").is_file():
+        raise UserError(f"half a run: {path} has no summary yet; start its command again with --out {path} to "
+                        "finish it.")
+    settings, environment = read_json(path / "run.json"), read_json(path / "environment.json")
+    spec = spec_of(settings)
+    records: dict[Key, dict[str, dict[str, Any]]] = {}
+    for task in spec.tasks:
+        for cell in spec.cells():
+            file = path / "records" / f"{task}--{cell.slug}.jsonl"
+            if not file.is_file():
+                raise UserError(f"half a run: {path} has no records of {cell.method} at {cell.budget} on {task}; start "
+                                f"its command again with --out {path} to finish it.")
+            own = parse_records(file.read_bytes().decode("utf-8", "replace").splitlines(), file.name)
+            key = expected_key(settings, task, cell)
+            for record in own:
+                if record["key"] != key:
+                    raise UserError(f"{file.name}: sample {record['id']!r} carries the key {record['key']!r} instead "
+                                    f"of {key}: it is of another run or was edited; run it again in a new folder.")
+            records[task, cell.method, cell.budget] = {r["id"]: r for r in own}
+            if len(own) != len(records[task, cell.method, cell.budget]):
+                raise UserError(f"{file.name} holds a sample twice; start the run's command again with --out {path} to "
+                                "mend it.")
+    for task in spec.tasks:
+        sizes = {f"{m} at {b}": len(r) for (t, m, b), r in records.items() if t == task}
+        if len(set(sizes.values())) > 1:
+            raise UserError(f"half a run: {path} has {min(sizes.values())} to {max(sizes.values())} records per cell "
+                            f"on {task}; start its command again with --out {path} to finish it.")
+    return Run(path, settings, environment, spec, records)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: unreadable, not JSON, or not an object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check the path.") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is not valid JSON; make it again.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path} holds no JSON object; make it again.")
+    return data
+
+
+def parse_records(lines: list[str], name: str) -> list[dict[str, Any]]:
+    """Records from JSON lines.
+
+    Raises:
+        UserError: a line that is no record of schema :data:`~.record.SCHEMA`.
+    """
+    out = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise UserError(f"{name}: line {number} is not JSON; start the run's command again to mend it.") from None
+        if not isinstance(record, dict) or not all(isinstance(record.get(k), str) for k in ("id", "key", "status")):
+            raise UserError(f"{name}: line {number} is not a record; start the run's command again to mend it.")
+        if record.get("schema") != SCHEMA:
+            raise UserError(f"{name}: line {number} has record schema {record.get('schema')!r}, this version reads "
+                            f"{SCHEMA}; run it again with this version.")
+        out.append(record)
+    return out
+
+
+def spec_of(settings: dict[str, Any]) -> RunSpec:
+    """The specification that a run's settings came from.
+
+    Raises:
+        UserError: settings that this installation does not know (for example a method of a third party).
+    """
+    names = {f.name for f in dataclasses.fields(RunSpec)}
+    try:
+        spec = from_mapping({k: v for k, v in settings.items() if k in names})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the settings of the run cannot be read ({error}); make the file again from its run folder."
+                        ) from None
+    absent = [t for t in spec.tasks if t not in settings["data"]]
+    if absent:
+        raise UserError(f"the settings of the run name no data version of {absent[0]}; run it again.")
+    return spec
+
+
+def expected_key(settings: dict[str, Any], task: str, cell: Cell) -> str:
+    """The key that the run loop gave to a cell's records, from the settings that it wrote down.
+
+    Taken from the file and not from a rebuilt specification: a setting that a later version added is not part of it.
+    """
+    version = str(settings["data"][task]).split(" ")[0].removeprefix("v")
+    outside = {"methods", "budgets", "tasks", "limit", "fingerprint", "architecture", "data"}
+    parts = {k: v for k, v in settings.items() if k not in outside}
+    parts |= {"method": cell.method, "budget": cell.budget, "task": task, "task_version": version}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
