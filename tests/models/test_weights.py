@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import pytest
 import torch
 
 from vtprune_eval.errors import UserError
-from vtprune_eval.models import MODELS, NANO, check_model_name, load_model, model_names
-from vtprune_eval.models.qwen3_vl import TRUE_SIZES, image_rules, read_needs
+from vtprune_eval.models import MODELS, NANO, check_model_name, family_of, load_model, model_names
 from vtprune_eval.models.random_init import random_model
+from vtprune_eval.models.vit_extras import read_needs
 from vtprune_eval.pipeline.prompt import full_size, patch_rows, resize
 
 
@@ -125,19 +126,22 @@ def test_unknown_device_dtype_and_attention():
         load_model("nano", device="gpu0")
 
 
-def build_meta(name: str):
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+@pytest.mark.parametrize("name", sorted(n for n, card in MODELS.items() if card.weights))
+def test_true_sizes(name):
+    """Numbers of weights, to the last one, of the published checkpoints (half the bytes of their bfloat16 files)."""
+    from vtprune_eval.models.memory import n_weights
 
-    with torch.device("meta"):
-        return Qwen3VLForConditionalGeneration(Qwen3VLConfig(**TRUE_SIZES[name]))
+    family, card = family_of(name), MODELS[name]
+    assert card.hub_id and re.fullmatch("[0-9a-f]{40}", card.revision)
+    config = family.true_config(name)
+    assert n_weights(family.classes()[0], config) == card.weights
+    text = config.text_config
+    half = (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads) // 2
+    assert sum(text.rope_parameters["mrope_section"]) == half
 
 
-@pytest.mark.parametrize(("name", "millions"), [("qwen3vl-2b", 2127.5), ("qwen3vl-4b", 4437.8), ("qwen3vl-8b", 8767.1)])
-def test_true_sizes(name, millions):
-    """Parameter counts in millions; the checkpoints are published as 2.1, 4.4 and 8.8 billion."""
-    assert MODELS[name].hub_id
-    model = build_meta(name)
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.1)
+def test_every_published_model_has_a_size():
+    assert {n for n, card in MODELS.items() if card.hub_id} == {n for n, card in MODELS.items() if card.weights}
 
 
 def test_random_weights_keep_the_tie_and_the_scale():
@@ -185,11 +189,13 @@ def test_patches_are_the_processors():
         torch.testing.assert_close(patch_rows(resize(image, size), rules, None), out["pixel_values"], atol=1e-6, rtol=0)
 
 
-def test_published_pixel_limits_are_the_default():
-    from transformers import Qwen3VLConfig
-
-    rules = image_rules(Qwen3VLConfig(**TRUE_SIZES["qwen3vl-2b"]), None)
-    assert (rules.min_pixels, rules.max_pixels, rules.block) == (256 * 256, 4096 * 4096, 32)
+@pytest.mark.parametrize(("name", "limits", "block"), [
+    ("qwen3vl-2b", (256 * 256, 4096 * 4096), 32), ("qwen2vl-2b", (3136, 12_845_056), 28),
+    ("qwen2.5vl-3b", (3136, 12_845_056), 28), ("uitars-1.5-7b", (3136, 12_845_056), 28)])
+def test_published_pixel_limits_are_the_default(name, limits, block):
+    family = family_of(name)
+    rules = family.image_rules(family.true_config(name), None)
+    assert (rules.min_pixels, rules.max_pixels, rules.block) == (*limits, block)
 
 
 def test_needs_are_checked():

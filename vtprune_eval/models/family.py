@@ -1,0 +1,161 @@
+"""What loading needs to know of an architecture family, and how one of its models is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from .base import ImageRules
+from .folder import chat_tokenizer, fingerprint, first_line, processor_settings, read_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from .base import VlmAdapter
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model to load.
+
+    Attributes:
+        name: short name; folder: its hub-format folder, None for random weights at the true size.
+        random: fill the weights with random numbers, drawn with ``seed``.
+        dtype: of the weights; device: torch device; attn: attention backend.
+        coordinates: frame of the answers; identity: what is known of the model before loading.
+        tokenizer_folder: where the tokenizer comes from when ``folder`` is None.
+    """
+
+    name: str
+    folder: Path | None
+    random: bool
+    seed: int
+    dtype: torch.dtype
+    device: str
+    attn: str
+    coordinates: str
+    identity: Mapping[str, Any]
+    tokenizer_folder: Path
+
+
+@dataclass(frozen=True)
+class Family:
+    """An architecture family.
+
+    Attributes:
+        architecture, config_class: names of the model's and the configuration's class in transformers.
+        model_type: its name in ``config.json``; adapter: our face of it.
+        sizes: short name to the configuration's arguments at the true size.
+        pixels: default limits (smallest, largest area) of an image; mean, std: per channel, on the [0, 1] scale.
+    """
+
+    architecture: str
+    model_type: str
+    config_class: str
+    adapter: type[VlmAdapter]
+    sizes: Mapping[str, Mapping[str, Any]]
+    pixels: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def classes(self) -> tuple[Any, Any]:
+        """The model's and the configuration's class.
+
+        Raises:
+            UserError: the installed transformers lacks them.
+        """
+        import transformers
+
+        try:
+            return getattr(transformers, self.architecture), getattr(transformers, self.config_class)
+        except AttributeError:
+            raise UserError(f"transformers {transformers.__version__} has no {self.architecture}; install a newer one: "
+                            "pip install -U 'transformers<6'.") from None
+
+    def true_config(self, name: str, **special: Any) -> Any:
+        """The configuration of ``name`` at its true size; ``special``: token ids of another tokenizer."""
+        return self.classes()[1](**{**self.sizes[name], **special})
+
+    def read_config(self, folder: Path, name: str) -> Any:
+        """The configuration in ``folder``.
+
+        Raises:
+            UserError: no folder, damaged, or of another architecture.
+        """
+        path = folder / "config.json"
+        if not folder.is_dir() or not path.exists():
+            raise UserError(f"{name}: {folder} is not a model folder (no config.json); point --model-path to one.")
+        data = read_json(path)
+        found = (data.get("architectures") or [data.get("model_type", "unknown")])[0]
+        if found not in {self.architecture, self.model_type}:
+            raise UserError(f"{name}: {folder} holds a {found}, but {self.architecture} is needed.")
+        return self.classes()[1].from_pretrained(folder)
+
+    def image_rules(self, config: Any, folder: Path | None) -> ImageRules:
+        """Rules from the folder's image processor; without a folder the published defaults of the family.
+
+        Raises:
+            UserError: the folder has no readable image processor configuration.
+        """
+        vision = config.vision_config
+        low, high = self.pixels
+        mean, std = self.mean, self.std
+        if folder:
+            data = processor_settings(folder)
+            size = data.get("size") or {}
+            low = data.get("min_pixels") or size.get("shortest_edge") or low
+            high = data.get("max_pixels") or size.get("longest_edge") or high
+            mean, std = tuple(data.get("image_mean") or mean), tuple(data.get("image_std") or std)
+        return ImageRules(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, low, high, mean,
+                          std)
+
+    def load(self, ask: Request) -> VlmAdapter:
+        """Load what ``ask`` says.
+
+        Raises:
+            UserError: missing, damaged or incomplete files, or not enough memory.
+        """
+        from .memory import check_memory
+        from .random_init import random_model
+
+        model_class, _ = self.classes()
+        config = None if ask.folder is None else self.read_config(ask.folder, ask.name)
+        tokenizer = chat_tokenizer(ask.folder or ask.tokenizer_folder)
+        if config is None:
+            special = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>") for k, v in (
+                ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
+                ("vision_end", "vision_end"))}
+            config = self.true_config(ask.name, **special)
+        rules = self.image_rules(config, ask.folder)
+        config._attn_implementation = ask.attn
+        check_memory(ask.name, model_class, config, ask.dtype, ask.device)
+        if ask.random or ask.folder is None:
+            model = random_model(model_class, config, dtype=ask.dtype, device=ask.device, seed=ask.seed)
+            model.generation_config.eos_token_id = tokenizer.eos_token_id
+            print_ = f"random:{ask.seed}"
+        else:
+            model, print_ = self._trained(model_class, ask.folder, ask), fingerprint(ask.folder)
+        model.requires_grad_(False)
+        identity = {**ask.identity, "architecture": self.architecture, "fingerprint": print_}
+        # The constructors of the adapters agree; the abstract face has none.
+        adapter = self.adapter(ask.name, model, tokenizer, rules, identity, ask.coordinates)  # type: ignore[call-arg]
+        adapter.folder = ask.folder
+        return adapter
+
+    def _trained(self, model_class: Any, folder: Path, ask: Request) -> Any:
+        try:
+            model, report = model_class.from_pretrained(
+                folder, dtype=ask.dtype, attn_implementation=ask.attn, local_files_only=True, use_safetensors=True,
+                output_loading_info=True)
+            model = model.to(ask.device).eval()
+        except Exception as error:
+            raise UserError(f"{ask.name}: the weights in {folder} cannot be loaded ({first_line(error)}); download the "
+                            "folder again or point --model-path to a complete one.") from error
+        if report["missing_keys"]:  # transformers would fill them with random numbers
+            raise UserError(f"{ask.name}: the weights in {folder} lack {len(report['missing_keys'])} tensors (for "
+                            f"example {sorted(report['missing_keys'])[0]}); download the folder again or point "
+                            "--model-path to a complete one.")
+        return model

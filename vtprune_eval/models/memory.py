@@ -1,0 +1,61 @@
+"""How much memory a model's weights need, asked before they are loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+
+GIB = float(1 << 30)
+_HALF = 2  # bytes per weight of bfloat16 and float16
+
+
+def n_weights(model_class: Any, config: Any) -> int:
+    """Weights of ``model_class(config)``, shared ones counted once; nothing is allocated."""
+    with torch.device("meta"):
+        model = model_class(config)
+    model.tie_weights()
+    return sum(p.numel() for p in model.parameters())
+
+
+def free_bytes(device: str) -> int | None:
+    """Bytes that can still be allocated on ``device``; None where this cannot be known."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def check_memory(name: str, model_class: Any, config: Any, dtype: torch.dtype, device: str) -> None:
+    """Refuse a model whose weights alone exceed the free memory.
+
+    Raises:
+        UserError: how much is needed, how much is free, and what would fit.
+    """
+    free = free_bytes(device)
+    if free is None:
+        return
+    count = n_weights(model_class, config)
+    need = count * dtype.itemsize
+    if need <= free:
+        return
+    from . import MODELS
+
+    def said(number: float) -> str:
+        return f"{number / GIB:.1f} GiB"
+
+    if dtype.itemsize > _HALF and count * _HALF <= free:
+        fits = f"--dtype bfloat16 would fit ({said(count * _HALF)})"
+    else:
+        smaller = sorted((card.weights * dtype.itemsize, other) for other, card in MODELS.items()
+                         if 0 < card.weights * dtype.itemsize <= free)
+        fits = (f"the largest model that fits is {smaller[-1][1]} ({said(smaller[-1][0])})" if smaller
+                else "no model fits")
+    raise UserError(f"{name}: the weights need {said(need)} in {str(dtype).removeprefix('torch.')}, {device} has "
+                    f"{said(free)} free; {fits}.")

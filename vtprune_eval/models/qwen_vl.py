@@ -1,0 +1,177 @@
+"""What the families of the Qwen2-VL line share: prompt, M-RoPE positions, the walk through the ViT, projections.
+
+The classes of transformers stay untouched: their modules are called one by one, so that the ViT can be given kept
+patches only and the decoder can shorten its sequence between layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import UserError
+from ..profiling.flops import ModelDims
+from .base import Encoded, ImageRules, VlmAdapter
+from .vit_extras import block_extra, read_needs
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Which patches a ViT block lets attend to each other.
+
+    Attributes:
+        lengths: patches per segment, in the order of the rows; no segment is empty.
+        bounds: their cumulative sum from 0, int32 ``(n_segments + 1,)``.
+    """
+
+    lengths: list[int]
+    bounds: Tensor
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Segments:
+        """Segments of ``lengths`` patches; an image or window of which nothing is left has none."""
+        present = [n for n in lengths if n]
+        bounds = torch.tensor([0, *present], device=device, dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        return cls(present, bounds)
+
+
+class QwenVL(VlmAdapter):
+    """Adapter of a class of the Qwen2-VL line; a family overrides what differs."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, images: ImageRules, identity: dict[str, Any],
+                 coordinates: str = "thousandths") -> None:
+        """Take the modules of a loaded ``model``.
+
+        Raises:
+            UserError: a decoder with sliding-window attention, which the decoder loop does not have.
+        """
+        self.name, self.model, self.tokenizer, self.images = name, model, tokenizer, images
+        self.identity, self.coordinates = identity, coordinates
+        self.text, self.visual, self.lm_head = model.model.language_model, model.model.visual, model.lm_head
+        ends = model.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        self.eos_ids = frozenset(e for e in ends if e is not None) or frozenset([tokenizer.eos_token_id])
+        self._image_id = model.config.image_token_id
+        if "sliding_attention" in (getattr(self.text.config, "layer_types", None) or ()):
+            raise UserError(f"{name}: this folder turns on sliding-window attention, which is not supported; set "
+                            "use_sliding_window to false in its config.json.")
+        # A patch never overlaps its neighbour, so the Conv3d patch embedding is one matrix product; on CPU the
+        # convolution costs a multiple of it.
+        conv = self.visual.patch_embed.proj
+        self._patch_weight, self._patch_bias = conv.weight.flatten(1), conv.bias
+
+    def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """See :class:`VlmAdapter`; the images come first in the user's turn, then the text."""
+        content = [{"type": "image"} for _ in n_tokens] + [{"type": "text", "text": question}]
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]:
+            if token == self._image_id and len(spans) < len(n_tokens):
+                spans.append((len(ids), len(ids) + n_tokens[len(spans)]))
+                ids += [token] * n_tokens[len(spans) - 1]
+            elif token != self._image_id:  # a placeholder written in the question is text, not an image
+                ids.append(token)
+        if len(spans) != len(n_tokens):
+            raise UserError(f"{self.name}: the chat template placed {len(spans)} images, the sample has "
+                            f"{len(n_tokens)}; the folder's chat_template does not fit {type(self.model).__name__}.")
+        return ids, spans
+
+    def positions(self, n_prompt: int, spans: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int]]) -> Tensor:
+        """See :class:`VlmAdapter`; text counts on, an image spans its grid and advances by its longer side."""
+        out = torch.empty(3, n_prompt, dtype=torch.long)
+        at = position = 0
+        for (start, end), (rows, cols) in zip(spans, grids, strict=True):
+            out[:, at:start] = torch.arange(position, position + start - at)
+            position += start - at
+            out[0, start:end] = position
+            out[1, start:end] = position + torch.arange(rows).repeat_interleave(cols)
+            out[2, start:end] = position + torch.arange(cols).repeat(rows)
+            position += max(rows, cols)
+            at = end
+        out[:, at:] = torch.arange(position, position + n_prompt - at)
+        return out
+
+    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
+               needs: Sequence[str] = ()) -> Encoded:
+        """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept."""
+        from transformers.vision_utils import get_vision_position_ids
+
+        visual, merge, device = self.visual, self.images.merge_size, patches.device
+        group = merge * merge
+        thw = torch.tensor([[1, h * merge, w * merge] for h, w in grids], device=device)
+        kept = None
+        if any(k is not None for k in keep):
+            kept = torch.cat([torch.ones(h * w, dtype=torch.bool) if k is None else k.cpu()
+                              for (h, w), k in zip(grids, keep, strict=True)])
+        rows = None if kept is None else kept.repeat_interleave(group).nonzero()[:, 0].to(device)
+        places = get_vision_position_ids(thw, merge)
+        if rows is not None:
+            places = places[rows]
+        hidden = F.linear(patches.to(self._patch_weight.dtype), self._patch_weight, self._patch_bias)
+        hidden = self._add_learned_positions(hidden, thw, rows)
+        rope = visual.rotary_pos_emb(hidden, places)
+        per_image = Segments.of([group * (h * w if k is None else int(k.sum()))
+                                 for (h, w), k in zip(grids, keep, strict=True)], device)
+        order, local = self._windows(grids, kept, device)
+        if order is not None:
+            shuffled = (order[:, None] * group + torch.arange(group, device=device)).flatten()
+            hidden, rope = hidden[shuffled], (rope[0][shuffled], rope[1][shuffled])
+        extras: dict[str, Tensor] = {}
+        taps = []
+        wanted = read_needs(needs, len(visual.blocks))
+        for number, block in enumerate(visual.blocks):
+            part = per_image if local is None or self._is_global(number) else local
+            for need, kind in wanted.get(number, ()):
+                extras[need] = block_extra(block, kind, hidden, rope, part.lengths, group)
+            hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
+            tap = self._tap(number, hidden)
+            if tap is not None:
+                taps.append(tap)
+        tokens = visual.merger(hidden)
+        if order is not None:
+            back = order.argsort()
+            tokens, extras = tokens[back], {need: extra[back] for need, extra in extras.items()}
+        return Encoded(tokens, tuple(taps), extras)
+
+    def _add_learned_positions(self, hidden: Tensor, thw: Tensor, rows: Tensor | None) -> Tensor:
+        """Add position embeddings to ``hidden`` ``(n_patches, dim)``; ``rows``: kept rows of the full grids ``thw``."""
+        return hidden
+
+    def _windows(self, grids: Sequence[tuple[int, int]], kept: Tensor | None,
+                 device: torch.device) -> tuple[Tensor | None, Segments | None]:
+        """Order of the kept visual tokens inside the ViT, and the segments of its windowed blocks; None without."""
+        return None, None
+
+    def _is_global(self, block: int) -> bool:
+        """Whether a ViT block attends over the whole image."""
+        return True
+
+    def _tap(self, block: int, hidden: Tensor) -> Tensor | None:
+        """DeepStack features ``(n_visual, dim)`` taken after a ViT block."""
+        return None
+
+    def project(self, layer: int, normed: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """See :class:`VlmAdapter`; where the family has them, queries and keys are normalised before the rotation."""
+        from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb
+
+        a = self.text.layers[layer].self_attn
+        shape = (1, normed.shape[0], -1, a.head_dim)
+        q, k, v = (proj(normed).view(shape) for proj in (a.q_proj, a.k_proj, a.v_proj))
+        if hasattr(a, "q_norm"):
+            q, k = a.q_norm(q), a.k_norm(k)
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        q, k = apply_rotary_pos_emb(q, k, *rope)
+        return q[0], k[0], v[0]
+
+    @property
+    def dims(self) -> ModelDims:
+        """See :class:`VlmAdapter`."""
+        return ModelDims.from_config(self.model.config)
