@@ -30,7 +30,7 @@ def test_embedded_vectors_agree():
 
 
 @needs_shared("golden/methods/pixelprune")
-@pytest.mark.parametrize("kind", ["pixelprune", "flops"])
+@pytest.mark.parametrize("kind", ["pixelprune", "flops", "guikv", "focusui"])
 def test_all_vectors_agree(kind):
     for report in check_folder(SHARED / "golden" / "methods" / kind):
         assert not report.failures, (report.path, report.failures[:2])

@@ -125,3 +125,10 @@ class StageBudget:
     per_image: tuple[int, ...] | None
     n_full: int
     asked: Budget
+
+    @property
+    def share(self) -> Fraction:
+        """Kept share of the visual tokens, exact where a percentage was asked for; 1 for ``auto``."""
+        if self.asked.kind == "percent" and self.asked.value is not None:
+            return self.asked.value / 100
+        return Fraction(1) if self.n_keep is None or not self.n_full else Fraction(self.n_keep, self.n_full)

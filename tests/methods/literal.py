@@ -101,3 +101,44 @@ def pred_2d_torch(x, tau: float, metric: str) -> np.ndarray:
             if not keep[r, c]:
                 seen[r, c] = guess
     return keep
+
+
+def guikv_scores(view, capacity, window, *, alpha, temperature, rank, grouped):
+    """Steps 1 to 3 of GUI-KV as its specification lists them: a loop over heads, a full QR, one image at a time."""
+    import torch
+
+    n = len(view.index)
+    past = n - window
+    group = view.queries.shape[0] // view.keys.shape[0]
+    spans = [view.rows_of(i) for i in range(len(view.layout.spans))]
+    attention = []
+    for h in range(view.queries.shape[0]):
+        q, k = view.queries[h, -window:].double(), view.keys[h // group].double()
+        scores = q @ k.T / q.shape[1] ** 0.5
+        for i in range(window):
+            scores[i, n - window + i + 1:] = float("-inf")
+        attention.append(scores.softmax(-1).sum(0)[:past])
+    if grouped:
+        attention = [sum(attention[g * group:(g + 1) * group]) / group for g in range(view.keys.shape[0])]
+    out = []
+    for h, a in enumerate(attention):
+        padded = torch.cat([a.new_zeros(2), a, a.new_zeros(2)])
+        a = torch.stack([padded[j:j + 5].sum() / 5 for j in range(past)])
+        norms = torch.stack([view.hidden_normed[j].double().norm() for j in spans[-1]])
+        z = (norms - norms.mean()) / (norms.std() + 1e-8)
+        bonus = (z / temperature).softmax(0)
+        for j, u in zip(spans[-1].tolist(), bonus, strict=True):
+            if j < past:
+                a[j] += alpha * u
+        if len(spans) > 1:
+            k = view.keys[h if grouped else h // group].double()
+            basis = torch.linalg.qr(k[spans[-1]].T).Q[:, :rank]
+            residual = {}
+            for rows in spans[:-1]:
+                for j in rows.tolist():
+                    residual[j] = float((k[j] - basis @ (basis.T @ k[j])).norm())
+            n_zero = int((1 - capacity / n) * len(residual))
+            for j in sorted(residual, key=residual.get)[:n_zero]:
+                a[j] = 0
+        out.append(a)
+    return torch.stack(out).float()

@@ -11,7 +11,9 @@ Order of the hooks along the data flow (DESIGN: six stages, five hooks)::
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..budget import StageBudget
@@ -110,6 +112,10 @@ class TokenView:
             ``features`` has one row per present token.
         seed: seed of this sample.
         extras: what :attr:`Method.needs` asked for, by that name, one row per present token.
+        question_features: embeddings of the question alone, without the template, ``(n_words, dim)``.
+        token_embedding: embedding ``(dim,)`` of a special token by its text, None where the tokenizer lacks it.
+        target_boxes: (x1, y1, x2, y2) in pixels of ``images[-1]``; filled only for a method with ``sees_target``.
+        model: short name of the model; model_folder: its local folder, None for random weights.
     """
 
     layout: TokenLayout
@@ -119,6 +125,11 @@ class TokenView:
     present: torch.Tensor
     seed: int
     extras: dict[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    question_features: torch.Tensor | None = None
+    token_embedding: Callable[[str], torch.Tensor | None] = lambda name: None
+    target_boxes: tuple[tuple[float, float, float, float], ...] = ()
+    model: str = ""
+    model_folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,12 @@ class LayerView:
         hidden_in: hidden states that entered the layer, ``(n, dim)``; hidden_out: that left it.
         hidden_normed: the layer's input after its input norm (GUI-KV's upstream reads this one), ``(n, dim)``.
         seed: seed of this sample.
+        images: as in :class:`PatchView`.
+        observed: what :meth:`Method.observe` returned, by layer; so far, or of all layers where ``deferred``.
+        next_layer: rotated queries ``(n_q_heads, m, head_dim)`` and keys ``(n_kv_heads, m, head_dim)`` that the next
+            layer would compute from ``hidden_out`` of the given rows ``(m,)``.
+
+    The tensors are the model's own, not copies: a hook must not write into them.
     """
 
     layer: int
@@ -150,6 +167,20 @@ class LayerView:
     hidden_out: torch.Tensor
     hidden_normed: torch.Tensor
     seed: int
+    images: tuple[np.ndarray, ...] = ()
+    observed: tuple[Any, ...] = ()
+    next_layer: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    def rows_of(self, image: int) -> torch.Tensor:
+        """Rows of this view that show ``image`` (negative counts from the end), sorted int64 ``(m,)``."""
+        start, end = self.layout.spans[image]
+        return ((self.index >= start) & (self.index < end)).nonzero()[:, 0]
+
+    @property
+    def n_after_images(self) -> int:
+        """Tokens behind the last visual token; all of them when there is none."""
+        places = self.visual.nonzero()
+        return len(self.index) - (int(places[-1]) + 1 if len(places) else 0)
 
 
 @dataclass(frozen=True)
@@ -162,10 +193,14 @@ class Method:
         deviations: what differs from the published code, one sentence each.
         adaptive: True when ``--budget auto`` means something for it.
         default_like: for a method without a count of its own, whose count ``auto`` copies (``pixelprune``), else None.
+        sees_target: True for an upper bound that reads the ground truth; such a method is never ranked.
         window: number of last queries that ``LayerView.queries`` must hold.
         layers: decoder layers after which ``prune_layer`` is called (negative counts from the end); () for none.
         positions: ``kept`` (a token keeps its position) or ``renumbered`` (ablation only).
         kv_granularity: ``kv_head`` or ``query_head``: the heads for which ``compress_kv`` returns separate sets.
+        trim_cache: True if tokens dropped by ``prune_layer`` leave the caches of the layers before it, too.
+        deferred: True if ``compress_kv`` runs after the last layer, when ``observed`` is known for all layers.
+        resample: filter of ``reduce_images``: ``bicubic`` or ``bilinear``.
     """
 
     name: ClassVar[str] = ""
@@ -173,6 +208,7 @@ class Method:
     deviations: ClassVar[tuple[str, ...]] = ()
     adaptive: ClassVar[bool] = False
     default_like: ClassVar[str | None] = None
+    sees_target: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -197,6 +233,14 @@ class Method:
         """Decoder layers (from 0) after which ``prune_layer`` runs."""
         return ()
 
+    def layers_of(self, n_layers: int) -> tuple[int, ...]:
+        """The same for a decoder of ``n_layers``; ``layers`` unless they depend on its depth."""
+        return tuple(k % n_layers for k in self.layers)
+
+    def observed_layers(self, n_layers: int) -> tuple[int, ...]:
+        """Layers after which ``observe`` runs, where it is overridden; all of them by default."""
+        return tuple(range(n_layers))
+
     @property
     def positions(self) -> str:
         """``kept`` or ``renumbered``."""
@@ -206,6 +250,29 @@ class Method:
     def kv_granularity(self) -> str:
         """``kv_head`` or ``query_head``."""
         return "kv_head"
+
+    @property
+    def trim_cache(self) -> bool:
+        """Whether a token that ``prune_layer`` drops also leaves the caches of the earlier layers."""
+        return False
+
+    @property
+    def deferred(self) -> bool:
+        """Whether ``compress_kv`` waits until every layer was observed."""
+        return False
+
+    @property
+    def resample(self) -> str:
+        """Resize filter of ``reduce_images``."""
+        return "bicubic"
+
+    def observation(self, layout: TokenLayout) -> int:
+        """Last queries needed in ``LayerView.queries`` for this prompt; ``window`` unless it depends on the prompt."""
+        return self.window
+
+    def observe(self, view: LayerView) -> Any:
+        """A small statistic of each layer, kept for the later calls of the same prompt (``LayerView.observed``)."""
+        return None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -231,8 +298,11 @@ class Method:
         """Score ``(n_present,)`` (float) or keep mask ``(n_present,)`` (bool), or a :class:`TokenEdit`."""
         raise AssertionError("not overridden")
 
-    def prune_layer(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
-        """Score (float) or keep mask (bool) over the ``n`` tokens of the view; text entries are ignored (kept)."""
+    def prune_layer(self, view: LayerView, budget: StageBudget) -> torch.Tensor | LayerEdit:
+        """Score (float) or keep mask (bool) over the ``n`` tokens of the view; text entries are ignored (kept).
+
+        A :class:`LayerEdit` where hidden states change, too.
+        """
         raise AssertionError("not overridden")
 
     def compress_kv(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
@@ -259,6 +329,21 @@ class TokenEdit:
     features: torch.Tensor | None = None
     has_visual: torch.Tensor | None = None
     deepstack: bool = True
+
+
+@dataclass(frozen=True)
+class LayerEdit:
+    """A richer answer of ``prune_layer``, for methods that merge what they drop.
+
+    Attributes:
+        keep: bool ``(n,)`` over the tokens of the view; text entries are kept whatever it says.
+        rows: int64 ``(m,)``, rows of the view whose hidden state is replaced; they must be kept.
+        hidden: their new hidden states, ``(m, dim)``.
+    """
+
+    keep: torch.Tensor
+    rows: torch.Tensor
+    hidden: torch.Tensor
 
 
 def _in_range(value: Any, low: float | None, high: float | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ class VlmAdapter(ABC):
     Attributes:
         name: short name; model: the unmodified transformers class; tokenizer: its tokenizer.
         images: the processor's rules; coordinates: frame of its answers (``hundredths``, ``thousandths``,
-        ``resized_pixels`` or ``fractions``); eos_ids: ids that end an answer; identity: what made the results.
+        ``resized_pixels`` or ``fractions``); eos_ids: ids that end an answer; identity: what made the results;
+        folder: the local hub-format folder, None for random weights.
     """
 
     name: str
@@ -68,6 +70,7 @@ class VlmAdapter(ABC):
     identity: dict[str, Any]
     text: Any
     lm_head: Any
+    folder: Path | None = None
 
     @property
     def device(self) -> torch.device:
@@ -97,10 +100,10 @@ class VlmAdapter(ABC):
             grids: merge blocks (rows, columns) of every image, full.
             keep: per image a bool mask over its blocks in raster order, or None for all.
             needs: extra outputs, as :attr:`Method.needs` names them: ``encoder_attention:L`` is the attention that each
-                visual token receives in ViT block L (negative counts from the end), summed over the queries of its
-                image, averaged over heads and over the patches of its block, float32 ``(n_visual,)``; its mean over
-                an image is 1. ``encoder_keys:L`` is the mean key (not rotated) over the patches of the block,
-                ``(n_visual, dim)``.
+                visual token receives in ViT block L (negative counts from the end, ``mid`` is the last of the first
+                half), summed over the queries of its image, averaged over heads and over the patches of its block,
+                float32 ``(n_visual,)``; its mean over an image is 1. ``encoder_keys:L`` is the mean key (not rotated)
+                over the patches of the block, ``(n_visual, dim)``.
 
         Raises:
             ValueError: a need that the family does not know.

@@ -22,7 +22,7 @@ from .budgets import check_budget, resolve
 from .cache import KVCache
 from .decode import Decoder, greedy
 from .outcome import Counts, Outcome, Times
-from .prefill import State, prefill
+from .prefill import Hooks, State, prefill
 from .prompt import Prompt, build_prompt, full_size, open_image, patch_rows, resize
 from .select import kept_by_score
 
@@ -50,6 +50,10 @@ class Pipeline:
                     first = self._by_hook[hook].name
                     raise UserError(f"{first} and {m.name} both use {hook}: they cannot be combined.")
                 self._by_hook[hook] = m
+        pruner, compressor = self._by_hook.get("prune_layer"), self._by_hook.get("compress_kv")
+        if pruner is not None and compressor is not None and pruner.trim_cache:
+            raise UserError(f"{pruner.name} and {compressor.name} cannot be combined: {pruner.name} drops tokens from "
+                            f"caches that {compressor.name} has already compressed.")
         if budget.is_full:
             self._by_hook = {}
         release_freed()
@@ -99,7 +103,8 @@ class Pipeline:
                 views = tuple(ImageView(s, f, rules.block) for s, f in zip(file_sizes, full, strict=True))
                 sizes = self._by_hook["reduce_images"].reduce_images(views, budgets["reduce_images"])
                 _check_sizes(sizes, len(files), rules.block)
-                pixels = [resize(f, s) for f, s in zip(files, sizes, strict=True)]
+                pixels = [resize(f, s, self._by_hook["reduce_images"].resample if s != o else "bicubic")
+                          for f, s, o in zip(files, sizes, full, strict=True)]
         with clock.stage("preprocess"):
             if pixels is None:
                 pixels = [resize(f, s) for f, s in zip(files, sizes, strict=True)]
@@ -108,20 +113,26 @@ class Pipeline:
         keep = self._patches(prompt, budgets, seed, clock)
         with clock.stage("preprocess"):
             rows = [patch_rows(p, rules, k) for p, k in zip(pixels, keep, strict=True)]
-            patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device)
+            patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device) if rows else None
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
             needs = self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
-            encoded = adapter.encode(patches, prompt.layout.grids, masks, needs)
+            encoded = (self._nothing() if patches is None
+                       else adapter.encode(patches, prompt.layout.grids, masks, needs))
         n_patches = tuple(len(r) for r in rows)
         return self._answer(sample, prompt, encoded, masks, n_patches, budgets, file_sizes, full_grids, seed, clock,
                             memory)
+
+    def _nothing(self) -> Encoded:
+        """What the encoder gives for a question without images."""
+        return Encoded(torch.zeros(0, self.adapter.text.embed_tokens.weight.shape[1], dtype=self.adapter.dtype,
+                                   device=self.adapter.device), ())
 
     def _patches(self, prompt: Prompt, budgets: dict[str, StageBudget], seed: int,
                  clock: StageClock) -> list[np.ndarray | None]:
         """Stage 2: keep masks per image, None where nothing is dropped."""
         method = self._by_hook.get("select_patches")
-        if method is None:
+        if method is None or not prompt.pixels:
             return [None] * len(prompt.pixels)
         layout = prompt.layout
         with clock.stage("select"):
@@ -134,20 +145,28 @@ class Pipeline:
                 raise RuntimeError(f"{method.name}.select_patches kept nothing")
             return [None if mask.all() else mask for mask in masks]
 
-    def _tokens(self, prompt: Prompt, encoded: Encoded, present: Tensor, budgets: dict[str, StageBudget], ids: Tensor,
-                seed: int, clock: StageClock) -> TokenEdit | None:
+    def _tokens(self, sample: Sample, prompt: Prompt, encoded: Encoded, present: Tensor,
+                budgets: dict[str, StageBudget], ids: Tensor, seed: int, file_sizes: tuple[tuple[int, int], ...],
+                clock: StageClock) -> TokenEdit | None:
         """Stage 3: which visual tokens enter the prompt, and with which features."""
         method = self._by_hook.get("select_tokens")
-        if method is None:
+        if method is None or not len(encoded.tokens):
             return None
+        adapter = self.adapter
         with clock.stage("select"):
             text = torch.ones(len(ids), dtype=torch.bool)
             for start, end in prompt.layout.spans:
                 text[start:end] = False
-            words = self.adapter.text.embed_tokens(ids[text.to(ids.device)])
+            words = adapter.text.embed_tokens(ids[text.to(ids.device)])
+            question = adapter.tokenizer(sample.question, add_special_tokens=False)["input_ids"]
             budget = budgets["select_tokens"]
-            view = TokenView(prompt.layout, encoded.tokens, words, _frozen(prompt.pixels), present, seed,
-                             encoded.extras)
+            view = TokenView(
+                prompt.layout, encoded.tokens, words, _frozen(prompt.pixels), present, seed, encoded.extras,
+                question_features=adapter.text.embed_tokens(torch.tensor(question, dtype=torch.long).to(ids.device)),
+                token_embedding=self._token_embedding,
+                target_boxes=_target_boxes(sample, file_sizes[-1], prompt) if method.sees_target else (),
+                model=adapter.name, model_folder=adapter.folder,
+            )
             answer = method.select_tokens(view, budget)
             if isinstance(answer, TokenEdit):
                 return answer
@@ -155,15 +174,24 @@ class Pipeline:
                 answer = kept_by_score(answer, len(answer) if budget.n_keep is None else budget.n_keep)
             return TokenEdit(answer)
 
+    def _token_embedding(self, name: str) -> Tensor | None:
+        """Embedding of a special token by its text; None where the tokenizer has no such token."""
+        tokenizer = self.adapter.tokenizer
+        number = tokenizer.convert_tokens_to_ids(name)
+        if number is None or number == getattr(tokenizer, "unk_token_id", None):
+            return None
+        return self.adapter.text.embed_tokens.weight[number]
+
     def _answer(self, sample: Sample, prompt: Prompt, encoded: Encoded, masks: list[Tensor | None],
                 n_patches: tuple[int, ...], budgets: dict[str, StageBudget], file_sizes: tuple[tuple[int, int], ...],
                 full_grids: tuple[tuple[int, int], ...], seed: int, clock: StageClock, memory: PeakMemory) -> Outcome:
         adapter, layout = self.adapter, prompt.layout
         device = adapter.device
-        present = torch.cat([torch.ones(n, dtype=torch.bool) if m is None else m
-                             for n, m in zip(layout.n_tokens, masks, strict=True)]).to(device)
+        present = torch.cat([torch.zeros(0, dtype=torch.bool)] + [
+            torch.ones(n, dtype=torch.bool) if m is None else m
+            for n, m in zip(layout.n_tokens, masks, strict=True)]).to(device)
         ids = prompt.ids.to(device)
-        edit = self._tokens(prompt, encoded, present, budgets, ids, seed, clock)
+        edit = self._tokens(sample, prompt, encoded, present, budgets, ids, seed, file_sizes, clock)
         with clock.stage("prefill"):
             state, next_position, kept = self._assemble(prompt, encoded, present, edit, ids)
             cache = KVCache(len(adapter.text.layers), self.max_new_tokens)
@@ -173,8 +201,8 @@ class Pipeline:
         cache_budget = budgets.get("compress_kv")
         if cache_budget is not None:
             cache_budget = self._cache_budget(cache_budget, layout.n_prompt, n_text)
-        result = prefill(adapter, state, cache, layout, seed, pruner=pruner, prune_budget=budgets.get("prune_layer"),
-                         compressor=compressor, cache_budget=cache_budget, clock=clock)
+        hooks = Hooks(pruner, budgets.get("prune_layer"), compressor, cache_budget, seed, _frozen(prompt.pixels))
+        result = prefill(adapter, state, cache, layout, hooks, clock)
         decoder = Decoder(adapter, cache, next_position, adapter.dims.q_heads)
         first = decoder.first(result.last)
         hooks_ms = clock.ms.get("select", 0.0) - hooks_before
@@ -194,7 +222,7 @@ class Pipeline:
             text=adapter.tokenizer.decode(body, skip_special_tokens=True), ids=tuple(new), finish=finish,
             model_sizes=layout.image_sizes, file_sizes=file_sizes, kept=kept, counts=counts,
             times=_times(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
-            peak_bytes=memory.read(), notes=self._notes(counts, budgets),
+            peak_bytes=memory.read(), notes=self._notes(counts, budgets, edit),
         )
 
     def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:
@@ -247,8 +275,14 @@ class Pipeline:
             at += n
         return state, next_position, tuple(per_image)
 
-    def _notes(self, counts: Counts, budgets: dict[str, StageBudget]) -> tuple[str, ...]:
+    def _notes(self, counts: Counts, budgets: dict[str, StageBudget], edit: TokenEdit | None) -> tuple[str, ...]:
         notes = []
+        if edit is not None and edit.has_visual is not None and not bool(edit.has_visual.all()):
+            n_markers = int((~edit.has_visual).sum())
+            notes.append(f"{sum(counts.visual) - n_markers} visual tokens and {n_markers} markers")
+        groups = {h // self.adapter.dims.kv_heads for h in counts.cache_heads if h}
+        if "compress_kv" in self._by_hook and max(groups, default=1) > 1:
+            notes.append(f"entries are stored once per query head: {max(groups)} times the bytes of grouped entries")
         for hook, budget in budgets.items():
             asked = budget.n_keep
             if hook in {"select_patches", "select_tokens", "reduce_images"} and asked is not None:
@@ -259,6 +293,15 @@ class Pipeline:
         if any(b.n_keep is not None for b in budgets.values()) and not _dropped(counts):
             notes.append(f"NOTHING WAS DROPPED: budget {self.budget} was asked for, and the sample ran at 100 %")
         return tuple(notes)
+
+
+def _target_boxes(sample: Sample, file_size: tuple[int, int],
+                  prompt: Prompt) -> tuple[tuple[float, float, float, float], ...]:
+    """The sample's boxes (pixels of the last file) in pixels of the last image as the model sees it."""
+    box = sample.target.get("box_xyxy")
+    boxes = [box] if box else []
+    sx, sy = (m / f for m, f in zip(prompt.layout.image_sizes[-1], file_size, strict=True))
+    return tuple((b[0] * sx, b[1] * sy, b[2] * sx, b[3] * sy) for b in boxes)
 
 
 def _frozen(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

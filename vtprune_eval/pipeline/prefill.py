@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..budget import StageBudget
-from ..methods.base import LayerView, Method, TokenLayout
+from ..methods.base import LayerEdit, LayerView, Method, TokenLayout
 from ..models.base import VlmAdapter
 from ..profiling.clock import StageClock
 from .cache import KVCache
@@ -52,19 +55,51 @@ class PrefillResult:
     layer_visual: tuple[int, ...]
 
 
-def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, seed: int, *,
-            pruner: Method | None, prune_budget: StageBudget | None, compressor: Method | None,
-            cache_budget: StageBudget | None, clock: StageClock) -> PrefillResult:
+@dataclass(frozen=True)
+class Hooks:
+    """The methods that act inside the decoder, and what they are told.
+
+    Attributes:
+        pruner, compressor: the methods of ``prune_layer`` and ``compress_kv``, None where there is none.
+        prune_budget, cache_budget: their budgets.
+        seed: seed of the sample; images: pixels that the model sees, for the views.
+    """
+
+    pruner: Method | None = None
+    prune_budget: StageBudget | None = None
+    compressor: Method | None = None
+    cache_budget: StageBudget | None = None
+    seed: int = 0
+    images: tuple[np.ndarray, ...] = ()
+
+    @property
+    def observers(self) -> tuple[Method, ...]:
+        """Methods whose ``observe`` is called after every layer."""
+        return tuple(m for m in (self.compressor, self.pruner) if m and type(m).observe is not Method.observe)
+
+
+@dataclass
+class _Seen:
+    """What was observed of the layers so far, per method; and the views that wait for the last layer."""
+
+    statistics: dict[int, list[Any]] = field(default_factory=dict)
+    waiting: list[LayerView] = field(default_factory=list)
+
+
+def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, hooks: Hooks,
+            clock: StageClock) -> PrefillResult:
     """Run all decoder layers; after layer k DeepStack of level k is added, then the hooks of layer k run.
 
     Everything that ``full`` does not do (views, hooks, cutting) is timed as ``select``.
     """
     layers = adapter.text.layers
     n_layers = len(layers)
-    prune_at = {k % n_layers for k in pruner.layers} if pruner else set()
+    pruner, compressor, observers = hooks.pruner, hooks.compressor, hooks.observers
+    prune_at = set(pruner.layers_of(n_layers)) if pruner else set()
     tokens, visual = [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
     mask = _mask(adapter, state.hidden)
+    seen = _Seen({id(m): [] for m in observers})
     for number, layer in enumerate(layers):
         tokens.append(state.hidden.shape[1])
         visual.append(n_visual)
@@ -73,21 +108,41 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
         state.hidden = left
         if number < len(state.deepstack) and len(state.deepstack_rows):
             state.hidden = left.index_add(1, state.deepstack_rows, state.deepstack[number][None].to(left.dtype))
-        if compressor is None and number not in prune_at:
+        observing = [m for m in observers if number in m.observed_layers(n_layers)]
+        acting = [m for m in (compressor, pruner if number in prune_at else None, *observing) if m is not None]
+        if not acting:
             continue
         with clock.stage("select"):
-            acting = [m for m in (compressor, pruner if number in prune_at else None) if m is not None]
-            view = _view(adapter, number, n_layers, layout, state, entered, cache, acting, seed)
-            if compressor is not None and cache_budget is not None:
-                kept = compressor.compress_kv(view, cache_budget)
-                _check_kept(kept, view, compressor)
-                cache.keep(number, kept)
-            if pruner is not None and number in prune_at and prune_budget is not None:
-                state.cut(_prune_mask(pruner, view, prune_budget))
+            make_view = _views(adapter, number, n_layers, layout, state, entered, cache, acting, hooks, seen)
+            for m in observing:
+                seen.statistics[id(m)].append(m.observe(make_view(m)))
+            if compressor is not None and hooks.cache_budget is not None:
+                if compressor.deferred:
+                    seen.waiting.append(make_view(compressor))
+                else:
+                    _compress(compressor, make_view(compressor), hooks.cache_budget, cache)
+            if pruner is not None and number in prune_at and hooks.prune_budget is not None:
+                keep = _prune(pruner, make_view(pruner), hooks.prune_budget, state)
+                if pruner.trim_cache:
+                    kept = keep.nonzero()[:, 0]
+                    for earlier in range(number + 1):
+                        cache.keep(earlier, kept.expand(cache.heads()[earlier], -1))
+                state.cut(keep)
                 n_visual = int(state.visual.sum())
                 mask = _mask(adapter, state.hidden)
+    if compressor is not None and hooks.cache_budget is not None and compressor.deferred:
+        with clock.stage("select"):
+            observed = tuple(seen.statistics.get(id(compressor), ()))
+            for view in seen.waiting:
+                _compress(compressor, replace(view, observed=observed), hooks.cache_budget, cache)
     last = adapter.text.norm(state.hidden[:, -1:])
     return PrefillResult(last, tuple(tokens), tuple(visual))
+
+
+def _compress(method: Method, view: LayerView, budget: StageBudget, cache: KVCache) -> None:
+    kept = method.compress_kv(view, budget)
+    _check_kept(kept, view, method)
+    cache.keep(view.layer, kept)
 
 
 def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
@@ -98,26 +153,48 @@ def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
     return torch.full((n, n), float("-inf"), dtype=hidden.dtype, device=hidden.device).triu(1)[None, None]
 
 
-def _view(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout, state: State, entered: Tensor,
-          cache: KVCache, acting: list[Method], seed: int) -> LayerView:
-    """A layer's view; queries are projected for the last ``window`` tokens only (negative: for all)."""
+def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout, state: State, entered: Tensor,
+           cache: KVCache, acting: list[Method], hooks: Hooks, seen: _Seen) -> Callable[[Method], LayerView]:
+    """Views of a layer; queries are projected once, for the longest window that any method asks for."""
     n = entered.shape[1]
-    windows = [m.window for m in acting]
-    window = n if min(windows) < 0 else min(max(windows), n)
+    asked = [m.observation(layout) for m in acting]
+    window = n if min(asked) < 0 else min(max(*asked, 1), n)
     normed = adapter.text.layers[number].input_layernorm(entered[0])
-    rope = (state.rope[0][:, n - window:], state.rope[1][:, n - window:])
-    queries, _, _ = adapter.project(number, normed[n - window:], rope)
+    queries, _, _ = adapter.project(number, normed[n - window:], _rope_rows(state, slice(n - window, n)))
     keys, values = cache.entries(number)
-    return LayerView(
-        layer=number, n_layers=n_layers, layout=layout, index=state.index, visual=state.visual, keys=keys,
-        values=values, queries=queries, hidden_in=entered[0], hidden_out=state.hidden[0], hidden_normed=normed,
-        seed=seed,
-    )
+
+    def next_layer(rows: Tensor) -> tuple[Tensor, Tensor]:
+        if number + 1 >= n_layers:
+            raise RuntimeError("the last layer has no next layer")
+        after = adapter.text.layers[number + 1].input_layernorm(state.hidden[0, rows])
+        q, k, _ = adapter.project(number + 1, after, _rope_rows(state, rows))
+        return q, k
+
+    def view(method: Method) -> LayerView:
+        own = method.observation(layout)
+        return LayerView(
+            layer=number, n_layers=n_layers, layout=layout, index=state.index, visual=state.visual, keys=keys,
+            values=values, queries=queries if own < 0 else queries[:, window - min(max(own, 1), n):],
+            hidden_in=entered[0], hidden_out=state.hidden[0], hidden_normed=normed, seed=hooks.seed,
+            images=hooks.images, observed=tuple(seen.statistics.get(id(method), ())), next_layer=next_layer,
+        )
+
+    return view
 
 
-def _prune_mask(method: Method, view: LayerView, budget: StageBudget) -> Tensor:
+def _rope_rows(state: State, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
+    return state.rope[0][:, rows], state.rope[1][:, rows]
+
+
+def _prune(method: Method, view: LayerView, budget: StageBudget, state: State) -> Tensor:
     """Turn what ``prune_layer`` returned into a mask that keeps all text and at most the budget of visual tokens."""
     answer = method.prune_layer(view, budget)
+    if isinstance(answer, LayerEdit):
+        keep = answer.keep | ~view.visual
+        if not bool(keep[answer.rows].all()):
+            raise RuntimeError(f"{method.name}.prune_layer changes tokens that it drops")
+        state.hidden = state.hidden.index_copy(1, answer.rows, answer.hidden[None].to(state.hidden.dtype))
+        return keep
     if answer.dtype == torch.bool:
         return answer | ~view.visual
     n_keep = int(view.visual.sum()) if budget.n_keep is None else budget.n_keep

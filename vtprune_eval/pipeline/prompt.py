@@ -66,15 +66,15 @@ def full_size(size: tuple[int, int], rules: ImageRules, name: str) -> tuple[int,
         raise SampleError("bad_image", f"{name}: {error}.") from None
 
 
-def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize RGB uint8 to (width, height) as the processor does: bicubic, antialiased, rounded to 8 bits."""
+def resize(pixels: np.ndarray, size: tuple[int, int], resample: str = "bicubic") -> np.ndarray:
+    """Resize RGB uint8 to (width, height), antialiased, rounded to 8 bits; ``bicubic`` is what the processors do."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
     from torchvision.transforms.v2.functional import InterpolationMode
     from torchvision.transforms.v2.functional import resize as tv_resize
 
     tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-    out = tv_resize(tensor, [size[1], size[0]], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    out = tv_resize(tensor, [size[1], size[0]], interpolation=InterpolationMode(resample), antialias=True)
     return np.ascontiguousarray(out.permute(1, 2, 0).numpy())
 
 

@@ -1,0 +1,46 @@
+"""``fastv``: drop visual tokens after a shallow decoder layer by the attention of the last prompt token.
+
+Chen et al., "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764 (ECCV 2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..budget import StageBudget
+from .base import LayerView, Method, hyper
+from .kernels.attention import window_attention
+
+
+@dataclass(frozen=True)
+class FastV(Method):
+    """Last-token attention of layer K - 1 ranks the visual tokens that enter layer K."""
+
+    name: ClassVar[str] = "fastv"
+    paper: ClassVar[str] = "Chen et al., FastV, arXiv 2403.06764"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Ranks by the last prompt token's attention, as the released code does; the paper's text speaks of the "
+        "attention received from all tokens.",
+        "The budget holds from layer K on; layers before it process and cache every token (trim=true empties their "
+        "caches, too).",
+    )
+
+    layer: int = hyper(2, "first layer (from 0) that sees fewer tokens", low=1)
+    trim: bool = hyper(False, "drop the tokens from the caches of the first layers, too")
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """After layer K - 1."""
+        return (self.layer - 1,)
+
+    @property
+    def trim_cache(self) -> bool:
+        """See :class:`Method`."""
+        return self.trim
+
+    def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.prune_layer`."""
+        return window_attention(view.queries[:, -1:], view.keys).mean(0)

@@ -1,0 +1,151 @@
+"""``focusui``: query-guided scores, top-K, and one marker per dropped run (POSPAD).
+
+"FocusUI: Efficient UI Grounding via Position-Preserving Visual Token Selection", arXiv 2601.03928 (CVPR 2026).
+Selection and POSPAD (section 3.3) are training-free and can follow any score; the query-guided scorer (section 3.2)
+is trained, so a checkpoint is needed. For nano a scorer trained with the paper's loss is embedded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..budget import StageBudget
+from ..errors import UserError
+from .base import Method, TokenEdit, TokenLayout, TokenView, hyper
+from .kernels.attention import best
+from .kernels.labels import graph_components, graph_weights
+from .kernels.scorer import load_scorer
+
+MARKER = "<|image_drop_end|>"
+SCORER_FILE = "focusui_scorer.safetensors"
+
+
+@dataclass(frozen=True)
+class FocusUI(Method):
+    """Trained saliency, top-K, POSPAD."""
+
+    name: ClassVar[str] = "focusui"
+    paper: ClassVar[str] = "FocusUI, arXiv 2601.03928"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Exactly K tokens, ties to the lower index; the published code breaks ties by a hash of the prompt's ids.",
+        "At least one token per prompt; all images of a prompt compete, as published (per_image=true separates them).",
+        "DeepStack features of every level are gathered for kept tokens; the published code loses all but the first "
+        "level once it selects.",
+        "Markers count as visual tokens of the prompt; the published token share leaves them out.",
+        "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run).",
+    )
+
+    scorer: str = hyper("auto", "scorer weights: auto (the model's own folder), a file or folder, or ui-graph (no "
+                        "training: rare blocks first)")
+    pad: str = hyper("run_end", "what a dropped run leaves: a marker at its end (POSPAD), first or middle, one at "
+                     "every position (full padding), or nothing (direct removal)",
+                     choices=("run_end", "run_first", "run_middle", "full", "none"))
+    marker: str = hyper("token", "embedding of a marker: the trained token (else pad), or the mean of the dropped run",
+                        choices=("token", "mean"))
+    pooling: str = hyper("mean", "pooling of the scores over the words", choices=("mean", "max"))
+    per_image: bool = hyper(False, "share the budget over the images instead of letting them compete")
+
+    def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
+        """See :meth:`Method.select_tokens`.
+
+        Raises:
+            UserError: no scorer weights for this model, or an empty instruction.
+        """
+        n = len(view.features)
+        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        scores = self.scores(view)
+        if self.per_image and budget.per_image is not None:
+            keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
+            for rows, k in zip(image_rows(view), budget.per_image, strict=True):
+                keep[rows[best(scores[rows][None], min(k, len(rows)))[0]]] = True
+        else:
+            keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
+            keep[best(scores[None], n_keep)[0]] = True
+        if bool(keep.all()) or self.pad == "none":
+            return TokenEdit(keep)
+        run, markers = padding(keep, view.layout, view.present, self.pad)
+        features = view.features.clone()
+        features[markers] = self._marker(view, run, markers).to(features.dtype)
+        stay = keep.clone()
+        stay[markers] = True
+        return TokenEdit(stay, features=features[stay], has_visual=keep[stay])
+
+    def scores(self, view: TokenView) -> Tensor:
+        """Saliency of every present token, float32 ``(n_present,)``."""
+        if self.scorer == "ui-graph":
+            block = view.layout.merge_size * view.layout.patch_size
+            parts = [graph_weights(graph_components(image, block)).reshape(-1) for image in view.images]
+            full = torch.from_numpy(np.concatenate(parts)).float().to(view.features.device)
+            return full[view.present]
+        words = view.question_features
+        if words is None or not len(words):
+            raise UserError("focusui scores tokens by the instruction, and this sample has none.")
+        features = view.features
+        return load_scorer(self._file(view), features.shape[1], features.dtype, features.device)(
+            features, words.to(features.dtype), self.pooling).float()
+
+    def _file(self, view: TokenView) -> Path:
+        if self.scorer != "auto":
+            return Path(self.scorer)
+        folder = view.model_folder
+        if folder is not None:
+            own = folder / SCORER_FILE
+            if own.exists() or view.model.startswith("focusui"):
+                return own if own.exists() else folder
+        raise UserError(f"focusui needs a trained scorer, and {view.model or 'this model'} has none; give a FocusUI "
+                        "checkpoint with --set focusui.scorer=FOLDER, or rank by the UI graph with "
+                        "--set focusui.scorer=ui-graph.")
+
+    def _marker(self, view: TokenView, run: Tensor, markers: Tensor) -> Tensor:
+        """Features of the markers, ``(n_markers, dim)``."""
+        if self.marker == "mean":
+            dropped = (run >= 0).nonzero()[:, 0]
+            n_runs = int(run.max()) + 1
+            sums = torch.zeros(n_runs, view.features.shape[1], device=view.features.device)
+            sums.index_add_(0, run[dropped], view.features[dropped].float())
+            means = sums / torch.bincount(run[dropped], minlength=n_runs)[:, None]
+            return means[run[markers]]
+        for name in (MARKER, "<|endoftext|>", "<pad>", "<|im_start|>"):
+            vector = view.token_embedding(name)
+            if vector is not None:
+                return vector.expand(len(markers), -1)
+        return torch.zeros(len(markers), view.features.shape[1], device=view.features.device)
+
+
+def image_rows(view: TokenView) -> list[Tensor]:
+    """Rows of the present tokens of every image."""
+    counts = [int(part.sum()) for part in view.present.split(list(view.layout.n_tokens))]
+    return list(torch.arange(len(view.features), device=view.features.device).split(counts))
+
+
+def padding(keep: Tensor, layout: TokenLayout, present: Tensor, place: str = "run_end") -> tuple[Tensor, Tensor]:
+    """Dropped runs of a prompt, and where their markers stand (section 3.3).
+
+    A run is a maximal set of dropped tokens that are neighbours in the prompt: rows of an image are joined, images are
+    separated by text. Tokens that an earlier stage removed do not interrupt a run.
+
+    Args:
+        keep: bool ``(n_present,)``; layout: the full prompt; present: bool ``(n_visual,)``; place: see ``pad``.
+
+    Returns:
+        run of every dropped token, -1 for kept ones, int64 ``(n_present,)``; rows of the markers, sorted int64.
+    """
+    image = torch.repeat_interleave(torch.arange(len(layout.grids)), torch.tensor(layout.n_tokens))
+    image = image.to(keep.device)[present]
+    dropped = ~keep
+    starts = dropped.clone()
+    starts[1:] &= keep[:-1] | (image[1:] != image[:-1])
+    run = torch.where(dropped, starts.cumsum(0) - 1, -1)
+    rows = dropped.nonzero()[:, 0]
+    if place == "full" or not len(rows):
+        return run, rows
+    length = torch.bincount(run[rows])
+    first = starts.nonzero()[:, 0]
+    shift = {"run_first": torch.zeros_like(length), "run_middle": (length - 1) // 2, "run_end": length - 1}[place]
+    return run, first + shift

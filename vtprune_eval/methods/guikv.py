@@ -1,0 +1,89 @@
+"""``guikv``: spatio-temporal KV-cache compression for GUI agents.
+
+Huang et al., "GUI-KV: Efficient GUI Agents via KV Cache with Spatio-Temporal Awareness", arXiv 2510.00536. To the
+window attention of SnapKV it adds a bonus for salient tokens of the current screenshot, and it sets to zero what
+earlier screenshots repeat. The published code repeats the redundancy computation for every query head and image; keys
+are shared by the query heads of a group and the residuals of all images are one product, so here both are batched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .base import LayerView, hyper
+from .kernels.attention import best
+from .snapkv import SnapKV
+
+
+@dataclass(frozen=True)
+class GuiKV(SnapKV):
+    """Spatial saliency, temporal redundancy, uniform layer budget."""
+
+    name: ClassVar[str] = "guikv"
+    paper: ClassVar[str] = "Huang et al., GUI-KV, arXiv 2510.00536"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "The bonus is added to candidates only; the published code raises when the last screenshot reaches into the "
+        "window.",
+        "Capacity 2 or less works (window 1); the published code raises.",
+        "Scores stay float32, ties go to the later position; entries are stored by position.",
+        "alpha and temperature are the released scripts'; public reviews quote 0.5 and 0.1 for the paper's equation.",
+    )
+
+    alpha: float = hyper(2.0, "weight of the spatial bonus, its total mass per head", low=0.0)
+    temperature: float = hyper(3.5, "temperature of the saliency softmax", low=1e-6)
+    rank: int = hyper(32, "directions of the current screenshot's key subspace; 0 switches the temporal part off",
+                      low=0)
+    norm_source: str = hyper("attn_input", "hidden states whose norm is the saliency: after the layer's input norm (as "
+                             "published) or the residual stream", choices=("attn_input", "residual"))
+
+    def scores(self, view: LayerView, capacity: int, window: int) -> Tensor:
+        """See :meth:`SnapKV.scores`."""
+        scores = self.attention(view, window)
+        n_images = len(view.layout.spans)
+        current = view.rows_of(-1) if n_images else torch.empty(0, dtype=torch.long)
+        if not len(current):
+            return scores
+        past = scores.shape[1]
+        if self.alpha:
+            source = view.hidden_normed if self.norm_source == "attn_input" else view.hidden_in
+            bonus = self.alpha * saliency(source[current], self.temperature)
+            inside = current < past
+            scores[:, current[inside]] += bonus[inside]
+        earlier = torch.cat([view.rows_of(i) for i in range(n_images - 1)] or [current[:0]])
+        n_zero = int((1 - capacity / len(view.index)) * len(earlier))
+        if self.rank and n_zero > 0:
+            residual = residuals(view.keys, current, earlier, self.rank)
+            repeated = earlier[best(-residual, n_zero)]  # (n_kv, n_zero)
+            group = scores.shape[0] // view.keys.shape[0]
+            scores.scatter_(1, repeated.repeat_interleave(group, 0), 0.0)
+        return scores
+
+
+def saliency(hidden: Tensor, temperature: float) -> Tensor:
+    """Softmax of the standardised norms of the current screenshot's hidden states ``(m, dim)``; sums to 1.
+
+    The standard deviation divides by m - 1; a single token gets everything.
+    """
+    norms = hidden.float().norm(dim=-1)
+    spread = norms.std() if len(norms) > 1 else norms.new_zeros(())
+    return torch.softmax((norms - norms.mean()) / (spread + 1e-8) / temperature, 0)
+
+
+def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tensor:
+    """Distance of earlier screenshots' keys from the span of the current screenshot's first keys.
+
+    Args:
+        keys: rotated keys ``(n_kv, n, head_dim)``; current, earlier: rows of the last and of the other screenshots.
+        rank: number of first keys that span the subspace (an unpivoted QR takes them in raster order).
+
+    Returns:
+        float32 ``(n_kv, n_earlier)``.
+    """
+    first = keys[:, current[:min(rank, keys.shape[2])]].float()
+    basis = torch.linalg.qr(first.transpose(1, 2)).Q  # (n_kv, head_dim, r)
+    k = keys[:, earlier].float()
+    return (k - (k @ basis) @ basis.transpose(1, 2)).norm(dim=-1)

@@ -1,0 +1,48 @@
+"""``h2o``: heavy hitters by the attention accumulated over the whole prompt, and a recent window.
+
+Zhang et al., "H2O: Heavy-Hitter Oracle for Efficient Generative Inference of Large Language Models",
+arXiv 2306.14048. The accumulated attention needs every query: its cost is that of an attention layer without values,
+and is timed as selection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..budget import StageBudget
+from .base import LayerView, Method, hyper
+from .kernels.attention import best, received_attention
+from .snapkv import all_entries, with_window
+
+
+@dataclass(frozen=True)
+class H2O(Method):
+    """Half of the capacity for heavy hitters, half for the most recent entries."""
+
+    name: ClassVar[str] = "h2o"
+    paper: ClassVar[str] = "Zhang et al., H2O, arXiv 2306.14048"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Applied once, after prefill; the paper goes on evicting while it decodes.",
+        "With grouped keys the scores of a group's query heads are added (the paper's models have one key per query).",
+    )
+
+    recent: float = hyper(0.5, "share of the capacity for the most recent entries", low=0.0, high=1.0)
+
+    @property
+    def window(self) -> int:
+        """All queries."""
+        return -1
+
+    def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.compress_kv`."""
+        assert budget.n_keep is not None
+        n, n_kv = len(view.index), view.keys.shape[0]
+        capacity = max(1, budget.n_keep)
+        if capacity >= n:
+            return all_entries(view, n_kv)
+        window = max(1, int(capacity * self.recent + 1e-9))
+        received = received_attention(view.queries, view.keys).view(n_kv, -1, n).sum(1)
+        return with_window(best(received[:, :n - window], capacity - window), n, window)

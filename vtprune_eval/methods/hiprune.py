@@ -1,0 +1,73 @@
+"""``hiprune``: anchors at a middle encoder layer, their neighbours, and registers at the last layer.
+
+Liu et al., "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models",
+arXiv 2508.00553.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..budget import StageBudget
+from .base import Method, TokenView, hyper
+from .kernels.attention import best
+
+
+@dataclass(frozen=True)
+class HiPrune(Method):
+    """Anchors and buffers from the object layer, registers from the last one."""
+
+    name: ClassVar[str] = "hiprune"
+    paper: ClassVar[str] = "Liu et al., HiPrune, arXiv 2508.00553"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Neighbours are those of each image's own grid; the published code takes index +-1 across row ends and the "
+        "first image's width for all.",
+        "When anchors and buffers exceed the budget the best of them by the object layer stay.",
+    )
+
+    alpha: float = hyper(0.1, "share of the budget for anchors with their four neighbours", low=0.0, high=1.0)
+    object_layer: str = hyper("mid", "ViT block of the anchors: mid (end of the first half), or an index")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Attention received at the object layer and at the last one."""
+        return (f"encoder_attention:{self.object_layer}", "encoder_attention:-1")
+
+    def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.select_tokens`."""
+        middle, last = (view.extras[name].float() for name in self.needs)
+        n = len(view.features)
+        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        anchors = best(middle[None], max(1, round(n_keep * self.alpha / 5)))[0]
+        keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
+        keep[anchors] = True
+        keep |= _neighbours(view, keep)
+        chosen = keep.nonzero()[:, 0]
+        if len(chosen) > n_keep:
+            keep[:] = False
+            keep[chosen[best(middle[chosen][None], n_keep)[0]]] = True
+            return keep
+        rest = (~keep).nonzero()[:, 0]
+        keep[rest[best(last[rest][None], n_keep - len(chosen))[0]]] = True
+        return keep
+
+
+def _neighbours(view: TokenView, marked: Tensor) -> Tensor:
+    """Present tokens beside (up, down, left, right, same image) a marked one, bool ``(n_present,)``."""
+    full = torch.zeros(view.layout.n_visual, dtype=torch.bool, device=marked.device)
+    full[view.present] = marked
+    out, at = torch.zeros_like(full), 0
+    for rows, cols in view.layout.grids:
+        grid = full[at:at + rows * cols].view(rows, cols)
+        near = torch.zeros_like(grid)
+        near[1:] |= grid[:-1]
+        near[:-1] |= grid[1:]
+        near[:, 1:] |= grid[:, :-1]
+        near[:, :-1] |= grid[:, 1:]
+        out[at:at + rows * cols] = near.reshape(-1)
+        at += rows * cols
+    return out[view.present]

@@ -1,0 +1,52 @@
+"""``oracle``: keeps what the ground truth points at, plus a uniform grid; the head-room line of grounding plots.
+
+It reads the answer, so it is never ranked, and it refuses tasks without boxes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..budget import StageBudget
+from ..errors import UserError
+from .base import Method, TokenView
+from .guipruner_ssp import spread
+from .kernels.labels import box_coverage
+
+
+@dataclass(frozen=True)
+class Oracle(Method):
+    """Blocks under the target box first (most covered first), then evenly spaced ones."""
+
+    name: ClassVar[str] = "oracle"
+    default_like: ClassVar[str | None] = "pixelprune"
+    sees_target: ClassVar[bool] = True
+
+    def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.select_tokens`.
+
+        Raises:
+            UserError: the sample has no target box.
+        """
+        if not view.target_boxes:
+            raise UserError("oracle keeps the blocks under the target box, and this task has none; use a grounding "
+                            "task (mini-grounding, screenspot_v2, osworld_g).")
+        block = view.layout.merge_size * view.layout.patch_size
+        rows, cols = view.layout.grids[-1]
+        covered = np.max([box_coverage(box, rows, cols, block) for box in view.target_boxes], axis=0)
+        full = torch.zeros(view.layout.n_visual)
+        full[-rows * cols:] = torch.from_numpy(covered).reshape(-1).float()
+        scores = full[view.present.cpu()]
+        n = len(scores)
+        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        order = torch.sort(scores, descending=True, stable=True).indices
+        keep = torch.zeros(n, dtype=torch.bool)
+        keep[order[:min(n_keep, int((scores > 0).sum()))]] = True
+        rest = (~keep).nonzero()[:, 0]
+        keep[rest[spread(len(rest), n_keep - int(keep.sum()))]] = True
+        return keep.to(view.features.device)

@@ -1,0 +1,66 @@
+"""``pyramiddrop``: drop visual tokens in stages, each keeping the same share of the one before.
+
+Xing et al., "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction",
+arXiv 2410.17247 (CVPR 2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..budget import StageBudget
+from ..pipeline.select import kept_by_score
+from .base import LayerView, Method, hyper
+from .kernels.attention import window_attention
+
+
+def stage_share(mean: float) -> float:
+    """The share ``l`` of each stage for which ``(1 + l + l^2 + l^3) / 4`` equals ``mean``; 0.01 where none does.
+
+    A quarter of the layers always sees every token, so no ``l`` gives a mean below 0.25.
+    """
+    low, high = 0.01, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if (1 + middle + middle**2 + middle**3) / 4 < mean:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@dataclass(frozen=True)
+class PyramidDrop(Method):
+    """Stages after a quarter, half and three quarters of the layers."""
+
+    name: ClassVar[str] = "pyramiddrop"
+    paper: ClassVar[str] = "Xing et al., PyramidDrop, arXiv 2410.17247"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "A budget is read as the mean over the layers: the share of a stage solves (1 + l + l^2 + l^3) / 4 = budget. "
+        "Below 25 % no share does; then l = 0.01 and the measured mean stays above the budget.",
+        "Stages after L/4, L/2 and 3L/4 layers, which is 8, 16, 24 for the paper's 32.",
+    )
+
+    share: float = hyper(0.0, "share of the previous stage that is kept (0.5 in the paper); 0 takes it from the budget",
+                         low=0.0, high=1.0)
+
+    def layers_of(self, n_layers: int) -> tuple[int, ...]:
+        """See :meth:`Method.layers_of`."""
+        ends = {max(1, n_layers * i // 4) for i in (1, 2, 3)}
+        return tuple(sorted(e - 1 for e in ends if e < n_layers))
+
+    def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.prune_layer`; scores come from the next layer's projections of this layer's output."""
+        assert view.next_layer is not None
+        share = self.share or stage_share(float(budget.share))
+        stage = self.layers_of(view.n_layers).index(view.layer) + 1
+        n_keep = max(1, int(view.layout.n_visual * share**stage + 1e-9))
+        queries, keys = view.next_layer(torch.arange(len(view.index), device=view.index.device))
+        scores = window_attention(queries[:, -1:], keys).mean(0)
+        keep = ~view.visual
+        keep[view.visual] = kept_by_score(scores[view.visual], n_keep)
+        return keep

@@ -1,0 +1,53 @@
+"""``pyramidkv``: SnapKV's scores with more entries in low layers and fewer in high ones.
+
+Cai et al., "PyramidKV: Dynamic KV Cache Compression based on Pyramidal Information Funneling", arXiv 2406.02069. The
+layer budgets are those of GUI-KV's comparison (a linear decrease, beta = 20).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .base import LayerView, hyper
+from .snapkv import SnapKV
+
+
+def layer_past(layer: int, n_layers: int, past: int, candidates: int, beta: int) -> int:
+    """Entries before the window at one layer.
+
+    Args:
+        layer: index from 0; n_layers: their number; past: the uniform share; candidates: entries before the window.
+        beta: the highest layer keeps about ``past / beta``.
+
+    Returns:
+        ``hi - layer * step`` with ``lo = past // beta``, ``hi = 2 past - lo`` (capped at ``candidates``, which raises
+        ``lo``) and ``step = (hi - lo) // (n_layers - 1)``. The floor makes the mean slightly larger than ``past``.
+    """
+    low = past // beta
+    high = 2 * past - low
+    if high >= candidates:
+        high = candidates
+        low = 2 * past - high
+    return high - layer * ((high - low) // (n_layers - 1))
+
+
+@dataclass(frozen=True)
+class PyramidKV(SnapKV):
+    """Linearly decreasing layer budgets."""
+
+    name: ClassVar[str] = "pyramidkv"
+    paper: ClassVar[str] = "Cai et al., PyramidKV, arXiv 2406.02069"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Uniform when the prompt is shorter than twice the past share, as in GUI-KV's code.",
+        *SnapKV.deviations,
+    )
+
+    beta: int = hyper(20, "the top layer keeps about 1/beta of the uniform share", low=1)
+
+    def past_entries(self, view: LayerView, past: int, window: int) -> int:
+        """See :meth:`SnapKV.past_entries`."""
+        n = len(view.index)
+        if n < 2 * past or view.n_layers < 2:
+            return past
+        return layer_past(view.layer, view.n_layers, past, n - window, self.beta)

@@ -1,0 +1,70 @@
+"""``visionzip``: keep the tokens that the encoder attends to, merge the others into contextual tokens.
+
+Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language Models", arXiv 2412.04467 (CVPR 2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..budget import StageBudget
+from .base import Method, TokenEdit, TokenView, hyper
+from .kernels.attention import best
+
+
+@dataclass(frozen=True)
+class VisionZip(Method):
+    """Dominant tokens by attention received, contextual tokens by key similarity."""
+
+    name: ClassVar[str] = "visionzip"
+    paper: ClassVar[str] = "Yang et al., VisionZip, arXiv 2412.04467"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "Without a CLS token the score is the attention received from all patches of the image (the paper's rule), "
+        "averaged over the patches of a merge block.",
+        "Merging acts on merged tokens with the mean key of a block; a contextual token keeps its target's place and "
+        "DeepStack features.",
+        "All images of a prompt compete together.",
+    )
+
+    dominant: float = hyper(5.4 / 6.4, "share of the kept tokens that are dominant (54 of 64 in the paper)", low=0.0,
+                            high=1.0)
+    layer: str = hyper("-2", "ViT block whose attention and keys are used; negative counts from the end")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Attention received and keys at the chosen block."""
+        return (f"encoder_attention:{self.layer}", f"encoder_keys:{self.layer}")
+
+    def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
+        """See :meth:`Method.select_tokens`."""
+        received, keys = (view.extras[name] for name in self.needs)
+        n = len(view.features)
+        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        n_dominant = max(1, round(n_keep * self.dominant))
+        keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
+        keep[best(received.float()[None], n_dominant)[0]] = True
+        rest = (~keep).nonzero()[:, 0]
+        features = view.features.clone()
+        n_context = n_keep - n_dominant
+        if n_context and len(rest):
+            step = max(1, len(rest) // n_context)
+            targets = rest[::step][:n_context]
+            keep[targets] = True
+            others = rest[~torch.isin(rest, targets)]
+            features[targets] += merged(view.features, keys, targets, others).to(features.dtype)
+        return TokenEdit(keep, features=features[keep])
+
+
+def merged(features: Tensor, keys: Tensor, targets: Tensor, others: Tensor) -> Tensor:
+    """Mean feature of the ``others`` assigned to each target by key cosine, ``(n_targets, dim)``; 0 for none."""
+    unit = torch.nn.functional.normalize(keys.float(), dim=-1)
+    sums = torch.zeros(len(targets), features.shape[1], device=features.device)
+    if not len(others):
+        return sums
+    nearest = torch.cat([(part @ unit[targets].T).argmax(-1) for part in unit[others].split(1024)])
+    sums.index_add_(0, nearest, features[others].float())
+    return sums / torch.bincount(nearest, minlength=len(targets)).clamp(min=1)[:, None]

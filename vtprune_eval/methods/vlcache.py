@@ -1,0 +1,95 @@
+"""``vlcache``: layer budgets from attention sparsity, token scores from the queries after the last image.
+
+Tu et al., "VL-Cache: Sparsity and Modality-Aware KV Cache Compression for Vision-Language Model Inference
+Acceleration", arXiv 2410.23317.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..budget import StageBudget
+from .base import LayerView, Method, TokenLayout, hyper
+from .kernels.attention import best, pooled, sparse_share, window_attention
+from .snapkv import GRANULARITY, all_entries, with_window
+
+
+def layer_shares(gammas: tuple[float, ...], low: float) -> tuple[float, ...]:
+    """Share of the total budget per layer from the layers' sparsity, clamped to [``low``, 1] after normalising.
+
+    A layer of fully sparse attention everywhere (all ``1 - gamma`` zero) gives equal shares.
+    """
+    dense = [1 - g for g in gammas]
+    total = sum(dense)
+    if total <= 0:
+        return (1 / len(gammas),) * len(gammas)
+    return tuple(min(1.0, max(low, d / total)) for d in dense)
+
+
+@dataclass(frozen=True)
+class VLCache(Method):
+    """Sparsity-aware layer budgets; scores from post-vision attention."""
+
+    name: ClassVar[str] = "vlcache"
+    paper: ClassVar[str] = "Tu et al., VL-Cache, arXiv 2410.23317"
+    deviations: ClassVar[tuple[str, ...]] = (
+        "upstream_compat=true (with kernel=5) follows GUI-KV's comparison instead: weights up to 0.01 count as small, "
+        "the window is everything after the last image; its sparsity pass feeds one layer's input to all layers, which "
+        "is not reproduced.",
+        "Layer budgets need all layers: the caches are cut after prefill, so peak memory is that of the full cache.",
+    )
+
+    threshold: float = hyper(0.01, "a weight below this share of its row's maximum is small", low=0.0, high=1.0)
+    recent: float = hyper(0.1, "share of a layer's budget for the most recent entries", low=0.0, high=1.0)
+    kernel: int = hyper(1, "pooling width of the scores along the prompt", choices=(1, 3, 5, 7, 9, 11), unit="tokens")
+    pooling: str = hyper("avg", "pooling of the scores", choices=("avg", "max"))
+    granularity: str = hyper("kv_head", GRANULARITY, choices=("query_head", "kv_head", "first"))
+    upstream_compat: bool = hyper(False, "layer budgets and windows as in GUI-KV's released comparison")
+
+    @property
+    def deferred(self) -> bool:
+        """Layer budgets depend on every layer's sparsity."""
+        return True
+
+    @property
+    def kv_granularity(self) -> str:
+        """Heads that hold separate sets."""
+        return "query_head" if self.granularity == "query_head" else "kv_head"
+
+    def observation(self, layout: TokenLayout) -> int:
+        """All queries after the last image; 8 where there is none."""
+        return max(1, layout.n_prompt - layout.spans[-1][1]) if layout.spans else min(8, layout.n_prompt)
+
+    def observe(self, view: LayerView) -> float:
+        """Sparsity of the layer: share of small attention weights of the post-vision queries."""
+        return sparse_share(view.queries, view.keys, threshold=self.threshold, relative=not self.upstream_compat)
+
+    def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.compress_kv`; ``view.observed`` holds every layer's sparsity."""
+        assert budget.n_keep is not None
+        share = layer_shares(view.observed, 0.001 if self.upstream_compat else 0.01)[view.layer]
+        size = int(budget.n_keep * view.n_layers * share + 1e-9)
+        return self.layer_entries(view, size)
+
+    def layer_entries(self, view: LayerView, size: int) -> Tensor:
+        """Entries of one layer whose budget is ``size`` per head."""
+        n, n_kv, after = len(view.index), view.keys.shape[0], view.queries.shape[1]
+        heads = view.queries.shape[0] if self.granularity == "query_head" else n_kv
+        size = max(2, size)
+        if size >= n:
+            return all_entries(view, heads)
+        if self.upstream_compat:
+            window = after if size > after else size - 1
+            observers = window
+        else:
+            window, observers = max(1, int(size * self.recent + 1e-9)), after
+        received = window_attention(view.queries[:, -observers:], view.keys)[:, :n - window]
+        if self.granularity == "kv_head":
+            received = received.view(n_kv, -1, n - window).mean(1)
+        elif self.granularity == "first":
+            received = received.view(n_kv, -1, n - window)[:, 0]
+        received = pooled(received, self.kernel, self.pooling)
+        return with_window(best(received, size - window, ties="late"), n, window)
