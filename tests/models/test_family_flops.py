@@ -1,0 +1,103 @@
+"""Analytic FLOPs of every family against torch's counter, small and at true size on the meta device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from vtprune_eval.models import MODELS, family_of
+from vtprune_eval.models.qwen_vl import Segments
+from vtprune_eval.pipeline.outcome import Counts
+from vtprune_eval.profiling.flops import ModelDims, flops_of
+
+from .families import NAMES, tiny_config
+
+PUBLISHED = sorted(name for name, card in MODELS.items() if card.weights)
+VIT = ("patch_embed", "vit_linear", "vit_attention", "merger", "deepstack")
+
+
+def build(name: str, config, device: str):
+    with torch.device(device):
+        return family_of(name).classes()[0]._from_config(config, attn_implementation="eager").eval()
+
+
+def counted_vit(model, dims: ModelDims, lengths: list[int], windows: list[int]) -> float:
+    """torch's count of the tower's own modules on images of ``lengths`` patches in ``windows``."""
+    visual, device = model.model.visual, next(model.parameters()).device
+    whole, local = (Segments.of(n, torch.device("cpu")) for n in (lengths, windows))
+    heads = model.config.vision_config.num_heads
+    levels = list(getattr(visual, "deepstack_visual_indexes", ()))
+    weight = visual.patch_embed.proj.weight.flatten(1)
+    n = sum(lengths)
+    with FlopCounterMode(display=False) as counter:
+        hidden = torch.zeros(n, dims.patch_in, device=device) @ weight.T
+        rope = (torch.zeros(n, dims.vit_dim // heads, device=device),) * 2
+        for number, block in enumerate(visual.blocks):
+            part = local if dims.vit_local and number not in visual.fullatt_block_indexes else whole
+            hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
+            if number in levels:
+                visual.deepstack_merger_list[levels.index(number)](hidden)
+        visual.merger(hidden)
+    return counter.get_total_flops()
+
+
+def counted_decoder(model, dims: ModelDims, length: int) -> float:
+    """The decoder on ``length`` tokens, with attention as a full square, and the logits of one position."""
+    device = next(model.parameters()).device
+    hidden = torch.zeros(1, length, dims.dim, device=device)
+    rope = (torch.zeros(1, length, dims.head_dim, device=device),) * 2
+    with FlopCounterMode(display=False) as counter:
+        for layer in model.model.language_model.layers:
+            layer(hidden, position_embeddings=rope, attention_mask=None)
+        model.lm_head(hidden[:, -1:])
+    return counter.get_total_flops()
+
+
+def agree(name: str, config, device: str, grids: list[tuple[int, int]], text: int) -> None:
+    """``grids``: merge blocks (rows, columns) per image, in whole windows."""
+    model, dims = build(name, config, device), ModelDims.from_config(config)
+    lengths = [4 * h * w for h, w in grids]
+    window = dims.vit_window or 4
+    visual = tuple(n // 4 for n in lengths)
+    total = text + sum(visual)
+    ours = flops_of(dims, Counts(
+        patches_full=tuple(lengths), patches=tuple(lengths), visual_full=visual, visual=visual, n_text=text,
+        prompt_full=total, prompt=total, layer_tokens=(total,) * dims.layers,
+        layer_visual=(sum(visual),) * dims.layers, cache_entries=(total,) * dims.layers,
+        cache_heads=(dims.kv_heads,) * dims.layers, n_new=1))
+    theirs = counted_vit(model, dims, lengths, [window] * (sum(lengths) // window))
+    assert sum(ours[k] for k in VIT) == pytest.approx(theirs, rel=0.005)
+    square = ours["llm_attention"] * 2 * total / (total + 1)  # S^2 pairs instead of S (S + 1) / 2
+    assert ours["llm_linear"] + square + ours["lm_head"] == pytest.approx(
+        counted_decoder(model, dims, total), rel=0.005)
+
+
+@pytest.mark.parametrize("family", sorted(NAMES))
+@pytest.mark.parametrize("grids", [[(4, 6)], [(2, 2), (8, 4), (6, 6)]])
+def test_small_models(family, grids):
+    agree(NAMES[family], tiny_config(family), "cpu", grids, 21)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_true_sizes_on_the_meta_device(name):
+    agree(name, family_of(name).true_config(name), "meta", [(40, 68)], 60)
+
+
+def test_windows_that_are_not_full_cost_less_than_is_charged():
+    """A 1920 x 1080 screen (39 x 69 blocks) has part windows at two edges; a tenth of it leaves thin windows."""
+    name = "qwen2.5vl-7b"
+    config = family_of(name).true_config(name)
+    dims = ModelDims.from_config(config)
+    assert (dims.vit_local, dims.vit_window, dims.vit_ffn_matrices) == (28, 64, 3)
+    config.vision_config.depth, config.vision_config.fullatt_block_indexes = 4, [3]  # 32 blocks are slow to count
+    dims = ModelDims.from_config(config)
+    model = build(name, config, "meta")
+    edges = [4 * h * w for h in [4] * 9 + [3] for w in [4] * 17 + [1]]
+    thin = [max(4, n // 10 // 4 * 4) for n in edges]
+    for windows in (edges, thin):
+        n = sum(windows)
+        charged = (2.0 * n * dims.patch_in * dims.vit_dim + dims.vit_linear(n) + dims.vit_attention(n)
+                   + dims.merger(n // dims.merge))
+        executed = counted_vit(model, dims, [n], windows)
+        assert executed < charged < executed * 1.01
