@@ -129,7 +129,7 @@ def test_every_hyper_parameter_is_documented_and_checked(name):
             with pytest.raises(UserError, match="outside"):
                 make_method(name, {field.name: field.metadata["high"] + 1})
         if field.metadata["choices"]:
-            with pytest.raises(UserError, match="not one of|not a whole number"):
+            with pytest.raises(UserError, match=r"not one of|not a whole number"):
                 make_method(name, {field.name: "nonsense"})
     with pytest.raises(UserError, match="unknown hyper-parameter"):
         make_method(name, {"no_such_thing": 1})

@@ -131,8 +131,10 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         "model": name, "hub_id": card.hub_id, "revision": revision, "weights": "random" if random else "trained",
         "dtype": dtype, "attention": attn, "device": device, "trained": not random, "note": note,
     }
-    return family.load(Request(name, folder, random, seed, getattr(torch, dtype), device, attn, card.coordinates,
-                               identity, NANO))
+    adapter = family.load(Request(name, folder, random, seed, getattr(torch, dtype), device, attn, card.coordinates,
+                                  identity, NANO))
+    adapter.folder = folder
+    return adapter
 
 
 def _check_runtime(device: str, dtype: str, attn: str) -> None:
