@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Settings of a run that a host can pass on; its tasks, output and limits are the host's own.
 OPTIONS = ("weights", "model_path", "seed", "dtype", "device", "attn", "budget_of", "max_new_tokens", "params")
 SEPARATOR = "@"
+COORDINATES = ("hundredths", "thousandths", "fractions", "resized_pixels")
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,13 @@ class Engine:
 
         Args:
             model, method, budget: as on the command line of a run.
-            options: any of :data:`OPTIONS`.
+            options: any of :data:`OPTIONS`, and ``METHOD.KEY`` for a hyper-parameter.
 
         Raises:
             UserError: an unknown name or option, a budget that does not fit the method, the scripted stand-in.
         """
+        for key in [k for k in options if "." in k]:
+            options["params"] = {**(options.get("params") or {}), key: options.pop(key)}
         for key in options:
             if key not in OPTIONS:
                 raise unknown_name("option of a model", key, OPTIONS)
@@ -116,6 +119,22 @@ class Engine:
         frame = {"coordinates": self.adapter.coordinates, "model_sizes": [list(s) for s in outcome.model_sizes],
                  "file_sizes": [list(s) for s in outcome.file_sizes]}
         return Answer(outcome.text, frame, outcome)
+
+
+def file_frame(images: Sequence[Path], coordinates: str) -> dict[str, Any]:
+    """The frame of a model that does not tell it: it is taken to see the files at their own size.
+
+    Args:
+        images: paths of the images; only their headers are read.
+        coordinates: one of :data:`COORDINATES`.
+    """
+    from PIL import Image
+
+    sizes = []
+    for path in images:
+        with Image.open(path) as image:
+            sizes.append(list(image.size))
+    return {"coordinates": coordinates, "model_sizes": sizes, "file_sizes": sizes}
 
 
 def shown_name(model: str) -> str:

@@ -15,10 +15,9 @@ from ...errors import UserError, unknown_name
 from ...paths import tasks_dir
 from ...sample import Score
 from ...tasks import load_task, task_names
+from ..engine import COORDINATES, file_frame
 from .catalogue import KIT_TASKS
 from .model import SAMPLE_ID
-
-COORDINATES = ("hundredths", "thousandths", "fractions", "resized_pixels")
 
 
 class VtpruneTask(ImageBaseDataset):
@@ -84,17 +83,6 @@ class VtpruneTask(ImageBaseDataset):
         sample = self.samples[row["index"]]
         frame = json.loads(row["extra_records"])["frame"] if row.get("extra_records") else None
         return self.task.score(sample, text, frame or file_frame(sample.images, coordinates))
-
-
-def file_frame(images: tuple[Path, ...], coordinates: str) -> dict[str, Any]:
-    """The frame of a model that does not tell it: it is taken to see the files at their own size."""
-    from PIL import Image
-
-    sizes = []
-    for path in images:
-        with Image.open(path) as image:
-            sizes.append(list(image.size))
-    return {"coordinates": coordinates, "model_sizes": sizes, "file_sizes": sizes}
 
 
 def read_predictions(path: str) -> list[dict[str, str]]:

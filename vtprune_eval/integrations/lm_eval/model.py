@@ -1,0 +1,145 @@
+"""The model ``vtprune`` of lm-eval: a model x method x budget of ours, greedy, one sample at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lm_eval.models  # noqa: F401 (first: a registry that already holds an entry is taken as filled)
+from lm_eval.api.model import LM
+from lm_eval.api.registry import register_model
+from tqdm import tqdm
+
+from ...errors import SampleError, UserError
+from ..engine import Engine
+
+PLACEHOLDER = "<image>"
+MAX_NEW_TOKENS = 64
+
+
+class Said(str):
+    """An answer that remembers the coordinate frame in which it was given.
+
+    Attributes:
+        frame: see :class:`vtprune_eval.integrations.engine.Answer`; None for a failed sample.
+        failed: reason of a failed sample, else "".
+    """
+
+    frame: dict[str, Any] | None
+    failed: str
+
+    def __new__(cls, text: str, frame: dict[str, Any] | None = None, failed: str = "") -> Said:
+        """An answer with its frame."""
+        said = super().__new__(cls, text)
+        said.frame, said.failed = frame, failed
+        return said
+
+
+@register_model("vtprune")
+class VtpruneLM(LM):
+    """``--model vtprune --model_args model=nano,method=pixelprune,budget=10``."""
+
+    MULTIMODAL = True
+
+    def __init__(self, model: str = "nano", method: str = "full", budget: str | float = "100",
+                 batch_size: int | str | None = 1, max_batch_size: int | None = None, device: str | None = None,
+                 **options: Any) -> None:
+        """Check the settings and load the model.
+
+        Args:
+            model, method, budget: as on the command line of a run.
+            batch_size: 1 (or ``auto``): a batch would hide what one sample costs.
+            max_batch_size: ignored, lm-eval always passes it.
+            device: torch device.
+            options: see :data:`vtprune_eval.integrations.engine.OPTIONS`, and ``METHOD.KEY`` for a hyper-parameter.
+
+        Raises:
+            UserError: settings that cannot be run.
+        """
+        super().__init__()
+        if batch_size not in (None, 1, "1", "auto"):
+            raise UserError(f"--batch_size {batch_size}: samples are measured one at a time; use 1.")
+        self.engine = Engine(model, method, str(budget), device=device, **options)
+        self.engine.adapter  # noqa: B018 (a model that cannot be loaded is reported once, not per sample)
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Answers to requests with images, in order.
+
+        Args:
+            requests: instances whose ``args`` are (context, generation settings, {"visual": images}).
+            disable_tqdm: no progress bar.
+
+        Raises:
+            UserError: a request without images, or one that asks for sampling.
+        """
+        out: list[str] = []
+        for request in tqdm(requests, disable=disable_tqdm, desc=self.engine.name):
+            said = self._answer(request)
+            self.cache_hook.add_partial("generate_until", request.args, said)
+            out.append(said)
+        return out
+
+    def _answer(self, request: Any) -> Said:
+        context, settings, *media = request.args
+        images = media[0].get("visual") if media else None
+        if not images:
+            raise UserError(f"task {request.task_name}: the model vtprune answers questions about images; this request "
+                            "has none.")
+        if settings.get("do_sample"):
+            raise UserError(f"task {request.task_name}: do_sample is set, but decoding is greedy; pass --gen_kwargs "
+                            "do_sample=false.")
+        doc = request.doc if isinstance(request.doc, dict) else {}
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [picture_path(image, Path(folder)) for image in images]
+            try:
+                answer = self.engine.answer(paths, context.replace(PLACEHOLDER, ""), sample_id=doc.get("vtprune_id"),
+                                            max_new_tokens=int(settings.get("max_gen_toks", MAX_NEW_TOKENS)))
+            except SampleError as error:
+                return Said("", failed=error.reason)
+        return Said(cut(answer.text, settings.get("until") or []), answer.frame)
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Any:
+        """Not offered.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError("the model vtprune generates answers; tasks that compare likelihoods cannot be run with it.")
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Any:
+        """Not offered, see :meth:`loglikelihood`."""
+        return self.loglikelihood(requests)
+
+    def apply_chat_template(self, chat_history: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+        """The texts of all turns: the pipeline puts the model's own template around them."""
+        return "\n".join(str(turn["content"]) for turn in chat_history)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Names the cell, because request caches are keyed by it."""
+        return self.engine.name
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What made the results: stored by lm-eval beside them."""
+        return {"vtprune": {"cell": self.engine.name, "settings": self.engine.spec.canonical(),
+                            "identity": self.engine.adapter.identity}}
+
+
+def picture_path(image: Any, folder: Path) -> Path:
+    """Where the picture lies: its own file if it is one, else a PNG written to ``folder``, named by its content."""
+    name = getattr(image, "filename", "")
+    if name and Path(name).is_file():
+        return Path(name)
+    part = folder / "picture.png"
+    image.convert("RGB").save(part)
+    path = folder / f"{hashlib.sha256(part.read_bytes()).hexdigest()[:16]}.png"
+    return part.rename(path)
+
+
+def cut(text: str, stops: Sequence[str] | str) -> str:
+    """The text before the first stop string."""
+    ends = [text.find(s) for s in ([stops] if isinstance(stops, str) else stops) if s and s in text]
+    return text[:min(ends)] if ends else text
