@@ -18,38 +18,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from vtprune_eval.budget import Budget  # noqa: E402
-from vtprune_eval.methods.random import Random  # noqa: E402
-from vtprune_eval.profiling.flops import ModelDims, flops_of, paper_flops  # noqa: E402
-from vtprune_eval.profiling.plan import TRUE_DIMS, TRUE_PIXELS, block_grids, planned_counts  # noqa: E402
+from vtprune_eval.leaderboard.analytic import DIMS, PROMPTS, cache_bytes, costs  # noqa: E402
 
 PAPERS, PAGE = ROOT / "leaderboards" / "papers", ROOT / "docs" / "numbers.md"
 MARKS = "<!-- begin: scripts/reproduce_flops.py -->", "<!-- end -->"
-DIMS = TRUE_DIMS["qwen3vl-2b"]
-# Text tokens are not printed in the paper: assumed. MMLongBench-Doc: 5784 page images (Table 9) of 135 documents
-# (arXiv 2407.01523, abstract) are 43 pages; every question sees all pages of its document.
-PROMPTS = {"ScreenSpot-Pro Scientific": ("SSPro-Scientific", 1, 120), "MMLongBench-Doc": ("MMLongBench-Doc", 43, 200)}
 
 
 def load(number: int) -> list[dict[str, Any]]:
     """Rows of one of PixelPrune's tables."""
     return json.loads((PAPERS / f"pixelprune_table{number}.json").read_text())["rows"]
-
-
-def cache_bytes(dims: ModelDims, tokens: int) -> int:
-    """Keys and values of all layers in bfloat16."""
-    return tokens * dims.layers * 2 * dims.kv_heads * dims.head_dim * 2
-
-
-def costs(sizes: list[tuple[int, int]], text: int, percent: float) -> dict[str, float]:
-    """FLOPs of one prompt when ``percent`` of the visual tokens enter the ViT, under three accountings."""
-    method = Random()  # any method that acts before the ViT: only its stage matters
-    counts = planned_counts(DIMS, block_grids(sizes, TRUE_PIXELS), text, 1, method, Budget.parse(f"{percent}"))
-    theirs = paper_flops(DIMS, counts.patches, text)
-    authors = sum(theirs[k] for k in ("vit_linear", "vit_attention", "llm_linear", "llm_attention"))
-    extra = sum(theirs[k] for k in ("patch_embed", "merger", "deepstack", "lm_head_last_token"))
-    return {"tokens": counts.prompt, "authors": authors, "itemised": authors + extra,
-            "ours": flops_of(DIMS, counts)["total_prefill"], "kv": cache_bytes(DIMS, counts.prompt)}
 
 
 def table_4() -> str:

@@ -164,7 +164,8 @@ def _caption(panel: Panel) -> list[str]:
     r = panel.record
     if r["status"] != "ok":
         return [panel.label, f"failed: {r['reason']}"]
-    verdict = {True: "right", False: f"wrong ({r['reason']})", None: "not scored"}[panel.right]
+    wrong = "wrong" if r["reason"] == "wrong" else f"wrong ({r['reason']})"
+    verdict = {True: "right", False: wrong, None: "not scored"}[panel.right]
     c = r["counts"]
     return [
         panel.label, f"{verdict}: {printable(r['answer'])}",

@@ -1,0 +1,155 @@
+"""Papers' tables: their data, the runs that fill them, and a table filled by the stand-in."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import shutil
+
+import pytest
+
+from vtprune_eval import cli
+from vtprune_eval.leaderboard import analytic, paper_cells, paper_table
+from vtprune_eval.leaderboard.paper_cells import ACCURACIES, BENCHMARKS, METHOD_NAMES, MODEL_NAMES, command, plan
+
+PAPERS = paper_table.leaderboards_dir() / "papers"
+
+
+@pytest.mark.parametrize("path", sorted(PAPERS.glob("*.json")), ids=lambda p: p.stem)
+def test_paper_data_is_whole(path):
+    data = json.loads(path.read_text())
+    assert data["schema_version"] == 1 and data["source"] and data["source_kind"] in {"primary", "secondary"}
+    for row in data["rows"]:
+        assert set(row["metrics"]) <= set(data["units"])
+        assert all(v is None or math.isfinite(v) for v in row["metrics"].values())
+
+
+def test_every_table_of_the_papers_is_there():
+    wanted = {f"pixelprune-{n}" for n in (1, 2, 4, 6, 8, 10)} | {"focusui-1", "focusui-6", "focusui-7a"}
+    assert wanted <= set(paper_table.names())
+    assert any(n.startswith("guikv") for n in paper_table.names())
+    assert any(n.startswith("guipruner") for n in paper_table.names())
+
+
+@pytest.fixture
+def all_tasks(monkeypatch):
+    """Every task that a metric needs, whether its data can be had here or not."""
+    known = {t for tasks in [*ACCURACIES.values(), *BENCHMARKS.values()] for t in tasks}
+    monkeypatch.setattr(paper_cells, "task_names", lambda: known)
+
+
+def row(model="Qwen3-VL-2B", method="PixelPrune", retain=None, **settings):
+    return {"model": model, "method": method, "retain_pct": retain, "settings": settings, "metrics": {}}
+
+
+def test_settings_of_a_row_become_options(all_tasks, tmp_path):
+    found = plan("PixelPrune", row(predictor="pred-2d", metric="mae", tau=0.02), "DocVQA", "cuda", tmp_path)
+    line = command(found.runs[0])
+    assert "--set pixelprune.predictor=pred_2d --set pixelprune.metric=mae --set pixelprune.tau=0.02" in line
+    assert "--method full,pixelprune --budget auto --tasks DocVQA_VAL" in line
+    parsed = vars(cli.run_parser().parse_args(shlex.split(line)[3:]))
+    assert parsed["params"] == ["pixelprune.predictor=pred_2d", "pixelprune.metric=mae", "pixelprune.tau=0.02"]
+    exact = plan("PixelPrune", row(predictor="pred_2d", metric="exact", tau=0.0), "DocVQA", "cuda", tmp_path)
+    assert exact.runs[0]["params"] == {"pixelprune.predictor": "pred_2d"}
+
+
+def test_baselines_copy_the_count_in_pixelprune_only(all_tasks, tmp_path):
+    assert plan("PixelPrune", row(method="Resize"), "DocVQA", "cuda", tmp_path).budget == "like:pixelprune"
+    other = plan("FocusUI", row("Qwen2.5-VL-3B", "FastV", 30.0), "SSv2-Avg", "cuda", tmp_path)
+    assert other.why_not or (other.budget, len(other.runs)) == ("30", 3)
+
+
+def test_cells_with_different_settings_have_different_folders(all_tasks, tmp_path):
+    outs = {plan("PixelPrune", row(**s), "DocVQA", "cuda", tmp_path).runs[0]["out"]
+            for s in ({}, {"predictor": "raster"}, {"tau": 0.1, "metric": "max"})}
+    assert len(outs) == 3
+
+
+@pytest.mark.parametrize(("given", "metric", "says"), [
+    (row(model="Jedi-3B"), "DocVQA", "no adapter for Jedi-3B"), (row(model="FocusUI-3B"), "DocVQA", "trained"),
+    (row(method="ST-Lite"), "DocVQA", "no method ST-Lite"), (row(), "olmOCRBench", "no task"),
+    (row(training="knowledge distillation"), "DocVQA", "trained"), (row(gui_training="x"), "SSv2-Web", "trained"),
+    (row(prune_position="After 4th"), "DocVQA", "inside the ViT"),
+    (row(method="Random", model="Qwen3-VL-2B"), "ttft_ms", "no task"),
+])
+def test_what_cannot_be_measured_says_why(all_tasks, tmp_path, given, metric, says):
+    found = plan("PixelPrune", given, metric, "cuda", tmp_path)
+    assert says in found.why_not and not found.runs
+
+
+def test_names_that_are_mapped_exist():
+    from vtprune_eval.models import MODELS
+    from vtprune_eval.registry import method_names
+
+    assert {m for m in MODEL_NAMES.values() if m.startswith("qwen3vl")} <= set(MODELS)
+    assert {METHOD_NAMES[m] for m in ("Full", "PixelPrune", "Resize", "Random", "ConnComp")} <= set(method_names())
+
+
+def test_table_4_prints_paper_and_formula_side_by_side(capsys, tmp_path):
+    assert cli.main(["table", "pixelprune-4", "--runs", str(tmp_path), "--format", "json"]) == 0
+    cells = {(c["row"], c["metric"]): c for c in json.loads(capsys.readouterr().out)["cells"]}
+    cell = cells[3, "prefill_tflops"]
+    assert cell["paper"] == 11 and cell["analytic"] == pytest.approx(8.47, abs=0.01) and cell["measured"] is None
+    assert cells[3, "flops_speedup"]["analytic"] == pytest.approx(6.6, rel=0.02)
+    assert cells[0, "ttft_ms"]["analytic"] is None
+    assert cli.main(["table", "pixelprune-4", "--runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "11 / - = 8.471" in out and "arXiv 2604.00886" in out
+
+
+def test_dry_run_counts_flops(all_tasks, capsys, tmp_path):
+    assert cli.main(["table", "pixelprune-1", "--runs", str(tmp_path), "--dry-run", "--device", "cuda"]) == 0
+    out = capsys.readouterr().out
+    one = analytic.costs([(615, 732)], 120, 100.0)["ours"] * 1000  # OCRBench: 1000 images of the mean size
+    lines = out.splitlines()
+    asked = "--model qwen3vl-2b --method full --budget auto --tasks OCRBench"
+    at = next(i for i, line in enumerate(lines) if asked in line)
+    assert f"{one / 1e15:,.1f} PFLOPs" in lines[at + 1]
+    assert "h at an assumed 100 TFLOP/s" in lines[-1]
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A paper with one table that the stand-in can fill in seconds."""
+    papers = tmp_path / "board" / "papers"
+    papers.mkdir(parents=True)
+    rows = [{**row("Tiny", m, 100.0 if m == "Full" else None), "metrics": {"Doc": v, "Other": 1.0}}
+            for m, v in (("Full", 70.0), ("Resize", 60.0))]
+    (papers / "small_table1.json").write_text(json.dumps({
+        "schema_version": 1, "paper": "PixelPrune", "arxiv": "0", "table": "1", "caption": "c", "source": "s",
+        "source_kind": "primary", "retain_meaning": "visual_tokens", "units": {"Doc": "percent", "Other": "percent"},
+        "rows": rows}))
+    shutil.copy(PAPERS / "pixelprune_table9.json", papers)
+    monkeypatch.setattr(paper_table, "leaderboards_dir", lambda: tmp_path / "board")
+    monkeypatch.setitem(paper_cells.MODEL_NAMES, "Tiny", "stub")
+    monkeypatch.setitem(paper_cells.ACCURACIES, "Doc", ("mini-doc",))
+    return tmp_path / "runs"
+
+
+def test_missing_cells_are_named_filled_and_resumed(small, capsys):
+    args = ["table", "small-1", "--runs", str(small), "--device", "cpu"]
+    assert cli.main(args) == 0
+    out = capsys.readouterr().out
+    assert "2 runs are missing" in out and "70 / -" in out and "not measurable here: 2 cells: no task" in out
+    commands = [line.strip() for line in out.splitlines() if line.startswith("  python -m")]
+    assert cli.main([*shlex.split(commands[0])[3:], "--dtype", "bfloat16"]) == 0  # the printed command fills its cell
+    capsys.readouterr()
+    assert cli.main(args) == 0
+    assert "1 runs are missing" in capsys.readouterr().out
+    assert cli.main([*args, "--run"]) == 0
+    capsys.readouterr()
+    assert cli.main([*args, "--format", "json"]) == 0
+    cells = [c for c in json.loads(capsys.readouterr().out)["cells"] if c["metric"] == "Doc"]
+    assert all(c["commands"] == [] for c in cells)
+    for cell, method in zip(cells, ("full", "resize"), strict=True):
+        folder = next(small.glob(f"stub--{method}--mini-doc-*"))
+        rows = {r["method"]: r for r in json.loads((folder / "summary.json").read_text())["rows"]}
+        assert cell["measured"] == pytest.approx(100 * rows[method]["tasks"]["mini-doc"]["accuracy"])
+
+
+def test_listing_and_unknown_names(capsys):
+    assert cli.main(["table"]) == 0
+    assert "pixelprune-4" in capsys.readouterr().out
+    assert cli.main(["table", "pixelprune-44"]) == 2
+    assert "unknown table 'pixelprune-44'" in capsys.readouterr().err
