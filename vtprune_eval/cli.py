@@ -44,6 +44,8 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
+    p.add_argument("--protocol", help="whose scoring rule (default: the task's official one)")
+    p.add_argument("--history", type=int, help="earlier screenshots per step, 0 to 5 (default: the protocol's own)")
     p.add_argument("--limit", type=int, help="samples per task, a fixed draw")
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     p.add_argument("--dtype", help="float32 (default), bfloat16, float16")

@@ -35,9 +35,11 @@ class Score:
     Attributes:
         value: score in [0, 1]; None where the sample has no accuracy.
         parsed: the answer as understood (plain JSON values), None if it could not be read.
-        reason: ``ok``, ``wrong``, ``format_error``, or the reason of a failed sample.
+        reason: ``ok``, ``wrong``, ``partial``, ``format_error``, or the reason of a failed sample.
+        parts: secondary measures of the rule (``type_match``, ``grounding``, ...), plain JSON values.
     """
 
     value: float | None
     parsed: Any
     reason: str
+    parts: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from . import __version__
 from .budget import Budget
 from .errors import UserError, unknown_name
 from .registry import check_method_name, make_method
-from .tasks import DEFAULT_TASKS, check_task_name
+from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
 
 # Fields that say where or how results are shown, not what they are.
 _NOT_IDENTITY = {"out", "format", "data_path", "model_path"}
@@ -40,7 +40,9 @@ class RunSpec:
         model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
         limit: samples per task; seed; dtype; device; attn: attention backend; budget_of: ``visual`` or ``prompt``.
-        max_new_tokens: answer limit, None for the task's own; out: run folder; format: of the summary.
+        protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
+        protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
+        format: of the summary.
     """
 
     model: str = "nano"
@@ -57,6 +59,8 @@ class RunSpec:
     device: str = "cpu"
     attn: str = "sdpa"
     budget_of: str = "visual"
+    protocol: str | None = None
+    history: int | None = None
     max_new_tokens: int | None = None
     out: str | None = None
     format: str = "table"
@@ -67,6 +71,7 @@ class RunSpec:
         check_model_name(self.model)
         for task in self.tasks:
             check_task_name(task)
+            check_protocol(task, self.protocol, self.history)
         for method in self.methods:
             check_method_name(method)
         for name, value, known in (

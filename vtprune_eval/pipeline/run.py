@@ -9,12 +9,15 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Protocol
 
 from ..errors import SampleError, UserError
+from ..models import check_model_name
+from ..prompts import style_of
+from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import failed_record, make_record
 from ..results.store import RecordWriter, RunFolder, read_records, rewrite_in_order, write_atomic
 from ..results.summary import footnotes, summarise, table
@@ -38,7 +41,9 @@ class Runs(Protocol):
 
 def execute(spec: RunSpec) -> int:
     """Run ``spec``; prints the summary on stdout, everything else on stderr. Returns the exit code."""
-    tasks = [load_task(name, spec.limit, spec.data_path) for name in spec.tasks]
+    style = style_of(spec.model, check_model_name(spec.model).family)
+    tasks = [load_task(name, spec.limit, spec.data_path, protocol=spec.protocol, history=spec.history, style=style)
+             for name in spec.tasks]
     if spec.data_path and len(tasks) > 1:
         raise UserError("--data-path belongs to one task; run the tasks one at a time.")
     with RunFolder(spec.folder) as folder:
@@ -111,7 +116,7 @@ def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any
 
 def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, dict[str, Any]], runner: Runs,
               coordinates: str, identity: dict[str, Any], bar: Any, stop: list[bool]) -> None:
-    pending = [s for s in task.samples if s.id not in done]
+    pending = task.samples.without(done)
     key = cell_key(spec, task, cell)
     _warm_up(runner, pending)
     crashes: Counter[str] = Counter()
@@ -134,10 +139,10 @@ def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, 
             bar.update()
             if stop:
                 return
-    rewrite_in_order(path, [s.id for s in task.samples], done)
+    rewrite_in_order(path, task.samples.ids, done)
 
 
-def _warm_up(runner: Runs, pending: list[Sample]) -> None:
+def _warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
     start = time.monotonic()
     for sample in pending[:WARMUP_SAMPLES]:
         try:
@@ -153,14 +158,15 @@ def _answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str
     try:
         outcome = runner.run(sample)
     except SampleError as error:
-        return failed_record(key, sample, error.reason, str(error), task.scored)
+        return failed_record(key, sample, error.reason, str(error), task.scored, task.protocol)
     except UserError:
         raise
     except Exception as error:
-        return failed_record(key, sample, "crash", f"{type(error).__name__}: {error}"[:300], task.scored)
+        return failed_record(key, sample, "crash", f"{type(error).__name__}: {error}"[:300], task.scored,
+                             task.protocol)
     frame = {"coordinates": coordinates, "model_sizes": [list(s) for s in outcome.model_sizes],
              "file_sizes": [list(s) for s in outcome.file_sizes]}
-    return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame)
+    return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame, task.protocol)
 
 
 def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
@@ -168,13 +174,15 @@ def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[
     for task in tasks:
         for cell in spec.cells():
             done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
-            records[task.name, cell.method, cell.budget] = [done[s.id] for s in task.samples if s.id in done]
-    summary = summarise(spec.model, [(c.method, c.budget) for c in spec.cells()], [(t.name, t.scored) for t in tasks],
+            records[task.label, cell.method, cell.budget] = [done[i] for i in task.samples.ids if i in done]
+    summary = summarise(spec.model, [(c.method, c.budget) for c in spec.cells()], [(t.label, t.scored) for t in tasks],
                         records, identity["trained"])
     summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path)}
     for task in tasks:
-        for row in summary["rows"]:
-            entry = row["tasks"][task.name]
+        for row, cell in zip(summary["rows"], spec.cells(), strict=True):
+            entry = row["tasks"][task.label]
+            if identity["trained"]:
+                entry |= breakdown(task.benchmark, records[task.label, cell.method, cell.budget])
             if row["method"] == "full" and entry.get("accuracy", 1.0) < task.floor:
                 row["notes"].append(f"WARNING: full scores {100 * entry['accuracy']:.1f} on {task.name}, below the "
                                     f"sanity floor of {100 * task.floor:.0f}: prompt, weights or data are not right")
@@ -182,7 +190,7 @@ def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[
     heading = f"# {spec.model}, run {spec.identity}\n\n"
     about = f"\n\nWeights: {identity['weights']} ({identity['fingerprint']}), {identity['dtype']}, " \
             f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians.\n"
-    write_atomic(folder.path / "report.md", heading + table(summary, "md") + about)
+    write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
     print(table(summary, spec.format))
     where = sys.stdout if spec.format == "table" else sys.stderr
     print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)

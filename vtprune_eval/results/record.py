@@ -13,15 +13,17 @@ SCHEMA = 1
 
 # Two runs of one spec agree on these, however often they were interrupted.
 RESULT_FIELDS = ("schema", "key", "id", "status", "reason", "message", "answer", "ids", "finish", "score", "parsed",
-                 "cluster", "meta", "counts", "flops", "kv_bytes", "kept", "frame", "notes")
+                 "cluster", "meta", "parts", "protocol", "counts", "flops", "kv_bytes", "kept", "frame", "notes")
 
 
-def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame: dict[str, Any]) -> dict[str, Any]:
+def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame: dict[str, Any],
+                protocol: str = "official") -> dict[str, Any]:
     """The record of an answered sample.
 
     Fields: ``schema`` version; ``key`` identity of the cell (run, task, method, budget); ``id`` of the sample;
     ``status`` ok or failed; ``reason`` of the score; ``answer`` and ``ids`` generated; ``finish`` eos or length;
-    ``score`` in [0, 1] or null; ``parsed`` action; ``cluster`` and ``meta`` of the sample; ``counts`` as
+    ``score`` in [0, 1] or null; ``parsed`` action; ``parts`` of the score;
+    ``protocol`` whose rule gave it; ``cluster`` and ``meta`` of the sample; ``counts`` as
     :class:`~vtprune_eval.pipeline.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
     ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap; ``frame`` of the
     coordinates; ``notes``.
@@ -29,7 +31,8 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
     return {
         "schema": SCHEMA, "key": key, "id": sample.id, "status": "ok", "reason": score.reason, "message": "",
         "answer": outcome.text, "ids": list(outcome.ids), "finish": outcome.finish, "score": score.value,
-        "parsed": score.parsed, "cluster": sample.cluster, "meta": sample.meta,
+        "parsed": score.parsed, "cluster": sample.cluster, "meta": sample.meta, "parts": score.parts,
+        "protocol": protocol,
         "counts": dataclasses.asdict(outcome.counts), "flops": outcome.flops, "kv_bytes": outcome.kv_bytes,
         "kept": [_bitmap(kept) for kept in outcome.kept], "frame": frame, "notes": list(outcome.notes),
         "peak_bytes": outcome.peak_bytes,
@@ -37,12 +40,14 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
     }
 
 
-def failed_record(key: str, sample: Sample, reason: str, message: str, scored: bool) -> dict[str, Any]:
+def failed_record(key: str, sample: Sample, reason: str, message: str, scored: bool,
+                  protocol: str = "official") -> dict[str, Any]:
     """The record of a sample that could not be answered: wrong, with a reason, and counted."""
     return {
         "schema": SCHEMA, "key": key, "id": sample.id, "status": "failed", "reason": reason, "message": message,
         "answer": "", "ids": [], "finish": "", "score": 0.0 if scored else None, "parsed": None,
-        "cluster": sample.cluster, "meta": sample.meta, "counts": None, "flops": None, "kv_bytes": None, "kept": None,
+        "cluster": sample.cluster, "meta": sample.meta, "parts": {}, "protocol": protocol,
+        "counts": None, "flops": None, "kv_bytes": None, "kept": None,
         "frame": None, "notes": [], "peak_bytes": None, "times": None,
     }
 

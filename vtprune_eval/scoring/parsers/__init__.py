@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..answers import parse_action
 from ..untrusted import Unreadable, bounded, number_pair
 from . import opencua, osatlas, qwen, seeclick, ui_tars
 
@@ -22,11 +23,13 @@ class Action:
 
     Attributes:
         kind: ``tap``, ``double_tap``, ``right_tap``, ``triple_tap``, ``long_press``, ``move``, ``swipe``, ``scroll``,
-            ``drag``, ``type``, ``key``, ``hotkey``, ``button``, ``open``, ``wait``, ``answer``, ``finish`` or
-            ``invalid``.
-        point: (x, y) as fractions of the screen; the start of a swipe or drag.
+            ``drag``, ``type``, ``select``, ``key``, ``hotkey``, ``button``, ``open``, ``wait``, ``answer``, ``finish``
+            or ``invalid``.
+        point: (x, y) as fractions of the screen; the start of a swipe or drag; of ``type`` and ``select`` where the
+            model names the field.
         end: (x, y) as fractions, end of a swipe or drag.
-        text: typed text, app name, answer, or the button (``back``, ``home``, ``menu``, ``recent``, ``enter``).
+        text: typed text, chosen option, app name, answer, or the button (``back``, ``home``, ``menu``, ``recent``,
+            ``enter``).
         direction: ``up``, ``down``, ``left``, ``right`` in the family's own sense (see ``tasks`` pages: the word means
             the content in some data sets and the finger in others).
         amount: of a scroll, positive scrolls up.
@@ -104,6 +107,8 @@ def _ui_tars(text: str, frame: Mapping[str, Any]) -> Action:
         return Action(pointed[kind], point=start) if start else invalid("no_point")
     if kind == "drag":
         return Action("drag", point=start, end=end) if start and end else invalid("no_point")
+    if kind == "select":
+        return Action("select", point=start, text=inputs.get("content", inputs.get("value", "")))
     if kind == "scroll":
         return Action("scroll", point=start, direction=inputs.get("direction", ""))
     if kind == "type":
@@ -168,8 +173,9 @@ def _qwen(text: str, frame: Mapping[str, Any]) -> Action:
                       end=_scaled(arguments.get("coordinate2"), frame))
     if kind == "left_click_drag":
         return Action("drag", end=_scaled(arguments.get("coordinate"), frame))
-    if kind in ("type", "answer", "open"):
-        return Action(kind, text=str(arguments.get("text", "")))
+    if kind in ("type", "select", "answer", "open"):
+        at = _scaled(arguments["coordinate"], frame) if "coordinate" in arguments else None
+        return Action(kind, point=at, text=str(arguments.get("text", "")))
     if kind == "key":
         keys = arguments.get("keys", arguments.get("text", []))
         keys = [keys] if isinstance(keys, str) else keys if isinstance(keys, list) else []
@@ -198,8 +204,10 @@ def _seeclick(text: str, frame: Mapping[str, Any]) -> Action:
         return invalid("action_type_not_a_number")
     if kind == 4:
         return Action("tap", point=_scaled(said.get("click_point"), frame))
-    if kind == 3:
-        return Action("type", text=str(said.get("typed_text", said.get("value", ""))))
+    if kind in (2, 3):  # 2 is Mind2Web's select; there every action has a point
+        at = _scaled(said["click_point"], frame) if "click_point" in said else None
+        return Action("type" if kind == 3 else "select", point=at,
+                      text=str(said.get("typed_text", said.get("value", ""))))
     if kind in _SCROLL_IDS:
         return Action("scroll", direction=_SCROLL_IDS[kind])
     if kind in _BUTTON_IDS:
@@ -231,6 +239,19 @@ def _osatlas(text: str, frame: Mapping[str, Any]) -> Action:
     return plain.get(name) or invalid("unknown_action")
 
 
+def _mini(text: str, frame: Mapping[str, Any]) -> Action:
+    said = parse_action(text, dict(frame))
+    if said is None:
+        return invalid("no_action")
+    if said["type"] == "tap":
+        x, y = said["point"]
+        return Action("tap", point=(x, y))
+    if said["type"] in ("back", "finish"):
+        return Action("button", text="back") if said["type"] == "back" else Action("finish", status="success")
+    return Action(said["type"], text=said.get("text", ""), direction=said.get("direction", ""))
+
+
 GRAMMARS: dict[str, Callable[[str, Mapping[str, Any]], Action]] = {
     "ui_tars": _ui_tars, "opencua": _opencua, "qwen": _qwen, "seeclick": _seeclick, "osatlas": _osatlas,
+    "mini": _mini,
 }

@@ -27,7 +27,7 @@ SCROLLS = {
 }
 SCROLL_IDS = {0: "scroll down", 1: "scroll up", 8: "scroll left", 9: "scroll right"}
 _NOWHERE = (-1.0, -1.0)
-_WRONG_FORMAT = {
+WRONG_FORMAT = {
     "match": 0, "type_match": 0, "text_match": None, "is_click": 0, "click_match": 0, "is_scroll": 0,
     "scroll_match": 0, "both_click": 0, "both_click_match": 0, "wrong_format": 1,
 }
@@ -92,11 +92,10 @@ def step(text: Any, truth: Mapping[str, Any]) -> Verdict:
     true_type, true_touch, true_lift, true_text = _truth(truth)
     try:
         said_type, touch, lift, said_text = _said(read_action(text))
-        flat = truth["annot_position"]
-        boxes = [flat[i:i + 4] for i in range(0, len(flat), 4)]
+        boxes = box_rows(truth["annot_position"])
         match = match_actions(touch, lift, said_type, true_touch, true_lift, true_type, boxes)
     except Unreadable as error:
-        return Verdict(0.0, error.reason, dict(_WRONG_FORMAT))
+        return Verdict(0.0, error.reason, dict(WRONG_FORMAT))
     true_tap = _is_tap(true_touch, true_lift)
     click = int(true_type == DUAL_POINT and true_tap)
     scroll = int(true_type == DUAL_POINT and not true_tap)
@@ -108,6 +107,39 @@ def step(text: Any, truth: Mapping[str, Any]) -> Verdict:
         "is_click": click, "click_match": click * hit, "is_scroll": scroll, "scroll_match": scroll * hit,
         "both_click": both, "both_click_match": both * hit, "wrong_format": 0,
     })
+
+
+def official_step(kind: int, touch: Sequence[float], lift: Sequence[float], truth: Mapping[str, Any]) -> Verdict:
+    """One step of the release: the recorded gesture itself, and no box is needed where none is annotated.
+
+    Args:
+        kind: predicted AITW action id.
+        touch, lift: predicted (x, y) as fractions; anywhere outside the screen for ids without a place.
+        truth: as for ``step``; a swipe is compared as it was recorded, not as the canonical one.
+
+    Returns:
+        ``detail``: ``match``, ``type_match``, ``is_click``, ``is_scroll``, ``grounding`` (1 or 0 where both are taps,
+        else None).
+    """
+    true_type, true_touch, true_lift = truth["action_type_id"], truth["touch"], truth["lift"]
+    # A box without area outside of the screen: the rule wants at least one.
+    boxes = box_rows(truth["annot_position"]) or [[2.0, 2.0, 0.0, 0.0]]
+    dual = true_type == DUAL_POINT
+    tap = dual and _is_tap(_yx(true_touch), _yx(true_lift))
+    try:
+        match = match_actions(_yx(touch), _yx(lift), kind, _yx(true_touch), _yx(true_lift), true_type, boxes)
+    except Unreadable as error:
+        return Verdict(0.0, error.reason, {"match": 0, "type_match": 0, "is_click": int(tap),
+                                           "is_scroll": int(dual and not tap), "grounding": None})
+    both = tap and kind == DUAL_POINT and _is_tap(_yx(touch), _yx(lift))
+    return Verdict(float(match), "ok" if match else "wrong", {
+        "match": int(match), "type_match": int(kind == true_type), "is_click": int(tap),
+        "is_scroll": int(dual and not tap), "grounding": int(match) if both else None})
+
+
+def box_rows(flat: Sequence[float]) -> list[Sequence[float]]:
+    """A flat list as rows of four; a remainder stays a shorter row, which the matching refuses."""
+    return [flat[i:i + 4] for i in range(0, len(flat), 4)]
 
 
 def report(steps: Iterable[tuple[str, Verdict]]) -> dict[str, Any]:

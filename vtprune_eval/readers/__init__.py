@@ -1,0 +1,18 @@
+"""On-disk formats to items. Records are read one at a time, images are not opened: a missing one fails its sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from . import desktop, grounding, phone
+from .base import Item, Records, Spec, Step
+from .mini import Mini
+
+READERS: dict[str, Callable[[Path, Spec], Records]] = {
+    "mini": Mini, "aitw": phone.aitw, "androidcontrol": phone.AndroidControl, "gui_odyssey": phone.GUIOdyssey,
+    "agentnetbench": desktop.AgentNetBench, "mind2web": desktop.mind2web, "screenspot": grounding.ScreenSpot,
+    "screenspot_pro": grounding.ScreenSpotPro, "osworld_g": grounding.OSWorldG, "ui_vision": grounding.UIVision,
+}
+
+__all__ = ["READERS", "Item", "Records", "Spec", "Step"]
