@@ -11,8 +11,11 @@ from vtprune_eval.models import NANO, family_of
 from vtprune_eval.models.base import ImageRules
 
 # One published model per family; its short name leads to the family's module.
-NAMES = {"qwen2_vl": "qwen2vl-2b", "qwen2_5_vl": "qwen2.5vl-3b", "qwen3_vl": "qwen3vl-2b"}
+NAMES = {"qwen2_vl": "qwen2vl-2b", "qwen2_5_vl": "qwen2.5vl-3b", "qwen3_vl": "qwen3vl-2b",
+         "qwen3_5": "qwen3.5-2b"}
 LAYERS = 4
+# Families whose every decoder layer has a KV cache.
+CACHED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 _TEXT = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
@@ -33,6 +36,14 @@ _SIZES = {
         {**_TEXT, "head_dim": 16, "rope_parameters": {**_ROPE, "mrope_section": [4, 2, 2], "mrope_interleaved": True}},
         {**_VISION, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 64, "num_position_embeddings": 64,
          "patch_size": 16, "deepstack_visual_indexes": [0, 1, 2]}),
+    "qwen3_5": (
+        {**_TEXT, "head_dim": 16, "layer_types": ["linear_attention", "full_attention"] * 2,
+         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+         "linear_value_head_dim": 16,
+         "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
+                             "mrope_interleaved": True}},
+        {**_VISION, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 64, "num_position_embeddings": 64,
+         "patch_size": 16}),
 }
 
 
@@ -159,12 +170,19 @@ def masked_decoder(ref: Reference, hidden_from: dict[int, torch.Tensor], n_new: 
         rope = text.rotary_emb(hidden, torch.cat([positions, after.expand(3, 1, -1)], 2))
         n = hidden.shape[1]
         see = torch.ones(n, n, dtype=torch.bool).tril()
+        left = torch.ones(n, dtype=torch.bool)
+        kinds = getattr(text.config, "layer_types", None) or ()
         for number, layer in enumerate(text.layers):
             if number in hidden_from:
+                left[: len(hidden_from[number])] &= ~hidden_from[number]
                 see = see.clone()
                 gone = hidden_from[number]
                 see[:, : len(gone)][:, gone] = False
                 see |= torch.eye(n, dtype=torch.bool)  # a hidden token's own row stays finite; nobody else sees it
+            if kinds and kinds[number] == "linear_attention":  # a recurrence has no mask: it runs over what is left
+                hidden = hidden.clone()
+                hidden[:, left] = layer(hidden[:, left], position_embeddings=rope, attention_mask=None)
+                continue
             mask = torch.zeros(n, n).masked_fill(~see, float("-inf"))[None, None]
             hidden = layer(hidden, position_embeddings=rope, attention_mask=mask)
             if number < len(levels):

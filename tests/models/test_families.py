@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,9 +22,10 @@ from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.sample import Sample
 
-from .families import LAYERS, NAMES, SlowVit, masked_decoder, reference, tiny
+from .families import CACHED, LAYERS, NAMES, SlowVit, masked_decoder, reference, tiny
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
+cached_family = pytest.mark.parametrize("family", CACHED)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,9 @@ def test_full_is_generate(family, n_images, attn, sample):
         assert list(outcome.ids) == ref.generate(8)
         assert torch.equal(ref.positions()[:, 0], ref.layout.positions)
         assert outcome.counts.visual == ref.layout.n_tokens
-        assert outcome.counts.cache_entries == (ref.layout.n_prompt,) * LAYERS
+        kinds = getattr(tiny(family).text.config, "layer_types", None) or ["full_attention"] * LAYERS
+        assert outcome.counts.cache_entries == tuple(
+            ref.layout.n_prompt if kind == "full_attention" else 0 for kind in kinds)
 
 
 @every_family
@@ -76,6 +80,10 @@ def test_answers_depend_on_the_prompt(family, sample):
 @pytest.mark.parametrize("method", EVERY, ids=lambda m: f"{m.name}-{m.kv_granularity}")
 def test_every_hook_runs_and_drops(family, method, sample):
     asked = sample(4, 3)
+    if method.hooks() == ("compress_kv",) and family not in CACHED:
+        with pytest.raises(UserError, match="layers 1, 3"):
+            run(family, asked, method)
+        return
     outcome, full = run(family, asked, method), run(family, asked, Full(), "100")
     dropped, before = outcome.counts, full.counts
     stages = ("patches", "visual", "layer_tokens", "cache_entries")
@@ -202,6 +210,8 @@ class Odd(Method):
 @pytest.mark.parametrize("after", [0, 1, LAYERS - 2])
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_dropping_after_a_layer_is_masking_from_there(family, after, n_images, sample):
+    if family not in CACHED:
+        after = 1  # the only full-attention layer that has a layer behind it
     asked = sample(5, n_images)
     ref = reference(family, asked)
     odd = ref.visual & (torch.arange(ref.layout.n_prompt) % 2 == 1)
@@ -242,14 +252,14 @@ class Everything(Method):
         return torch.arange(view.keys.shape[1]).expand(view.queries.shape[0], -1)
 
 
-@every_family
+@cached_family
 def test_entries_per_query_head_decode_like_grouped_ones(family, sample):
     """Queries of :meth:`project` enter the answer here, and nothing else differs."""
     asked = sample(6, 1)
     assert run(family, asked, Everything()).ids == run(family, asked, Full(), "100").ids
 
 
-@every_family
+@cached_family
 def test_methods_compose(family, sample):
     asked = sample(7, 3)
     pipeline = Pipeline(tiny(family), [Patches(), Layers(), Cache()], Budget.parse("20"), max_new_tokens=4)
@@ -258,13 +268,43 @@ def test_methods_compose(family, sample):
     assert counts.cache_entries[0] < counts.layer_tokens[0]
 
 
-@every_family
+@cached_family
 def test_order_of_samples_does_not_matter(family, sample):
     samples = [sample(seed, 1 + seed % 2) for seed in range(3)]
     pipeline = Pipeline(tiny(family), [Patches(), Cache()], Budget.parse("50"), max_new_tokens=4, seed=3)
     there = [pipeline.run(s) for s in samples]
     back = [pipeline.run(s) for s in reversed(samples)][::-1]
     assert [(o.ids, o.kept, o.counts) for o in there] == [(o.ids, o.kept, o.counts) for o in back]
+
+
+def test_states_of_linear_layers_belong_to_their_prompt(sample):
+    """Two prompts at once do not meet, another order changes nothing, and a finished prompt leaves nothing behind."""
+    adapter = tiny("qwen3_5")
+    samples = [sample(seed, 1 + seed % 2) for seed in range(3)]
+    pipeline = Pipeline(adapter, [Patches(), Layers()], Budget.parse("50"), max_new_tokens=4, seed=3)
+    there = [pipeline.run(s).ids for s in samples]
+    assert [pipeline.run(s).ids for s in reversed(samples)][::-1] == there
+    states = adapter.text.layers[0]._states
+    gc.collect()
+    assert len(states) == 0
+    hidden = [torch.randn(1, n, 64, generator=torch.Generator().manual_seed(n)) for n in (9, 12)]
+    caches = [KVCache(LAYERS, 4) for _ in hidden]
+    step = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(0))
+
+    def layer(x, cache):
+        with torch.no_grad():
+            return adapter.text.layers[0](x, position_embeddings=None, attention_mask=None, past_key_values=cache)
+
+    for x, cache in zip(hidden, caches, strict=True):
+        layer(x, cache)
+    for x, cache in zip(hidden, caches, strict=True):
+        torch.testing.assert_close(layer(step, cache)[0, 0], layer(torch.cat([x, step], 1), None)[0, -1], atol=1e-5,
+                                   rtol=1e-4)
+
+
+def test_a_linear_layer_has_nothing_to_prune_by(sample):
+    with pytest.raises(UserError, match="linear attention"):
+        run("qwen3_5", sample(1, 1), Layers(at=(2,)))
 
 
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl"])

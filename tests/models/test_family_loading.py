@@ -123,7 +123,7 @@ def test_what_the_hub_may_answer(kind, remedy, monkeypatch):
 
 @pytest.mark.parametrize(("free_gib", "dtype", "needed", "fits"), [
     (20, "float32", "30.9 GiB", "--dtype bfloat16 would fit (15.4 GiB)"),
-    (9, "bfloat16", "15.4 GiB", "qwen3vl-4b (8.3 GiB)"), (1, "float16", "15.4 GiB", "no model fits")])
+    (8, "bfloat16", "15.4 GiB", "qwen2.5vl-3b (7.0 GiB)"), (1, "float16", "15.4 GiB", "no model fits")])
 def test_memory_is_asked_for_before_loading(free_gib, dtype, needed, fits, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: free_gib << 30)
     message = refused("qwen2.5vl-7b", weights="random", dtype=dtype)

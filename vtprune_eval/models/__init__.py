@@ -22,7 +22,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
 # Families with a network behind them; each is a module of this package with a ``FAMILY``.
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,12 @@ MODELS = {
                             4_437_815_808, "ebb281ec70b05090aa6165b016eac8ec08e71b17"),
     "qwen3vl-8b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-8B-Instruct", "thousandths", "Qwen3-VL 8B Instruct",
                             8_767_123_696, "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"),
+    "qwen3.5-2b": ModelCard("qwen3_5", "Qwen/Qwen3.5-2B", "thousandths", "Qwen3.5 2B, hybrid linear and full attention",
+                            2_213_241_664, "15852e8c16360a2fea060d615a32b45270f8a8fc"),
+    "qwen3.5-4b": ModelCard("qwen3_5", "Qwen/Qwen3.5-4B", "thousandths", "Qwen3.5 4B, hybrid linear and full attention",
+                            4_539_265_536, "851bf6e806efd8d0a36b00ddf55e13ccb7b8cd0a"),
+    "qwen3.5-9b": ModelCard("qwen3_5", "Qwen/Qwen3.5-9B", "thousandths", "Qwen3.5 9B, hybrid linear and full attention",
+                            9_409_813_744, "c202236235762e1c871ad0ccb60c8ee5ba337b9a"),
     "stub": ModelCard("stub", None, "hundredths", "scripted stand-in without a network; tests of the harness only"),
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +41,13 @@ class Segments:
 
 
 class QwenVL(VlmAdapter):
-    """Adapter of a class of the Qwen2-VL line; a family overrides what differs."""
+    """Adapter of a class of the Qwen2-VL line; a family overrides what differs.
+
+    Attributes:
+        template_options: extra variables for the chat template.
+    """
+
+    template_options: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, name: str, model: Any, tokenizer: Any, images: ImageRules, identity: dict[str, Any],
                  coordinates: str = "thousandths") -> None:
@@ -69,7 +75,8 @@ class QwenVL(VlmAdapter):
         """See :class:`VlmAdapter`; the images come first in the user's turn, then the text."""
         content = [{"type": "image"} for _ in n_tokens] + [{"type": "text", "text": question}]
         text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True,
+            **self.template_options,
         )
         ids: list[int] = []
         spans: list[tuple[int, int]] = []

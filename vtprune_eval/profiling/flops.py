@@ -5,7 +5,8 @@ attention, the LM head. Not counted: norms, activations, rotary embeddings, soft
 (their time is a column of its own).
 
 Sources: layer shapes from the model's configuration; the linear and attention terms follow PixelPrune's appendix E
-(arXiv 2604.00886), except that decoder attention is causal here: S (S + 1) / 2 pairs instead of S^2.
+(arXiv 2604.00886), except that decoder attention is causal here: S (S + 1) / 2 pairs instead of S^2. The delta rule of
+linear-attention layers stands under ``llm_attention``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..pipeline.outcome import Counts
+
+# Tokens that a linear-attention layer takes at once in prefill.
+DELTA_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class ModelDims:
         layers, dim, ffn, q_heads, kv_heads, head_dim, vocab: of the decoder.
         vit_ffn_matrices: matrices of the ViT's feed-forward: 2, or 3 where it is gated.
         vit_local: blocks of the ViT that attend inside windows only; vit_window: patches in a full window.
+        linear: indices of decoder layers with linear attention; () for none. Of these layers: linear_k_heads,
+            linear_v_heads, linear_k_dim, linear_v_dim (per head), linear_kernel (of the convolution).
+        gated: True where the query projection also gives a gate of the same width.
     """
 
     vit_depth: int
@@ -47,14 +54,27 @@ class ModelDims:
     vit_ffn_matrices: int = 2
     vit_local: int = 0
     vit_window: int = 0
+    linear: tuple[int, ...] = ()
+    linear_k_heads: int = 0
+    linear_v_heads: int = 0
+    linear_k_dim: int = 0
+    linear_v_dim: int = 0
+    linear_kernel: int = 0
+    gated: bool = False
 
     @classmethod
     def from_config(cls, config: Any) -> ModelDims:
-        """Read a transformers configuration of the Qwen2-VL, Qwen2.5-VL or Qwen3-VL family."""
+        """Read a transformers configuration of the Qwen2-VL, Qwen2.5-VL, Qwen3-VL or Qwen3.5 family."""
         v, t = config.vision_config, config.text_config
         # Qwen2-VL calls the ViT's width embed_dim; its hidden_size is the width of a visual token.
         width = getattr(v, "embed_dim", v.hidden_size)
         global_blocks = getattr(v, "fullatt_block_indexes", None)
+        kinds = getattr(t, "layer_types", None) or ()
+        linear = tuple(i for i, kind in enumerate(kinds) if kind == "linear_attention")
+        hybrid: dict[str, Any] = {} if not linear else {
+            "linear": linear, "linear_k_heads": t.linear_num_key_heads, "linear_v_heads": t.linear_num_value_heads,
+            "linear_k_dim": t.linear_key_head_dim, "linear_v_dim": t.linear_value_head_dim,
+            "linear_kernel": t.linear_conv_kernel_dim, "gated": True}
         return cls(
             vit_depth=v.depth, vit_dim=width,
             vit_ffn=v.intermediate_size if hasattr(v, "intermediate_size") else int(width * v.mlp_ratio),
@@ -68,6 +88,7 @@ class ModelDims:
             vit_local=0 if global_blocks is None else v.depth - len(global_blocks),
             vit_window=0 if global_blocks is None else (
                 v.window_size // v.patch_size // v.spatial_merge_size * v.spatial_merge_size) ** 2,
+            **hybrid,
         )
 
     def vit_linear(self, patches: int) -> float:
@@ -91,10 +112,35 @@ class ModelDims:
         wide = self.merge * self.vit_dim
         return tokens * 2.0 * (wide**2 + wide * self.merger_out)
 
-    def layer_linear(self, tokens: int) -> float:
-        """q, k, v, o projections and the three SwiGLU matrices of ONE decoder layer."""
-        q, kv = self.q_heads * self.head_dim, self.kv_heads * self.head_dim
-        return tokens * 2.0 * (2 * self.dim * q + 2 * self.dim * kv + 3 * self.dim * self.ffn)
+    def layer_linear(self, tokens: int, layer: int = 0) -> float:
+        """Projections and the three SwiGLU matrices of ONE decoder layer.
+
+        Full attention: q (with its gate, where there is one), k, v, o. Linear attention: q, k, v, the output gate, two
+        numbers per value head, the output, and the depthwise convolution.
+        """
+        ffn = 3 * self.dim * self.ffn
+        if layer in self.linear:
+            values, mixed = self.linear_v_heads * self.linear_v_dim, 2 * self.linear_k_heads * self.linear_k_dim
+            mixed += values
+            per_token = self.dim * (mixed + 2 * values + 2 * self.linear_v_heads) + self.linear_kernel * mixed
+        else:
+            q, kv = self.q_heads * self.head_dim, self.kv_heads * self.head_dim
+            per_token = (3 if self.gated else 2) * self.dim * q + 2 * self.dim * kv
+        return tokens * 2.0 * (per_token + ffn)
+
+    def delta_rule(self, tokens: int) -> float:
+        """The gated delta rule of ONE linear-attention layer in prefill, in chunks of 64 as transformers runs it.
+
+        Per chunk and value head: three products inside the chunk (two over keys, one over values), two triangular
+        solves, and three products with the state.
+        """
+        c, k, v = DELTA_CHUNK, self.linear_k_dim, self.linear_v_dim
+        per_chunk = 2 * c * c * (2 * k + v) + c * c * (k + v) + 6 * c * k * v
+        return -(-tokens // c) * float(per_chunk) * self.linear_v_heads
+
+    def delta_step(self) -> float:
+        """The same for one decoded token: read what the state predicts, update it, read the answer."""
+        return 6.0 * self.linear_k_dim * self.linear_v_dim * self.linear_v_heads
 
     def layer_attention(self, pairs: float) -> float:
         """Scores and weighted sum of ONE decoder layer over ``pairs`` (query, key) pairs."""
@@ -120,15 +166,18 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
         "vit_attention": sum(dims.vit_attention(n) for n in counts.patches),
         "merger": dims.merger(tokens),
         "deepstack": dims.n_deepstack * dims.merger(tokens),
-        "llm_linear": sum(dims.layer_linear(n) for n in counts.layer_tokens),
-        "llm_attention": sum(dims.layer_attention(n * (n + 1) / 2) for n in counts.layer_tokens),
+        "llm_linear": sum(dims.layer_linear(n, layer) for layer, n in enumerate(counts.layer_tokens)),
+        "llm_attention": sum(dims.delta_rule(n) if layer in dims.linear else dims.layer_attention(n * (n + 1) / 2)
+                             for layer, n in enumerate(counts.layer_tokens)),
         "lm_head": dims.lm_head(1),
     }
     out["total_prefill"] = sum(out.values())
     steps = max(0, counts.n_new - 1)
     # Step i (from 0) attends to the entries kept after prefill, the i tokens decoded before it, and itself.
-    pairs = sum(steps * entries + steps * (steps + 1) / 2 for entries in counts.cache_entries)
-    out["decode"] = steps * (dims.layers * dims.layer_linear(1) + dims.lm_head(1)) + dims.layer_attention(pairs)
+    pairs = sum(steps * entries + steps * (steps + 1) / 2
+                for layer, entries in enumerate(counts.cache_entries) if layer not in dims.linear)
+    per_step = sum(dims.layer_linear(1, layer) for layer in range(dims.layers)) + dims.lm_head(1)
+    out["decode"] = steps * (per_step + len(dims.linear) * dims.delta_step()) + dims.layer_attention(pairs)
     out["total"] = out["total_prefill"] + out["decode"]
     return out
 
