@@ -50,6 +50,8 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
     p.add_argument("--device", help="cpu (default), cuda, cuda:N")
+    p.add_argument("--profile", help="what is read of the GPU: full (default: energy per sample and state), light "
+                                     "(state of start and end), off; stage times and memory are always taken")
     p.add_argument("--attn", help="sdpa (default), eager, flash_attention_2")
     p.add_argument("--budget-of", help="what a percentage counts: visual (default) or prompt (cache methods)")
     p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")

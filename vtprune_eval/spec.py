@@ -12,11 +12,12 @@ from typing import Any
 from . import __version__
 from .budget import Budget
 from .errors import UserError, unknown_name
+from .profiling.gpu import PROFILES
 from .registry import check_method_name, make_method
 from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
 
 # Fields that say where or how results are shown, not what they are.
-_NOT_IDENTITY = {"out", "format", "data_path", "model_path"}
+_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class RunSpec:
         limit: samples per task; seed; dtype; device; attn: attention backend; budget_of: ``visual`` or ``prompt``.
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
-        format: of the summary.
+        format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
     """
 
     model: str = "nano"
@@ -64,6 +65,7 @@ class RunSpec:
     max_new_tokens: int | None = None
     out: str | None = None
     format: str = "table"
+    profile: str = "full"
 
     def __post_init__(self) -> None:
         from .models import ATTENTION, DTYPES, check_model_name
@@ -76,6 +78,7 @@ class RunSpec:
             check_method_name(method)
         for name, value, known in (
             ("--weights", self.weights, ("hub", "random")), ("--dtype", self.dtype, DTYPES),
+            ("--profile", self.profile, PROFILES),
             ("--attn", self.attn, ATTENTION), ("--budget-of", self.budget_of, ("visual", "prompt")),
             ("--format", self.format, ("table", "json", "md", "csv")),
         ):

@@ -11,7 +11,7 @@ import pytest
 
 from vtprune_eval.results.compare import adjust, compare, compare_cells
 from vtprune_eval.results.stats import mcnemar, sign_flip
-from vtprune_eval.results.summary import summarise, table
+from vtprune_eval.results.summary import costs_of, summarise, table
 
 
 def cell(scores, clusters=None, **more):
@@ -104,3 +104,12 @@ def test_random_weights_are_never_compared():
     summary = summarise("m", CELLS, [("t", True)], _records(), trained=False)
     assert summary["between"] == [] and "vs_full" not in summary["rows"][1]["tasks"]["t"]
     assert "Against full" not in table(summary, "md")
+
+
+def test_joules_per_sample_and_per_correct_answer():
+    own = cell([1.0, 0.0, 1.0], energy_j=4.0) + cell([1.0], energy_j=None)
+    costs = costs_of(own, None)
+    assert costs["energy_j"] == 4.0 and costs["energy_per_correct_j"] == 6.0
+    assert "energy_per_correct_j" not in costs_of(own, None, trained=False)
+    assert "energy_per_correct_j" not in costs_of(cell([0.0], energy_j=4.0), None)
+    assert "energy_j" not in costs_of(cell([1.0]), None)

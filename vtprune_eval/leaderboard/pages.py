@@ -41,7 +41,8 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
             "result": result["name"], "file": f"results/{result['name']}.json",
             "records_file": f"results/{result['records']['file']}", "group": result["group"],
             "model": settings["model"], "weights": settings["fingerprint"], "task": task,
-            "set": f"{task} ({settings['data'][task]}, {cell['n']} samples, set {cell['sample_set']})",
+            "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, {cell['n']} samples, "
+                   f"set {cell['sample_set']})",
             "method": cell["method"], "budget": cell["budget"], "stage": cell["stage"], "ranked": cell["ranked"],
             "device": device, "machine": f"{device}, {settings['dtype']}, {settings.get('attn', '-')}",
             "n": cell["n"], "n_failed": cell["n_failed"], "accuracy": cell.get("accuracy"), "ci95": cell.get("ci95"),

@@ -80,7 +80,7 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]])
     for (task, method, budget), own in records.items():
         ids = sorted(r["id"] for r in own)
         graded = [r for r in own if r["score"] is not None]
-        costs = costs_of(own, records[task, base[0], base[1]] if base else None)
+        costs = costs_of(own, records[task, base[0], base[1]] if base else None, trained)
         cell: dict[str, Any] = {
             "task": task, "method": method, "budget": budget, "stage": stage_of(method),
             "ranked": not any(method_class(part).sees_target for part in method.split("+")),

@@ -10,8 +10,8 @@ from ..errors import UserError
 from ..pipeline.outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
-from ..results.folder import Key, expected_key, spec_of
-from ..tasks import Task, load_task
+from ..results.folder import Key, expected_key, spec_of, task_of
+from ..tasks import Task
 from .result_file import differs, group_of, read
 
 
@@ -35,7 +35,7 @@ def validate(path: Path, data_path: str | None = None) -> list[str]:
             "together"]
     cells = {(c.method, c.budget): c for c in spec.cells()}
     for name in spec.tasks:
-        task = load_task(name, spec.limit, data_path)
+        task = task_of(spec, name, data_path)
         here, there = f"v{task.version} {task.fingerprint}", str(settings["data"].get(name))
         if here != there:
             raise UserError(f"{path.name}: {name} was run on data {there}, the data here is {here}; run it again on "

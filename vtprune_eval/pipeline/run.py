@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from ..errors import SampleError, UserError
 from ..models import check_model_name
+from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..prompts import style_of
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import failed_record, make_record
@@ -53,9 +54,13 @@ def execute(spec: RunSpec) -> int:
             "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
         }  # the commit stands in environment.json: another commit of one version may resume a run
         folder.settle(settings)
-        write_atomic(folder.path / "environment.json", json.dumps(_environment(identity), indent=2) + "\n")
+        gpu = open_gpu(spec.device, spec.profile)
+        _write_environment(folder, identity, gpu)
+        meter = gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
         with _interrupts() as stop:
-            finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop)
+            finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter)
+        _write_environment(folder, identity, gpu)  # again, with what disturbed the run
+        gpu.close()
         if not finished:
             print(f"interrupted; start the same command again to go on, or add --out {folder.path}.", file=sys.stderr)
             return 130
@@ -89,7 +94,7 @@ def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:
 
 
 def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any, coordinates: str,
-               identity: dict[str, Any], stop: list[bool]) -> bool:
+               identity: dict[str, Any], stop: list[bool], meter: Gpu) -> bool:
     from tqdm import tqdm
 
     plan = []
@@ -108,14 +113,15 @@ def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any
         for task, cell, path, done in plan:
             if len(done) < len(task.samples):
                 runner = factory(cell, task)
-                _one_cell(spec, task, cell, path, done, runner, coordinates, identity, bar, stop)
+                _one_cell(spec, task, cell, path, done, runner, coordinates, identity, bar, stop, meter)
             if stop:
                 return False
     return True
 
 
 def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, dict[str, Any]], runner: Runs,
-              coordinates: str, identity: dict[str, Any], bar: Any, stop: list[bool]) -> None:
+              coordinates: str, identity: dict[str, Any], bar: Any, stop: list[bool],
+              meter: Gpu) -> None:
     pending = task.samples.without(done)
     key = cell_key(spec, task, cell)
     _warm_up(runner, pending)
@@ -123,7 +129,9 @@ def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, 
     right = graded = 0
     with RecordWriter(path) as writer:
         for sample in pending:
+            meter.start()
             record = _answer(key, task, sample, runner, coordinates)
+            record["energy_j"], record["gpu_process_bytes"] = meter.stop(), meter.process_bytes()
             if record["reason"] == "crash":
                 crashes[record["message"]] += 1
                 if len(crashes) == 1 and crashes.total() == CRASHES_BEFORE_STOP and not graded:
@@ -198,6 +206,16 @@ def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[
         if line.startswith("WARNING"):
             print(line, file=sys.stderr)
     return 0
+
+
+def _write_environment(folder: RunFolder, identity: dict[str, Any], gpu: Gpu) -> None:
+    path = folder.path / "environment.json"
+    try:
+        earlier = json.loads(path.read_text()).get("gpu", {})
+    except (OSError, ValueError, AttributeError):
+        earlier = {}
+    data = {**_environment(identity), "gpu": marked(gpu.state(), gpu.reason, earlier)}
+    write_atomic(path, json.dumps(data, indent=2) + "\n")
 
 
 def _environment(identity: dict[str, Any]) -> dict[str, Any]:

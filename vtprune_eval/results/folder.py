@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..models import check_model_name
+from ..prompts import style_of
 from ..spec import Cell, RunSpec, from_mapping
+from ..tasks import Task, load_task
 from .record import SCHEMA
 
 Key = tuple[str, str, str]
@@ -126,6 +129,16 @@ def spec_of(settings: dict[str, Any]) -> RunSpec:
     if absent:
         raise UserError(f"the settings of the run name no data version of {absent[0]}; run it again.")
     return spec
+
+
+def task_of(spec: RunSpec, name: str, data_path: str | None = None) -> Task:
+    """A task of a run, loaded with the run's limit, protocol, history and prompt style.
+
+    Raises:
+        UserError: absent data.
+    """
+    style = style_of(spec.model, check_model_name(spec.model).family)
+    return load_task(name, spec.limit, data_path, protocol=spec.protocol, history=spec.history, style=style)
 
 
 def expected_key(settings: dict[str, Any], task: str, cell: Cell) -> str:

@@ -53,7 +53,7 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
                     entry["vs_full"] = against[task, (method, budget)]
             per_task[task] = entry
         reference = [r for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
-        costs = costs_of(everything, reference)
+        costs = costs_of(everything, reference, trained)
         if base and trained:
             changes = [t["vs_full"]["difference"] for t in per_task.values() if "vs_full" in t]
             costs["accuracy_change"] = (0.0 if (method, budget) == base else
@@ -73,11 +73,12 @@ def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
             "format_error_rate": sum(r["reason"] == "format_error" for r in graded) / len(graded)}
 
 
-def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None) -> dict[str, Any]:
+def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, trained: bool = True) -> dict[str, Any]:
     """Means of counts, medians of times (ms), largest peak (bytes) over the answered records; {} for none.
 
     Args:
         own: records of a cell; full: those of the full model, for ratios on the samples that both answered.
+        trained: False for random weights, whose right answers mean nothing.
     """
     done = [r for r in own if r["status"] == "ok"]
     if not done:
@@ -102,6 +103,13 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None) -> di
                  "image_decode_ms"):
         out[name] = median(name)
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
+    metered = [r for r in done if r.get("energy_j") is not None]
+    if metered:
+        joules = sum(r["energy_j"] for r in metered)
+        out["energy_j"] = joules / len(metered)
+        correct = sum(r["score"] or 0.0 for r in metered)
+        if trained and correct:
+            out["energy_per_correct_j"] = joules / correct
     if full is not None:
         by_id = {r["id"]: r for r in full if r["status"] == "ok"}
         pairs = [(r, by_id[r["id"]]) for r in done if r["id"] in by_id]

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown_name
-from ..results.folder import Run, read_run
+from ..results.folder import Run, read_run, task_of
 from ..results.store import write_atomic
 from ..sample import Sample
-from ..tasks import Task, load_task
+from ..tasks import Task
 from .picture import Panel, draw, printable
 
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     found = []
     known: list[str] = []
     for name in [given.task] if given.task else run.spec.tasks:
-        task = load_task(name, run.spec.limit, given.data_path)
+        task = task_of(run.spec, name, given.data_path)
         if run.settings["data"][name] != f"v{task.version} {task.fingerprint}":
             raise UserError(f"{name} was run on other data ({run.settings['data'][name]}) than is here; its pictures "
                             "would not fit the records: run it again.")
