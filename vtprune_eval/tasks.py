@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError, unknown_name
+from .integrations.vlmeval.catalogue import KIT_TASKS
+from .integrations.vlmeval.catalogue import definition as kit_definition
 from .paths import tasks_dir
 from .prompts import Prompt, load_prompt
 from .readers import READERS, Records
@@ -150,6 +152,8 @@ def described(grammar: str, text: str, frame: Mapping[str, Any]) -> dict[str, An
 
 def _folder_and_variant(name: str) -> tuple[str, str] | None:
     """Folder and variant of a task name, None for an unknown one."""
+    if name in KIT_TASKS:
+        return name, ""
     for folder in sorted((p.parent.name for p in tasks_dir().glob("*/task.yaml")), key=len, reverse=True):
         if name == folder:
             return folder, ""
@@ -165,7 +169,7 @@ def _variants(folder: str) -> dict[str, Any]:
 def task_names() -> tuple[str, ...]:
     """Every task with a definition, variants included."""
     folders = [p.parent.name for p in tasks_dir().glob("*/task.yaml")]
-    return tuple(sorted(folders + [f"{f}_{v}" for f in folders for v in _variants(f)]))
+    return tuple(sorted([*folders, *(f"{f}_{v}" for f in folders for v in _variants(f)), *KIT_TASKS]))
 
 
 def check_task_name(name: str) -> None:
@@ -197,7 +201,9 @@ def check_protocol(name: str, protocol: str | None, history: int | None) -> None
 
 def protocols_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
     """Protocols of a definition, the default first."""
-    return PROTOCOLS[spec["benchmark"]] if "benchmark" in spec else (str(spec["protocol"]),)
+    if "benchmark" in spec:
+        return PROTOCOLS[spec["benchmark"]]
+    return tuple(spec.get("protocols") or (str(spec["protocol"]),))
 
 
 def _yaml(folder: str) -> dict[str, Any]:
@@ -221,6 +227,8 @@ def definition(name: str) -> dict[str, Any]:
         UserError: unknown task, or a definition with unknown keys.
     """
     check_task_name(name)
+    if name in KIT_TASKS:
+        return kit_definition(name)
     folder, variant = _folder_and_variant(name) or (name, "")
     data = _yaml(folder)
     changes = (data.pop("variants", None) or {}).get(variant, {})
@@ -237,8 +245,8 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
         UserError: absent or changed data, no records, an id that occurs twice.
     """
     name = spec["name"]
-    folder = Path(data_path) if data_path else Path(spec["folder"]) / "data"
-    if not folder.is_dir():
+    folder = Path(data_path) if data_path else Path(spec.get("data_folder") or Path(spec["folder"]) / "data")
+    if not folder.is_dir() and "data_folder" not in spec:  # VLMEvalKit fetches its data itself
         got = default_data_path(name)
         if data_path is None and got.is_dir():
             folder = got
@@ -285,7 +293,7 @@ def load_task(name: str, limit: int | None = None, data_path: str | None = None,
     check_protocol(name, protocol, history)
     spec = definition(name)
     known = protocols_of(spec)
-    protocol = protocol if protocol in known else known[0]
+    spec["protocol"] = protocol = protocol if protocol in known else known[0]
     if "history" in spec:
         own = spec["history"]
         own = own.get(protocol, 0) if isinstance(own, dict) else own

@@ -78,7 +78,8 @@ def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, m
 
     monkeypatch.setenv(reader.LOCAL_TSV, "1")
     spec = catalogue.definition("AI2D_TEST")
-    samples = reader.samples(finished / "LMUData", spec)
+    table = reader.KitTable(finished / "LMUData", spec)
+    samples = [table.sample(i) for i in range(len(table.ids))]
     engine = Engine(*parse_name(model))
     rows = predictions(finished, model, "AI2D_TEST")
     scores = []
@@ -132,12 +133,12 @@ def test_everything_is_registered_under_a_predictable_name():
 
     classes, own = list(vlmeval.dataset.DATASET_CLASSES), dict(vlmeval.config.supported_VLM)
     try:
-        register(["nano@pixelprune+random@7"])
+        register(["nano@resize+random@7"])
         names = set(default_names())
         assert {(parse_name(n)[0], parse_name(n)[1]) for n in names} == {
             (m, k) for m in CARDS if m != "stub" for k in method_names()}
         assert {"Qwen3-VL-2B-Instruct@random@10", "nano@pixelprune@auto"} <= names
-        assert names | {"nano@pixelprune+random@7"} <= set(vlmeval.config.supported_VLM)
+        assert names | {"nano@resize+random@7"} <= set(vlmeval.config.supported_VLM)
         assert not names & set(own), "no name of the kit is taken"
         assert type(vlmeval.dataset.build_dataset("mini-doc")).__name__ == "VtpruneTask"
     finally:

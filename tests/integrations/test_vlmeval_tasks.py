@@ -1,5 +1,6 @@
 """VLMEvalKit's data sets as tasks of ours: loading, prompts and numbers are those of the kit."""
 
+import json
 import math
 import os
 
@@ -52,7 +53,8 @@ def type_of(name):
 
 def load(folder, name, protocol=None):
     spec = catalogue.definition(name)
-    return reader.samples(folder, {**spec, "protocol": protocol or spec["protocol"]})
+    table = reader.KitTable(folder, {**spec, "protocol": protocol or spec["protocol"]})
+    return [table.sample(i) for i in range(len(table.ids))]
 
 
 FRAME = {"coordinates": "thousandths", "model_sizes": [[96, 64]], "file_sizes": [[100, 50]]}
@@ -214,9 +216,41 @@ def test_mmlongbench_refuses_what_is_no_pdf(data):
         load(data, "MMLongBench_DOC")
 
 
+@pytest.mark.parametrize("protocol", ["official", "vlmeval"])
+def test_a_run_of_ours_on_a_table_of_the_kit(protocol, data, cli):
+    """The command line to the records: the protocol's name, its scores, and the kit's number for the same answers."""
+    kit_data.osworld_g(data)
+    done = cli("--model", "nano", "--method", "full,stride", "--budget", "20", "--tasks", "OSWorld_G", "--data-path",
+               data, "--protocol", protocol, "--out", data / "run", "--max-new-tokens", "8")
+    assert done.returncode == 0, done.stderr
+    spec = {**catalogue.definition("OSWorld_G"), "protocol": protocol}
+    table = reader.KitTable(data, spec)
+    files = sorted((data / "run" / "records").rglob("*.jsonl"))
+    assert len(files) == 2
+    for path in files:
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [r["protocol"] for r in records] == [protocol] * 2
+        scores = [rules.score(r["answer"], table.sample(i).target, r["frame"]).value for i, r in enumerate(records)]
+        assert [r["score"] for r in records] == scores
+        if protocol == "vlmeval":
+            kit = report.kit_numbers("OSWorld_G", data, {r["id"]: r["answer"] for r in records})
+            assert kit["Overall_Accuracy"] == pytest.approx(100 * sum(scores) / 2)
+
+
+def test_an_unknown_protocol_names_the_known(data, cli):
+    done = cli("--tasks", "DocVQA_VAL", "--data-path", data, "--protocol", "kit")
+    assert done.returncode == 2
+    assert "unknown protocol of DocVQA_VAL 'kit': known: vlmeval" in done.stderr
+
+
+def test_a_missing_folder_is_not_replaced_by_another(data):
+    with pytest.raises(UserError, match=r"the folder .*nowhere does not exist"):
+        load(data / "nowhere", "DocVQA_VAL")
+
+
 def test_core_needs_no_kit(monkeypatch):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"task DocVQA_VAL needs the package ms-vlmeval: pip install .*\[vlmeval\]"):
-        reader.samples(None, catalogue.definition("DocVQA_VAL"))
+        reader.KitTable(None, catalogue.definition("DocVQA_VAL"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..integrations.vlmeval.rules import score as vlmeval
 from ..sample import Score
 from .answers import first_point, fraction, parse_action
 
@@ -61,4 +62,5 @@ def none(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
 
 RULES: dict[str, Callable[[str, dict[str, Any], dict[str, Any]], Score]] = {
     "point_in_box": point_in_box, "exact_match": exact_match, "step": step, "none": none,
+    "vlmeval": vlmeval,
 }

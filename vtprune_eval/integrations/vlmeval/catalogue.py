@@ -59,8 +59,8 @@ def definition(name: str) -> dict[str, Any]:
     task = KIT_TASKS[name]
     return {
         "name": name, "title": task.title, "version": 1, "reader": READER, "rule": RULE, "protocol": task.protocols[0],
-        "protocols": list(task.protocols), "max_new_tokens": task.max_new_tokens, "source": f"VLMEvalKit {name}.tsv",
-        "licence": task.licence,
+        "protocols": list(task.protocols), "max_new_tokens": task.max_new_tokens, "licence": task.licence,
+        "source": f"VLMEvalKit {name}.tsv", "data_folder": str(default_folder()),
     }
 
 

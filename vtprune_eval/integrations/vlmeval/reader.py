@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,38 +20,53 @@ LOCAL_TSV = "VTPRUNE_EVAL_LOCAL_TSV"
 _PIXELS = {"image"}
 
 
-def samples(folder: Path, spec: dict[str, Any]) -> list[Sample]:
-    """The samples of one data set; its pictures are written to ``<folder>/images/`` by the kit on first use.
+class KitTable:
+    """One data set of the kit; pictures are written to ``<folder>/images/`` by the kit when a row is first asked for.
 
-    Args:
-        folder: what the kit calls ``LMUData``.
-        spec: definition with ``name`` (of the data set) and ``protocol``.
-
-    Raises:
-        UserError: the extra is not installed, the TSV is absent, altered, or lacks a column that the kit needs.
+    Attributes:
+        ids: the kit's ``index`` of every row as text.
     """
-    name = spec["name"]
-    require("vlmeval", f"task {name}")
-    kind = KIT_TASKS[name].kind
-    with data_root(folder):
-        dataset = build(name, folder)
-        out = []
-        for position in range(len(dataset.data)):
-            row = dataset.data.iloc[position]
-            try:
-                images, question = flatten(dataset.build_prompt(row))
-            except (KeyError, AssertionError, ValueError) as error:
-                raise UserError(f"{name}.tsv, row {position + 1}: VLMEvalKit cannot build its prompt "
-                                f"({type(error).__name__}: {error}); fetch the file again.") from error
-            values = {str(k): plain(v) for k, v in row.items() if k not in _PIXELS}
-            out.append(Sample(
-                id=str(row["index"]), images=tuple(images), question=question,
-                target={"type": "vlmeval", "kind": kind, "dataset": name, "protocol": spec["protocol"], "row": values},
-                cluster=_cluster(row),
-                meta={k: values[k] for k in ("split", "category", "data_type", "ui_type", "doc_type")
-                      if values.get(k) is not None},
-            ))
-    return out
+
+    def __init__(self, folder: Path, spec: Mapping[str, Any]) -> None:
+        """Load the table.
+
+        Args:
+            folder: what the kit calls ``LMUData``.
+            spec: definition with ``name`` (of the data set) and ``protocol``.
+
+        Raises:
+            UserError: the extra is not installed, the TSV is absent, altered, or lacks a column that the kit needs.
+        """
+        self._name, self._protocol = spec["name"], spec["protocol"]
+        require("vlmeval", f"task {self._name}")
+        if not folder.is_dir():  # the kit would silently take another one
+            raise UserError(f"task {self._name}: the folder {folder} does not exist; create it, and {self._name}.tsv "
+                            "is downloaded into it, or give the folder that holds it with --data-path or LMUData.")
+        with data_root(folder):
+            self._dataset = build(self._name, folder)
+        self.ids = [str(i) for i in self._dataset.data["index"]]
+
+    def sample(self, i: int) -> Sample:
+        """Row ``i`` with the kit's prompt.
+
+        Raises:
+            UserError: the kit cannot build its prompt from this row.
+        """
+        row = self._dataset.data.iloc[i]
+        try:
+            images, question = flatten(self._dataset.build_prompt(row))
+        except (KeyError, AssertionError, ValueError) as error:
+            raise UserError(f"{self._name}.tsv, row {i + 1}: VLMEvalKit cannot build its prompt "
+                            f"({type(error).__name__}: {error}); fetch the file again.") from error
+        values = {str(k): plain(v) for k, v in row.items() if k not in _PIXELS}
+        return Sample(
+            id=self.ids[i], images=tuple(images), question=question,
+            target={"type": "vlmeval", "kind": KIT_TASKS[self._name].kind, "dataset": self._name,
+                    "protocol": self._protocol, "row": values},
+            cluster=_cluster(row),
+            meta={k: values[k] for k in ("split", "category", "data_type", "ui_type", "doc_type")
+                  if values.get(k) is not None},
+        )
 
 
 def build(name: str, folder: Path) -> Any:

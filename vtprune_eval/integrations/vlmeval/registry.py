@@ -46,6 +46,10 @@ def register(names: Iterable[str] = (), **options: Any) -> list[str]:
     Raises:
         UserError: a name that cannot be run.
     """
+    asked = list(names)
+    for name in asked:  # before the kit is imported, which takes ten seconds
+        Engine(*parse_name(name), **options)
+
     import vlmeval.config
     import vlmeval.dataset as kit
     import vlmeval.vlm
@@ -54,11 +58,6 @@ def register(names: Iterable[str] = (), **options: Any) -> list[str]:
     from .mmlongbench import PageByPage
     from .model import VtpruneModel
 
-    asked = []
-    for name in names:
-        model, method, budget = parse_name(name)
-        Engine(model, method, budget, **options)
-        asked.append(name)
     for name in (*default_names(), *asked):
         model, method, budget = parse_name(name)
         vlmeval.config.supported_VLM[name] = partial(VtpruneModel, model=model, method=method,
