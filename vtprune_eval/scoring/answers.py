@@ -8,7 +8,7 @@ from typing import Any
 
 # Nothing useful of a grounding or navigation answer lies behind this; it bounds the work on hostile text.
 MAX_CHARS = 4096
-_NUMBER = r"[-+]?\d{1,7}(?:\.\d{1,6})?"
+_NUMBER = r"[-+]?\d{1,7}(?:\.\d{1,30})?"
 _PAIR = re.compile(rf"({_NUMBER})[\s,;]{{1,4}}({_NUMBER})")
 _ACTION = re.compile(r"\b(tap|click|type|scroll|back|done)\b[ \t]*([^\n,]*)", re.IGNORECASE)
 

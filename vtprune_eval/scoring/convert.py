@@ -67,6 +67,22 @@ def button(action: Action) -> str:
     return "enter" if action.kind == "key" else action.text
 
 
+def aitw_id(action: Action) -> int:
+    """AITW's id of an action without a place.
+
+    Raises:
+        Unreadable: no counterpart.
+    """
+    word = phone_word(action)
+    if word == "type":
+        return 3
+    if word == "button" and button(action) in _BUTTON_IDS:
+        return _BUTTON_IDS[button(action)]
+    if word == "finish":
+        return 10 if action.status == "success" else 11
+    raise no_counterpart()
+
+
 def seeclick(action: Action, *, decimals: int = 6, finger_words: bool = False) -> str:
     """SeeClick's dictionary, AITW's ids; points as fractions.
 
@@ -81,11 +97,7 @@ def seeclick(action: Action, *, decimals: int = 6, finger_words: bool = False) -
         return f'{{"action_type": {_SCROLL_IDS[content_direction(action, finger_words=finger_words)]}}}'
     if word == "type":
         return f'{{"action_type": 3, "typed_text": {action.text!r}}}'
-    if word == "button" and button(action) in _BUTTON_IDS:
-        return f'{{"action_type": {_BUTTON_IDS[button(action)]}}}'
-    if word == "finish":
-        return f'{{"action_type": {10 if action.status == "success" else 11}}}'
-    raise no_counterpart()
+    return f'{{"action_type": {aitw_id(action)}}}'
 
 
 def seeclick_web(action: Action) -> str:

@@ -19,7 +19,7 @@ from .phone import _scale
 
 Truth = Mapping[str, Any]
 Frame = Mapping[str, Any]
-_N = r"-?\d{1,7}(?:\.\d{1,6})?"
+_N = r"-?\d{1,7}(?:\.\d{1,30})?"
 _POINT_FIELD = re.compile(rf'"point(?:_2d)?"\s*:\s*\[\s*({_N})\s*,\s*({_N})')
 _BOX_FIELD = re.compile(rf'"bbox(?:_2d)?"\s*:\s*\[\s*({_N})\s*,\s*({_N})\s*,\s*({_N})\s*,\s*({_N})')
 

@@ -110,9 +110,8 @@ def _aitw_official(action: Action, truth: Truth) -> Verdict:
             touch, lift = action.point, action.end
         else:
             touch, lift = _SWIPES[convert.content_direction(action)]
-    else:  # the ids of everything without a place; a long text is no matter here
-        dictionary = convert.seeclick(Action(action.kind, text=action.text[:1], keys=action.keys, status=action.status))
-        kind = int(dictionary.split(":")[1].split(",")[0].strip(" }"))
+    else:
+        kind = convert.aitw_id(action)
     return aitw_rule.official_step(kind, touch, lift, truth)
 
 
