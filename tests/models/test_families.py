@@ -24,7 +24,7 @@ from vtprune_eval.sample import Sample
 
 from .families import CACHED, LAYERS, NAMES, SlowVit, masked_decoder, reference, tiny
 
-every_family = pytest.mark.parametrize("family", FAMILIES)
+every_family = pytest.mark.parametrize("family", tuple(NAMES))
 cached_family = pytest.mark.parametrize("family", CACHED)
 
 
@@ -52,7 +52,8 @@ def run(family: str, sample: Sample, method: Method, budget: str = "50", n_new: 
 
 
 def test_every_family_with_a_network_is_tested():
-    assert set(NAMES) == set(FAMILIES) == {card.family for card in MODELS.values()} - {"stub"}
+    # OpenCUA has no class of transformers to agree with; a file of its own builds one.
+    assert {*NAMES, "opencua"} == set(FAMILIES) == {card.family for card in MODELS.values()} - {"stub"}
 
 
 @every_family

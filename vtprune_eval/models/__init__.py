@@ -22,7 +22,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
 # Families with a network behind them; each is a module of this package with a ``FAMILY``.
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "opencua")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class ModelCard:
     Attributes:
         family: a name of ``FAMILIES``, or ``stub``; hub_id: hub repository; coordinates: frame of the answers.
         about: one line; weights: their number; revision: commit of the hub repository that is loaded.
+        remote_code: True if a folder of it holds Python code that has to run.
     """
 
     family: str
@@ -40,6 +41,7 @@ class ModelCard:
     about: str
     weights: int = 0
     revision: str | None = None
+    remote_code: bool = False
 
 
 MODELS = {
@@ -55,6 +57,9 @@ MODELS = {
     "uitars-1.5-7b": ModelCard("qwen2_5_vl", "ByteDance-Seed/UI-TARS-1.5-7B", "resized_pixels",
                                "UI-TARS 1.5 7B, a GUI agent on Qwen2.5-VL", 8_292_166_656,
                                "683d002dd99d8f95104d31e70391a39348857f4e"),
+    "opencua-7b": ModelCard("opencua", "xlangai/OpenCUA-7B", "resized_pixels",
+                            "OpenCUA 7B, a GUI agent on Qwen2.5-VL's ViT; its tokenizer is remote code",
+                            8_292_166_656, "a2efb7d2b104d477a4a2666a357e79550a28aafc", True),
     "qwen3vl-2b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct", "thousandths", "Qwen3-VL 2B Instruct",
                             2_127_532_032, "89644892e4d85e24eaac8bacfd4f463576704203"),
     "qwen3vl-4b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-4B-Instruct", "thousandths", "Qwen3-VL 4B Instruct",
@@ -100,7 +105,7 @@ def family_of(name: str) -> Family:
 
 
 def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtype: str = "float32",
-               device: str = "cpu", seed: int = 0, attn: str = "sdpa") -> VlmAdapter:
+               device: str = "cpu", seed: int = 0, attn: str = "sdpa", trust_remote_code: bool = False) -> VlmAdapter:
     """Load a model behind its family's adapter.
 
     Args:
@@ -109,6 +114,7 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         path: local hub-format folder, instead of the hub.
         dtype, device, attn: floating type, torch device, attention backend.
         seed: of random weights.
+        trust_remote_code: whether Python code of the model's folder may be run.
 
     Raises:
         UserError: anything a user can mend (missing weights, wrong architecture, unknown device, ...).
@@ -122,6 +128,10 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
     hf_logging.disable_progress_bar()
     card, family = check_model_name(name), family_of(name)
     _check_runtime(device, dtype, attn)
+    if card.remote_code and not trust_remote_code and (path or weights != "random"):
+        raise UserError(f"{name}: its folder brings Python code that has to run on this machine; read it at "
+                        f"https://huggingface.co/{card.hub_id}/tree/{card.revision} and add --trust-remote-code, or "
+                        "use --weights random.")
     random, note, revision = weights == "random", "", None
     folder: Path | None
     if path:
@@ -132,13 +142,13 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         folder, note = None, "text tokens are those of nano's tokenizer, because the model's own needs a download"
     else:
         assert card.hub_id
-        folder, revision = hub_folder(name, card.hub_id, card.revision), card.revision
+        folder, revision = hub_folder(name, card.hub_id, card.revision, card.remote_code), card.revision
     identity: dict[str, Any] = {
         "model": name, "hub_id": card.hub_id, "revision": revision, "weights": "random" if random else "trained",
         "dtype": dtype, "attention": attn, "device": device, "trained": not random, "note": note,
     }
     adapter = family.load(Request(name, folder, random, seed, getattr(torch, dtype), device, attn, card.coordinates,
-                                  identity, NANO))
+                                  identity, NANO, card.remote_code and trust_remote_code))
     adapter.folder = folder
     return adapter
 

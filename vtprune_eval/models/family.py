@@ -27,6 +27,7 @@ class Request:
         dtype: of the weights; device: torch device; attn: attention backend.
         coordinates: frame of the answers; identity: what is known of the model before loading.
         tokenizer_folder: where the tokenizer comes from when ``folder`` is None.
+        trust_remote_code: whether the folder's own Python code may be run.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Request:
     coordinates: str
     identity: Mapping[str, Any]
     tokenizer_folder: Path
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Family:
         model_type: its name in ``config.json``; adapter: our face of it.
         sizes: short name to the configuration's arguments at the true size.
         pixels: default limits (smallest, largest area) of an image; mean, std: per channel, on the [0, 1] scale.
+        published_as: architecture that ``config.json`` names, where it is not ``architecture``.
+        key_mapping: patterns of weight names in the folder to those of the class, where they differ.
     """
 
     architecture: str
@@ -60,6 +64,8 @@ class Family:
     pixels: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    published_as: str | None = None
+    key_mapping: Mapping[str, str] | None = None
 
     def classes(self) -> tuple[Any, Any]:
         """The model's and the configuration's class.
@@ -79,8 +85,8 @@ class Family:
         """The configuration of ``name`` at its true size; ``special``: token ids of another tokenizer."""
         return self.classes()[1](**{**self.sizes[name], **special})
 
-    def read_config(self, folder: Path, name: str) -> Any:
-        """The configuration in ``folder``.
+    def check_folder(self, folder: Path, name: str) -> None:
+        """Refuse a folder that does not hold a model of this family.
 
         Raises:
             UserError: no folder, damaged, or of another architecture.
@@ -90,8 +96,26 @@ class Family:
             raise UserError(f"{name}: {folder} is not a model folder (no config.json); point --model-path to one.")
         data = read_json(path)
         found = (data.get("architectures") or [data.get("model_type", "unknown")])[0]
-        if found not in {self.architecture, self.model_type}:
-            raise UserError(f"{name}: {folder} holds a {found}, but {self.architecture} is needed.")
+        needed = self.published_as or self.architecture
+        if found not in {needed, self.model_type}:
+            raise UserError(f"{name}: {folder} holds a {found}, but {needed} is needed.")
+
+    def read_config(self, folder: Path, name: str) -> Any:
+        """The configuration in ``folder``.
+
+        Raises:
+            UserError: see :meth:`check_folder`; or settings that the class does not take.
+        """
+        self.check_folder(folder, name)
+        try:
+            return self.build_config(folder)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise UserError(f"{name}: {folder / 'config.json'} does not describe a {self.architecture} ({reason}); "
+                            "download the folder again.") from error
+
+    def build_config(self, folder: Path) -> Any:
+        """The class's configuration from a folder that :meth:`check_folder` lets pass."""
         return self.classes()[1].from_pretrained(folder)
 
     def image_rules(self, config: Any, folder: Path | None) -> ImageRules:
@@ -123,7 +147,7 @@ class Family:
 
         model_class, _ = self.classes()
         config = None if ask.folder is None else self.read_config(ask.folder, ask.name)
-        tokenizer = chat_tokenizer(ask.folder or ask.tokenizer_folder)
+        tokenizer = chat_tokenizer(ask.folder or ask.tokenizer_folder, ask.trust_remote_code)
         if config is None:
             special = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>") for k, v in (
                 ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
@@ -137,7 +161,7 @@ class Family:
             model.generation_config.eos_token_id = tokenizer.eos_token_id
             print_ = f"random:{ask.seed}"
         else:
-            model, print_ = self._trained(model_class, ask.folder, ask), fingerprint(ask.folder)
+            model, print_ = self._trained(model_class, config, ask.folder, ask), fingerprint(ask.folder)
         model.requires_grad_(False)
         identity = {**ask.identity, "architecture": self.architecture, "fingerprint": print_}
         # The constructors of the adapters agree; the abstract face has none.
@@ -145,11 +169,14 @@ class Family:
         adapter.folder = ask.folder
         return adapter
 
-    def _trained(self, model_class: Any, folder: Path, ask: Request) -> Any:
+    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request) -> Any:
+        options: dict[str, Any] = {}
+        if self.key_mapping:
+            options = {"config": config, "key_mapping": dict(self.key_mapping)}
         try:
             model, report = model_class.from_pretrained(
-                folder, dtype=ask.dtype, attn_implementation=ask.attn, local_files_only=True, use_safetensors=True,
-                output_loading_info=True)
+                folder, **options, dtype=ask.dtype, attn_implementation=ask.attn, local_files_only=True,
+                use_safetensors=True, output_loading_info=True)
             model = model.to(ask.device).eval()
         except Exception as error:
             raise UserError(f"{ask.name}: the weights in {folder} cannot be loaded ({first_line(error)}); download the "

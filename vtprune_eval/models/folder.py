@@ -10,10 +10,11 @@ from typing import Any
 from ..errors import UserError
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+_CODE = ["*.py", "*.model"]
 
 
-def hub_folder(name: str, hub_id: str, revision: str | None) -> Path:
-    """The cached snapshot of a hub repository, downloaded if it is not there.
+def hub_folder(name: str, hub_id: str, revision: str | None, with_code: bool = False) -> Path:
+    """The cached snapshot of a hub repository, downloaded if it is not there; ``with_code``: its Python files, too.
 
     Raises:
         UserError: gated, missing, an unknown revision, or no network and no cache.
@@ -21,8 +22,9 @@ def hub_folder(name: str, hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    wanted = [*_WANTED, *_CODE] if with_code else _WANTED
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_WANTED))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
     except GatedRepoError as error:
         raise UserError(f"{name}: {hub_id} is gated; accept its licence at https://huggingface.co/{hub_id}, log in "
                         "with `hf auth login`, and start again.") from error
@@ -84,8 +86,8 @@ def processor_settings(folder: Path) -> dict[str, Any]:
                     "model's processor files too.")
 
 
-def chat_tokenizer(folder: Path) -> Any:
-    """The tokenizer with its chat template.
+def chat_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
+    """The tokenizer with its chat template; ``trust_remote_code``: the folder's own tokenizer code may be run.
 
     Raises:
         UserError: no usable tokenizer, or no chat template.
@@ -93,7 +95,7 @@ def chat_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
         raise UserError(f"the folder {folder} has no usable tokenizer ({first_line(error)}); download its tokenizer "
                         "files too.") from error
