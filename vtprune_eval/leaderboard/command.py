@@ -1,4 +1,4 @@
-"""``python -m vtprune_eval leaderboard build [RUN ...]`` and ``python -m vtprune_eval validate FILE``."""
+"""``python -m vtprune_eval leaderboard build|plot [RUN ...]`` and ``python -m vtprune_eval validate FILE``."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def leaderboard(argv: Sequence[str]) -> int:
-    """Add results of run folders and rebuild the pages; returns the exit code.
+    """Add results of run folders and rebuild the pages, or plot runs; returns the exit code.
 
     Raises:
         UserError: a run or a result file that cannot enter; no page is changed then.
     """
     p = _Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
-    p.add_argument("action", choices=("build",))
-    p.add_argument("runs", nargs="*", metavar="RUN", help="run folders to make result files from first")
+    p.add_argument("action", choices=("build", "plot"),
+                   help="build: result files of the runs, then all pages; plot: curves and stage times of each run")
+    p.add_argument("runs", nargs="*", metavar="RUN", help="run folders")
     p.add_argument("--dir", default=None, help="folder of the leaderboard (default leaderboards/)")
     given = p.parse_args(list(argv))
     from ..results.folder import read_run
+
+    if given.action == "plot":
+        return _plot(given.runs)
     from .pages import build
     from .result_file import from_run, write
 
@@ -39,6 +43,18 @@ def leaderboard(argv: Sequence[str]) -> int:
         raise UserError(f"{folder} does not exist; name the folder of the leaderboard with --dir.")
     for path in build(folder):
         print(f"page:   {path}")
+    return 0
+
+
+def _plot(runs: Sequence[str]) -> int:
+    from ..results.folder import read_run
+    from .plots import plot_run
+
+    if not runs:
+        raise UserError("leaderboard plot needs the folder of a finished run.")
+    for run in runs:
+        for path in plot_run(read_run(Path(run)), Path(run) / "plots"):
+            print(f"plot: {path}")
     return 0
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 NANO = Path(__file__).parents[1] / "models" / "nano"
 
-_VIT_300M: dict[str, Any] = {"vit_depth": 24, "vit_dim": 1024, "vit_ffn": 4096, "patch_in": 1536, "merge": 4, "n_deepstack": 3}
+_VIT_300M: dict[str, Any] = {"vit_depth": 24, "vit_dim": 1024, "vit_ffn": 4096, "patch_in": 1536, "merge": 4,
+                             "n_deepstack": 3}
 _VIT_500M: dict[str, Any] = {**_VIT_300M, "vit_depth": 27, "vit_dim": 1152, "vit_ffn": 4304}
 _HEADS: dict[str, Any] = {"kv_heads": 8, "head_dim": 128, "vocab": 151936}
 

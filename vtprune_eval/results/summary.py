@@ -100,7 +100,7 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "peak_bytes": max(r["peak_bytes"] for r in done),
     }
     for name in ("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms", "preprocess_ms",
-                 "image_decode_ms"):
+                 "image_decode_ms", "decode_ms"):
         out[name] = median(name)
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
     metered = [r for r in done if r.get("energy_j") is not None]
