@@ -10,7 +10,7 @@ import torch
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS, family_of, load_model, memory
 
-from .families import NAMES, tiny, tokenizer
+from .families import NAMES, SIZES, tiny, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +184,33 @@ def test_half_precision_runs(family, dtype, folders, tmp_path):
     assert len(outcome.ids) >= 1
     assert outcome.kv_bytes == 2 * adapter.dims.head_dim * adapter.dims.kv_heads * 2 * sum(
         outcome.counts.cache_entries)
+
+
+@pytest.mark.parametrize("name", sorted(name for name, card in MODELS.items() if card.weights))
+def test_random_weights_without_a_folder(name, monkeypatch, tmp_path):
+    """The way of --weights random, with the family's sizes made small: nano's tokenizer, a run, no download."""
+    import dataclasses
+    import importlib
+
+    from PIL import Image
+
+    from vtprune_eval.budget import Budget
+    from vtprune_eval.methods.full import Full
+    from vtprune_eval.pipeline.generate import Pipeline
+    from vtprune_eval.sample import Sample
+
+    family = family_of(name)
+    text, vision = SIZES[{"opencua": "qwen2_5_vl"}.get(MODELS[name].family, MODELS[name].family)]
+    tied = family.sizes[name]["tie_word_embeddings"]
+    small = {"text_config": {**text, "vocab_size": len(tokenizer()), "tie_word_embeddings": tied},
+             "vision_config": vision, "tie_word_embeddings": tied}
+    module = importlib.import_module(family.adapter.__module__)
+    monkeypatch.setattr(module, "FAMILY", dataclasses.replace(family, sizes={name: small}))
+    adapter = load_model(name, weights="random", seed=2)
+    head, words = adapter.lm_head.weight, adapter.text.embed_tokens.weight
+    assert (head is words) == tied
+    assert adapter.folder is None and adapter.identity["fingerprint"] == "random:2" and adapter.identity["note"]
+    Image.new("RGB", (90, 70), (200, 30, 10)).save(tmp_path / "x.png")
+    outcome = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=3).run(
+        Sample("a", (tmp_path / "x.png",), "click", {}))
+    assert outcome.ids and outcome.counts.visual[0] > 1 and outcome.flops["total"] > 0
