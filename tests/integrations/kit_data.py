@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 from pathlib import Path
 
 from PIL import Image
@@ -106,4 +107,19 @@ def mmlongbench(folder: Path) -> None:
          "question": f"q{i}", "answer": answer, "answer_format": form, "evidence_pages": "[1]",
          "evidence_sources": "['Table']"}
         for i, (answer, form) in enumerate([("12", "Int"), ("['a', 'b']", "List"), ("Not answerable", "None")])
+    ])
+
+
+def olmocr(folder: Path) -> None:
+    """Two pages with unit tests of every kind that needs no browser."""
+    def test(pdf, kind, **own):
+        return {"pdf": pdf, "page": 1, "id": f"{pdf}_{kind}", "type": kind, "max_diffs": 0, **own}
+
+    a, b = "multi_column/a_pg1.pdf", "tables/b_pg1.pdf"
+    write(folder, "olmOCRBench", [
+        {"index": 0, "image": png(seed=50), "question": "", "pdf": a, "answer": json.dumps([
+            test(a, "present", text="gradient descent"), test(a, "absent", text="page 7 of 9"),
+            test(a, "order", before="first part", after="second part")])},
+        {"index": 1, "image": png(seed=51), "question": "", "pdf": b, "answer": json.dumps([
+            test(b, "table", cell="42", left="width")])},
     ])

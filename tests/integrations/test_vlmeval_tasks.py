@@ -216,6 +216,40 @@ def test_mmlongbench_refuses_what_is_no_pdf(data):
         load(data, "MMLongBench_DOC")
 
 
+OLMOCR = ("bs4", "fuzzysearch", "playwright")
+
+
+def test_olmocr_is_the_number_of_the_kit(data):
+    for module in OLMOCR:
+        pytest.importorskip(module)
+    kit_data.olmocr(data)
+    samples = load(data, "olmOCRBench")
+    answers = ["first part: gradient descent. page 7 of 9. second part.", "| width | 42 |\n|---|---|\n| height | 7 |"]
+    ours = [rules.score(a, s.target, FRAME) for a, s in zip(answers, samples, strict=True)]
+    assert ours[0].parts == {"passed": {"multi_column": 2, "baseline": 1}, "tests": {"multi_column": 3, "baseline": 1}}
+    assert [s.value for s in ours] == [3 / 4, 1]
+    theirs = report.kit_numbers("olmOCRBench", data, {s.id: a for s, a in zip(samples, answers, strict=True)})
+    rates = {}
+    for score in ours:
+        for group, n in score.parts["tests"].items():
+            rates.setdefault(group, []).append((score.parts["passed"][group], n))
+    mine = {g: 100 * sum(p for p, _ in v) / sum(n for _, n in v) for g, v in rates.items()}
+    for group, rate in mine.items():
+        assert theirs[group] == pytest.approx(rate, abs=0.051), "the kit prints one decimal"
+    assert theirs["overall"] == pytest.approx(sum(mine.values()) / len(mine), abs=0.051)
+
+
+def test_olmocr_empty_and_damaged(data):
+    for module in OLMOCR:
+        pytest.importorskip(module)
+    kit_data.olmocr(data)
+    target = load(data, "olmOCRBench")[1].target
+    assert rules.score("", target, FRAME).value == 0
+    for bad in ("[]", "[{", '[{"type": "other", "pdf": "a/b.pdf", "page": 1, "id": "x"}]'):
+        with pytest.raises(UserError, match=r"olmOCRBench: .*row 1.*fetch the TSV again"):
+            rules.score("text", {**target, "row": {**target["row"], "answer": bad}}, FRAME)
+
+
 @pytest.mark.parametrize("protocol", ["official", "vlmeval"])
 def test_a_run_of_ours_on_a_table_of_the_kit(protocol, data, cli):
     """The command line to the records: the protocol's name, its scores, and the kit's number for the same answers."""

@@ -20,7 +20,8 @@ class KitTask:
     """A data set of the kit.
 
     Attributes:
-        kind: which of the kit's evaluations scores it: ``vqa``, ``ocrbench``, ``mcq``, ``gui``, ``mmlongbench``.
+        kind: which of the kit's evaluations scores it: ``vqa``, ``ocrbench``, ``mcq``, ``gui``, ``mmlongbench``,
+            ``olmocr``.
         title, licence: for listings; the data are never shipped.
         protocols: scoring rules, the default first. ``vlmeval`` is the kit's own metric code.
         max_new_tokens: limit of an answer.
@@ -48,6 +49,8 @@ KIT_TASKS: dict[str, KitTask] = {
     "AI2D_TEST": KitTask("mcq", "AI2D, test split (multiple choice, exact matching)", "see the data set"),
     "MMLongBench_DOC": KitTask("mmlongbench", "MMLongBench-Doc, pages rendered at 144 dpi", "see the data set",
                                protocols=("no_judge",), max_new_tokens=128),
+    "olmOCRBench": KitTask("olmocr", "olmOCR-bench, unit tests on pages of PDF documents", "ODC-BY",
+                           max_new_tokens=8192),
     "OSWorld_G": KitTask("gui", "OSWorld-G as VLMEvalKit distributes it (boxes only)", "see the data set", _GUI),
     **{f"{name}_{split}": KitTask("gui", f"{name.replace('_', '-')} {split}", "see the data set", _GUI)
        for name, splits in _SPLITS.items() for split in splits},

@@ -76,6 +76,9 @@ def build(name: str, folder: Path) -> Any:
         UserError: the TSV is absent and cannot be downloaded, altered, or without a needed column.
     """
     path = folder / f"{name}.tsv"
+    if KIT_TASKS[name].kind == "olmocr":
+        for module in ("fuzzysearch", "bs4", "rapidfuzz", "playwright"):
+            require(module, f"task {name}")
     from vlmeval.dataset import build_dataset
 
     cls: Any = None

@@ -17,12 +17,14 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import json
 import math
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from ...errors import UserError
 from ...sample import Score
 from ...scoring.answers import MAX_CHARS, first_point, fraction
 
@@ -136,7 +138,53 @@ def _mmlongbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Sc
     return _graded(value, text)
 
 
-_KIT = {"vqa": _vqa, "mcq": _mcq, "ocrbench": _ocrbench, "gui": _gui, "mmlongbench": _mmlongbench}
+def _olmocr(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+    """Share of the page's unit tests that pass; ``parts`` counts them by source (the benchmark averages these)."""
+    from vlmeval.dataset.olmOCRBench.tests import BaselineTest
+
+    tests = page_tests(target["row"])
+    pdf = tests[0].pdf
+    if not any(t.type == "baseline" for t in tests):  # as the kit does for every document
+        tests.append(BaselineTest(id=f"{pdf}_baseline", pdf=pdf, page=1, type="baseline"))
+    passed: dict[str, int] = {}
+    n_tests: dict[str, int] = {}
+    for test in tests:
+        group = "baseline" if test.id == f"{pdf}_baseline" else test.pdf.split("/")[0]
+        try:
+            hit = bool(test.run(text)[0])
+        except Exception:  # the kit counts a test that stumbles over an answer as not passed
+            hit = False
+        passed[group] = passed.get(group, 0) + hit
+        n_tests[group] = n_tests.get(group, 0) + 1
+    value = sum(passed.values()) / len(tests)
+    graded = _graded(value, text)
+    return Score(value, graded.parsed, graded.reason, {"passed": passed, "tests": n_tests})
+
+
+def page_tests(row: dict[str, Any]) -> list[Any]:
+    """The kit's unit tests of one page; those with a formula render it in a browser.
+
+    Raises:
+        UserError: the browser is missing, or an annotation that the kit cannot read.
+    """
+    from playwright.sync_api import Error as PlaywrightError
+    from vlmeval.dataset.olmOCRBench.tests import ValidationError, load_single_test
+
+    try:
+        tests = json.loads(row["answer"]) if isinstance(row["answer"], str) else row["answer"]
+        found = [load_single_test(t) for t in tests]
+    except PlaywrightError as error:
+        raise UserError(f"olmOCRBench: formulas cannot be rendered ({str(error).strip().splitlines()[0]}); run `python "
+                        "-m playwright install chromium`.") from None
+    except (ValueError, TypeError, AttributeError, ValidationError) as error:
+        raise UserError(f"olmOCRBench: the tests of row {row.get('index')} cannot be read ({error}); fetch the TSV "
+                        "again.") from error
+    if not found:
+        raise UserError(f"olmOCRBench: row {row.get('index')} has no tests; fetch the TSV again.")
+    return found
+
+
+_KIT = {"olmocr": _olmocr, "vqa": _vqa, "mcq": _mcq, "ocrbench": _ocrbench, "gui": _gui, "mmlongbench": _mmlongbench}
 
 
 def _graded(value: Any, text: str) -> Score:
