@@ -10,11 +10,13 @@ from fractions import Fraction
 import pytest
 
 from tests.conftest import ROOT
+from tests.models.families import tiny
 from tests.pipeline.doubles import Cache, Layers, Tokens
 from vtprune_eval import cli
 from vtprune_eval.budget import Budget
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.random import Random
+from vtprune_eval.models import FAMILIES, MODELS, family_of
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.profiling.flops import ModelDims, flops_of
 from vtprune_eval.profiling.flops_table import explain
@@ -52,12 +54,39 @@ def test_planned_lengths_are_those_of_a_run(tiny, picture, method, of):
     assert flops_of(tiny.dims, plan) == done.flops
 
 
-def test_filled_in_formulas_evaluate_to_their_results():
+@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_5"])
+@pytest.mark.parametrize("method", [Full(), Random()], ids=lambda m: f"{m.name}")
+def test_planned_lengths_of_other_families(family, picture, method):
+    adapter, budget = tiny(family), Budget("percent", Fraction(30))
+    sample = Sample("x", (picture("a", 300, 200),), "click ok", None)
+    done = Pipeline(adapter, method, budget, max_new_tokens=3).run(sample)
+    rules = adapter.images
+    grids = block_grids([(300, 200)], (rules.min_pixels, rules.max_pixels), rules.block)
+    plan = planned_counts(adapter.dims, grids, done.counts.n_text, done.counts.n_new, method, budget)
+    assert (plan.patches, plan.visual, plan.layer_tokens) == (
+        done.counts.patches, done.counts.visual, done.counts.layer_tokens)
+    assert flops_of(adapter.dims, plan) == done.flops
+
+
+@pytest.mark.parametrize("name", sorted(n for n, card in MODELS.items() if card.family in FAMILIES))
+def test_every_published_model_has_a_table(name, capsys):
+    out = printed(capsys, "--model", name, "--image", "1280x720", "--method", "pixelprune", "--retain", "25")
+    config = family_of(name).classes()[1](**family_of(name).sizes[name]) if name != "nano" else None
+    if config is not None:
+        block = config.vision_config.patch_size * config.vision_config.spatial_merge_size
+        assert out["grids_blocks"] == [[round(720 / block), round(1280 / block)]]
+        assert model_dims(name)[0] == ModelDims.from_config(config)
+    assert out["flops_full"]["total"] > 2.5 * out["flops"]["total_prefill"] > 0
+
+
+@pytest.mark.parametrize("name", ["qwen3vl-8b", "qwen2vl-2b", "qwen2.5vl-3b", "qwen3.5-2b"])
+def test_filled_in_formulas_evaluate_to_their_results(name):
     """The text between the first and the last equals sign is arithmetic: it is computed and compared."""
     grids = block_grids([(2716, 1616), (640, 480)], TRUE_PIXELS)
-    counts = planned_counts(TRUE_DIMS["qwen3vl-8b"], grids, 120, 8, Layers(at=(2,)), Budget.parse("10"))
+    dims = model_dims(name)[0]
+    counts = planned_counts(dims, grids, 120, 8, Layers(at=(2,)), Budget.parse("10"))
     checked = 0
-    for line in explain(TRUE_DIMS["qwen3vl-8b"], counts):
+    for line in explain(dims, counts):
         name, *middle, result = line.split(" = ")
         if name in {"deepstack", "decode"}:
             continue
@@ -108,6 +137,8 @@ def test_several_images_and_markdown(capsys):
     ("args", "says"),
     [
         (["--model", "qwen3vl-9b", "--image", "64x64"], "qwen3vl-8b"),
+        (["--model", "stub", "--image", "64x64"], "FLOPs are known"),
+        (["--model", "qwen3.5-2b", "--image", "64x64", "--accounting", "pixelprune"], "counts Qwen3-VL models"),
         (["--image", "64"], "not WIDTHxHEIGHT"),
         (["--image", "0x64"], "not WIDTHxHEIGHT"),
         (["--image", "64x64*0"], "not WIDTHxHEIGHT"),

@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..pipeline.outcome import Counts
 from ..registry import make_method
 from .flops import ModelDims, flops_of, paper_flops
-from .plan import block_grids, model_dims, planned_counts
+from .plan import block_grids, model_block, model_dims, planned_counts
 
 PAPER_ROWS = ("vit_linear", "vit_attention", "llm_linear", "llm_attention")
 NOTES = (
@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     if given.text_tokens < 0 or given.new_tokens < 1:
         raise UserError("--text-tokens is at least 0 and --new-tokens at least 1.")
     dims, pixels = model_dims(given.model)
-    grids = block_grids(_sizes(given.image), pixels)
+    grids = block_grids(_sizes(given.image), pixels, model_block(given.model))
     if "+" in given.method:
         raise UserError("flops takes one method; the FLOPs of a composition stand in the records of a run.")
     method = make_method(given.method)
@@ -74,6 +74,8 @@ def main(argv: Sequence[str]) -> int:
     cut = planned_counts(dims, grids, given.text_tokens, given.new_tokens, method, budget)
     notes: tuple[str, ...] = NOTES
     if given.accounting == "pixelprune":
+        if dims.linear or dims.vit_local:
+            raise UserError(f"--accounting pixelprune counts Qwen3-VL models; {given.model} has other layers.")
         if method.hooks() not in ((), ("reduce_images",), ("select_patches",)):
             raise UserError(f"--accounting pixelprune knows methods before the ViT only; {given.method} is not.")
         a, b, notes = _as_paper(dims, full), _as_paper(dims, cut), PAPER_NOTES
@@ -102,10 +104,14 @@ def explain(dims: ModelDims, counts: Counts) -> list[str]:
     k = counts.n_new - 1
     per_token = f"2 (2*{dims.dim}*{q} + 2*{dims.dim}*{kv} + 3*{dims.dim}*{dims.ffn})"
     squares = " + ".join(f"{p}^2" for p in counts.patches)
+    w, local = dims.vit_window, dims.vit_local
+    windows = f" + {local} * 4 ({' + '.join(f'{p}*{min(p, w)}' for p in counts.patches)}) * {d}" if local else ""
     lines = {
         "patch_embed": f"2 n c d = 2 * {n} * {dims.patch_in} * {d}",
-        "vit_linear": f"L n 2 (4 d^2 + 2 d f) = {dims.vit_depth} * {n} * 2 (4*{d}^2 + 2*{d}*{f})",
-        "vit_attention": f"L sum_i 4 n_i^2 d = {dims.vit_depth} * 4 ({squares}) * {d}",
+        "vit_linear": f"L n 2 (4 d^2 + {dims.vit_ffn_matrices} d f) = {dims.vit_depth} * {n} * 2 (4*{d}^2 + "
+                      f"{dims.vit_ffn_matrices}*{d}*{f})",
+        "vit_attention": f"L sum_i 4 n_i^2 d{', windowed blocks n_i w' if local else ''} = "
+                         f"{dims.vit_depth - local} * 4 ({squares}) * {d}{windows}",
         "merger": f"M 2 ((4d)^2 + 4d D) = {m} * 2 ({wide}^2 + {wide}*{dims.merger_out})",
         "deepstack": f"{dims.n_deepstack} mergers of the same size",
         "llm_linear": "sum over layers of S 2 (2 D q + 2 D kv + 3 D F) = ("
@@ -116,6 +122,14 @@ def explain(dims: ModelDims, counts: Counts) -> list[str]:
         "decode": f"K (L {per_token} + 2 D V) + sum over layers of 4 q (K E + K (K + 1) / 2), K = {k} tokens after "
                   "the first, E cached entries = " + ", ".join(f"{e} in {c} layers" for c, e in held),
     }
+    if dims.linear:  # two kinds of decoder layers: FLOPs per token of each stand for their matrices
+        lines["llm_linear"] = "sum over full-attention and linear layers of S times FLOPs per token = " + " + ".join(
+            f"{counts.layer_tokens[i]}*{dims.layer_linear(1, i):.0f}" for i in range(dims.layers))
+        terms = (f"{dims.delta_rule(s):.0f}" if i in dims.linear else f"4*{q}*{s}*{s + 1}/2"
+                 for i, s in enumerate(counts.layer_tokens))
+        lines["llm_attention"] = (f"4 q S (S + 1) / 2 in {dims.layers - len(dims.linear)} layers, the gated delta rule "
+                                  f"in {len(dims.linear)} = {' + '.join(terms)}")
+        lines["decode"] = f"{k} tokens after the first, each through all layers of both kinds and the LM head"
     return [f"{name} = {text} = {value[name]:.6g}" for name, text in lines.items()]
 
 

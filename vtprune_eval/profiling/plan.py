@@ -1,14 +1,15 @@
 """What a prompt would cost: sizes of the known models, and the counts that a method at a retained share would leave.
 
 Nothing here is measured. A run's own FLOPs come from the lengths it really executed (:func:`.flops.flops_of` on the
-pipeline's counts); this is the same formula on lengths computed beforehand. No model is built and torch is not
-imported.
+pipeline's counts); this is the same formula on lengths computed beforehand. No model is built; torch is imported only
+for the sizes of families other than Qwen3-VL.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -53,11 +54,40 @@ def model_dims(name: str) -> tuple[ModelDims, tuple[int, int]]:
         size = json.loads((NANO / "preprocessor_config.json").read_text())["size"]
         parts = {k: SimpleNamespace(**config[k]) for k in ("vision_config", "text_config")}
         return ModelDims.from_config(SimpleNamespace(**parts)), (size["shortest_edge"], size["longest_edge"])
-    raise unknown_name("model", name, ["nano", *TRUE_DIMS], "FLOPs are known for these models.")
+    config, limits = _configuration(name)
+    return ModelDims.from_config(config), limits
 
 
-def block_grids(sizes: Sequence[tuple[int, int]], pixels: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+def model_block(name: str) -> int:
+    """Pixels per merge-block side of a model.
+
+    Raises:
+        UserError: a model whose sizes are not known.
+    """
+    if name in {"nano", *TRUE_DIMS}:
+        return BLOCK
+    vision = _configuration(name)[0].vision_config
+    return int(vision.patch_size * vision.spatial_merge_size)
+
+
+@cache
+def _configuration(name: str) -> tuple[Any, tuple[int, int]]:
+    """The transformers configuration of a published model at its true size, and the limits of its resize."""
+    from ..models import FAMILIES, MODELS, family_of
+
+    known = [n for n, card in MODELS.items() if card.family in FAMILIES]
+    if name not in known:
+        raise unknown_name("model", name, known, "FLOPs are known for these models.")
+    family = family_of(name)
+    return family.classes()[1](**family.sizes[name]), family.pixels
+
+
+def block_grids(sizes: Sequence[tuple[int, int]], pixels: tuple[int, int], block: int = BLOCK,
+                ) -> tuple[tuple[int, int], ...]:
     """Merge blocks (rows, columns) of images of ``sizes`` (width, height in pixels) after the processor's resize.
+
+    Args:
+        sizes: of the files; pixels: limits of the area after the resize; block: pixels per merge-block side.
 
     Raises:
         UserError: a size that the processor refuses.
@@ -65,10 +95,10 @@ def block_grids(sizes: Sequence[tuple[int, int]], pixels: tuple[int, int]) -> tu
     grids = []
     for width, height in sizes:
         try:
-            w, h = smart_resize(width, height, factor=BLOCK, min_pixels=pixels[0], max_pixels=pixels[1])
+            w, h = smart_resize(width, height, factor=block, min_pixels=pixels[0], max_pixels=pixels[1])
         except ValueError as error:
             raise UserError(f"--image {width}x{height}: {error}.") from None
-        grids.append((h // BLOCK, w // BLOCK))
+        grids.append((h // block, w // block))
     return tuple(grids)
 
 
