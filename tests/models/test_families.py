@@ -20,6 +20,7 @@ from vtprune_eval.methods.full import Full
 from vtprune_eval.models import FAMILIES, MODELS
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.pipeline.prompt import full_size, patch_rows, resize
 from vtprune_eval.sample import Sample
 
 from .families import CACHED, LAYERS, NAMES, SlowVit, masked_decoder, reference, tiny
@@ -70,6 +71,24 @@ def test_full_is_generate(family, n_images, attn, sample):
         kinds = getattr(tiny(family).text.config, "layer_types", None) or ["full_attention"] * LAYERS
         assert outcome.counts.cache_entries == tuple(
             ref.layout.n_prompt if kind == "full_attention" else 0 for kind in kinds)
+
+
+@every_family
+def test_patches_are_the_processors(family):
+    """Resize, normalisation with the family's own mean and spread, and patch order."""
+    from transformers import Qwen2VLImageProcessor
+
+    rules = tiny(family).images
+    processor = Qwen2VLImageProcessor(
+        patch_size=rules.patch_size, temporal_patch_size=rules.temporal, merge_size=rules.merge_size,
+        size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels}, image_mean=list(rules.mean),
+        image_std=list(rules.std))
+    rng = np.random.default_rng(0)
+    for height, width in [(64, 96), (75, 131), (500, 333), (31, 400)]:
+        image = rng.integers(0, 255, (height, width, 3), np.uint8)
+        theirs = processor(images=[torch.from_numpy(image).permute(2, 0, 1)], return_tensors="pt")
+        ours = patch_rows(resize(image, full_size((width, height), rules, "x")), rules, None)
+        torch.testing.assert_close(ours, theirs["pixel_values"], atol=2e-6, rtol=0)
 
 
 @every_family

@@ -141,9 +141,19 @@ def test_memory_is_asked_for_before_loading(free_gib, dtype, needed, fits, monke
     assert needed in message and f"{free_gib}.0 GiB free" in message and fits in message
 
 
-def test_free_memory_is_a_plausible_number():
-    free = memory.free_bytes("cpu")
-    assert free is None or 1 << 20 < free < 1 << 50
+def test_free_memory_is_the_least_of_system_and_container(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal:  999 kB\nMemAvailable:     8000 kB\n")
+    assert memory._system_bytes(tmp_path / "meminfo") == 8000 * 1024
+    assert memory._system_bytes(tmp_path / "none") is None and memory._container_bytes(tmp_path) is None
+    for name, text in (("max", "9000\n"), ("current", "5000\n"), ("stat", "anon 1\ninactive_file 600\n")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory._container_bytes(tmp_path) == 4600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._container_bytes(tmp_path) is None
+    for system, container, free in ((7, 5, 5), (7, None, 7), (None, None, None)):
+        monkeypatch.setattr(memory, "_system_bytes", lambda value=system: value)
+        monkeypatch.setattr(memory, "_container_bytes", lambda value=container: value)
+        assert memory.free_bytes("cpu") == free
 
 
 def test_what_a_device_cannot_do(monkeypatch):

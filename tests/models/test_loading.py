@@ -73,11 +73,24 @@ def test_sizes_of_qwen3_vl(size, expected):
     assert smart_resize(*size, factor=32, min_pixels=65536, max_pixels=16777216) == expected
 
 
-@given(st.integers(1, 8000), st.integers(1, 8000))
-def test_sizes_agree_with_the_class_own_rule(width, height):
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((1920, 1080), (1932, 1092)),
+        ((2560, 1440), (2548, 1428)),
+        ((1080, 2400), (1092, 2408)),
+        ((3840, 2160), (3836, 2156)),
+    ],
+)
+def test_sizes_of_the_families_with_patches_of_14(size, expected):
+    assert smart_resize(*size, factor=28, min_pixels=3136, max_pixels=12_845_056) == expected
+
+
+@given(st.integers(1, 8000), st.integers(1, 8000), st.sampled_from([28, 32]))
+def test_sizes_agree_with_the_class_own_rule(width, height, factor):
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize as theirs
 
-    limits = {"factor": 32, "min_pixels": 65536, "max_pixels": 4_000_000}
+    limits = {"factor": factor, "min_pixels": 65536, "max_pixels": 4_000_000}
     try:
         h, w = theirs(height, width, **limits)
     except ValueError:

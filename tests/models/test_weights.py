@@ -205,6 +205,7 @@ def test_published_pixel_limits_are_the_default(name, limits, block):
 def test_needs_are_checked():
     assert read_needs(("encoder_attention:-2", "encoder_keys:3"), 5) == {
         3: [("encoder_attention:-2", "encoder_attention"), ("encoder_keys:3", "encoder_keys")]}
+    assert set(read_needs(("encoder_attention:mid",), 24)) == {11}
     for bad in ("encoder_attention:5", "encoder_values:1", "encoder_keys:x", "encoder_keys"):
         with pytest.raises(ValueError, match="need"):
             read_needs((bad,), 5)

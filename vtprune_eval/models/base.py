@@ -102,8 +102,9 @@ class VlmAdapter(ABC):
             needs: extra outputs, as :attr:`Method.needs` names them: ``encoder_attention:L`` is the attention that each
                 visual token receives in ViT block L (negative counts from the end, ``mid`` is the last of the first
                 half), summed over the queries of its image, averaged over heads and over the patches of its block,
-                float32 ``(n_visual,)``; its mean over an image is 1. ``encoder_keys:L`` is the mean key (not rotated)
-                over the patches of the block, ``(n_visual, dim)``.
+                float32 ``(n_visual,)``; its mean over an image is 1. Where block L attends inside windows, only queries
+                of the same window count. ``encoder_keys:L`` is the mean key (not rotated) over the patches of the
+                block, ``(n_visual, dim)``.
 
         Raises:
             ValueError: a need that the family does not know.

@@ -22,14 +22,32 @@ def n_weights(model_class: Any, config: Any) -> int:
 
 
 def free_bytes(device: str) -> int | None:
-    """Bytes that can still be allocated on ``device``; None where this cannot be known."""
+    """Bytes that can still be allocated on ``device``; None where this cannot be known.
+
+    On the CPU: what the system has available, or what the container's limit (cgroup v2) leaves, if that is less.
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    bounds = [available for available in (_system_bytes(), _container_bytes()) if available is not None]
+    return min(bounds, default=None)
+
+
+def _system_bytes(path: Path = Path("/proc/meminfo")) -> int | None:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = path.read_text().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _container_bytes(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
+    try:
+        limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        # The kernel gives up cached files that are not in use before it refuses memory.
+        return None if limit == "max" else max(0, int(limit) - int(used) + int(statistics.get("inactive_file", 0)))
+    except (OSError, ValueError):
+        return None
 
 
 def check_memory(name: str, model_class: Any, config: Any, dtype: torch.dtype, device: str) -> None:
