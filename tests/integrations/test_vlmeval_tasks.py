@@ -261,6 +261,7 @@ def test_a_run_of_ours_on_a_table_of_the_kit(protocol, data, cli):
     table = reader.KitTable(data, spec)
     files = sorted((data / "run" / "records").rglob("*.jsonl"))
     assert len(files) == 2
+    rows = {f"{r['task']}--{r['method']}@{r['budget']}": r for r in report.run_rows(data / "run", str(data))}
     for path in files:
         records = [json.loads(line) for line in path.read_text().splitlines()]
         assert [r["protocol"] for r in records] == [protocol] * 2
@@ -269,6 +270,17 @@ def test_a_run_of_ours_on_a_table_of_the_kit(protocol, data, cli):
         if protocol == "vlmeval":
             kit = report.kit_numbers("OSWorld_G", data, {r["id"]: r["answer"] for r in records})
             assert kit["Overall_Accuracy"] == pytest.approx(100 * sum(scores) / 2)
+            assert rows[path.stem]["mean_score"] == pytest.approx(kit["Overall_Accuracy"])
+            assert rows[path.stem]["kit"] == kit
+
+
+def test_a_run_without_a_table_of_the_kit_has_no_number_of_the_kit(data, cli, capsys):
+    from vtprune_eval.integrations.vlmeval.__main__ import main
+
+    done = cli("--model", "stub", "--method", "full", "--tasks", "mini-doc", "--limit", "2", "--out", data / "run")
+    assert done.returncode == 0, done.stderr
+    assert main(["score", "--run", str(data / "run")]) == 2
+    assert "has no records of a data set of VLMEvalKit" in capsys.readouterr().err
 
 
 def test_an_unknown_protocol_names_the_known(data, cli):

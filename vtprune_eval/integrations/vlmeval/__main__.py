@@ -2,6 +2,10 @@
 
     python -m vtprune_eval.integrations.vlmeval --model nano@pixelprune@auto --data mini-grounding [its arguments]
 
+    python -m vtprune_eval.integrations.vlmeval score --run runs/RUN [--data-path LMUDATA]
+
+The second prints, as JSON, the kit's own numbers for the answers of a finished run of ours on its data sets.
+
 Models are ``MODEL@METHOD@BUDGET``; ``--vtprune KEY=VALUE`` (repeatable) sets an option of ours (device, dtype, ...).
 Everything else is the kit's.
 """
@@ -9,8 +13,10 @@ Everything else is the kit's.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ...errors import UserError
 from .. import require
@@ -23,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     try:
         require("vlmeval", "python -m vtprune_eval.integrations.vlmeval")
+        if args[:1] == ["score"]:
+            return _score(args[1:])
         ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         ours.add_argument("--vtprune", action="append", default=[], metavar="KEY=VALUE")
         ours.add_argument("--model", nargs="+", default=[])
@@ -60,6 +68,17 @@ def options_of(items: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--vtprune {item!r}: write KEY=VALUE, for example --vtprune device=cuda.")
         out[key.strip().replace("-", "_")] = value.strip()
     return out
+
+
+def _score(args: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="vtprune_eval.integrations.vlmeval score", allow_abbrev=False)
+    parser.add_argument("--run", type=Path, required=True, help="finished run folder")
+    parser.add_argument("--data-path", help="folder of the kit's data (default LMUData)")
+    given = parser.parse_args(args)
+    from .report import run_rows
+
+    print(json.dumps(run_rows(given.run, given.data_path), indent=2))
+    return 0
 
 
 def _without_ours(args: Sequence[str]) -> list[str]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from .catalogue import KIT_TASKS
-from .reader import build, data_root
+from .catalogue import KIT_TASKS, default_folder
+from .reader import build, data_root, plain
 from .rules import quietly
 
 EXACT = "exact_matching"
@@ -25,11 +25,16 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
         answers: sample id (the kit's ``index`` as text) to answer; the data set is cut down to these.
 
     Returns:
-        the kit's summary: names of its columns or keys to numbers (a column per split where there are several rows).
+        the kit's summary: names of its columns or keys to numbers (lists where it has a row per split), None where it
+        had nothing to average.
 
     Raises:
-        UserError: an answer to a sample that the data set does not have, or none at all.
+        UserError: an answer to a sample that the data set does not have, or none at all; an evaluation that cannot do
+            without a judge.
     """
+    if KIT_TASKS[name].kind == "mmlongbench":
+        raise UserError(f"{name}: the kit's own number needs a judge model; run the kit on our model instead, with "
+                        "--judge (see docs/integrations.md).")
     from vlmeval.smp import dump
 
     with data_root(folder), tempfile.TemporaryDirectory() as work:
@@ -56,4 +61,35 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
     if hasattr(found, "to_dict"):
         columns = found.to_dict("list")
         found = {str(k): v[0] if len(v) == 1 else v for k, v in columns.items()}
-    return {str(k): v.item() if hasattr(v, "item") else v for k, v in found.items()}
+    return {str(k): plain(v) for k, v in found.items()}
+
+
+def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
+    """The kit's numbers for the answers of a finished run of ours.
+
+    Args:
+        path: run folder; data_path: the kit's data folder, None for its default.
+
+    Returns:
+        per data set of the kit and cell: ``task``, ``method``, ``budget``, ``protocol``, ``n``, ``mean_score`` (ours,
+        in percent, failed samples count as 0) and ``kit`` (the kit's summary).
+
+    Raises:
+        UserError: no finished run, or one without a data set of the kit.
+    """
+    from ...results.folder import read_run
+
+    folder = Path(data_path) if data_path else default_folder()
+    rows = []
+    for (task, method, budget), found in read_run(path).records.items():
+        if task not in KIT_TASKS:
+            continue
+        records = list(found.values())
+        rows.append({
+            "task": task, "method": method, "budget": budget, "protocol": records[0]["protocol"], "n": len(records),
+            "mean_score": 100 * sum(r["score"] or 0.0 for r in records) / len(records),
+            "kit": kit_numbers(task, folder, {r["id"]: str(r["answer"] or "") for r in records}),
+        })
+    if not rows:
+        raise UserError(f"{path} has no records of a data set of VLMEvalKit; give a run with one of its tasks.")
+    return rows
