@@ -3,9 +3,9 @@
     python scripts/train_scorer.py --cache CACHE --model vtprune_eval/models/nano
 
 Pages come from the pool that ``train_nano.py`` rendered into CACHE (training words only). The model is frozen; the
-label of a question about a target is 0.8 box coverage + 0.2 UI-graph weight per block (arXiv 2601.03928, section 3.1), the
-loss KL(softmax(label) || softmax(score)) (section 3.2). Writes ``focusui_scorer.safetensors`` into the model's folder
-and prints how often the best 10 % of the blocks touch the target on the held-out suite.
+label of a question about a target is 0.8 box coverage + 0.2 UI-graph weight per block (arXiv 2601.03928, section 3.1),
+the loss KL(softmax(label) || softmax(score)) (section 3.2). Writes ``focusui_scorer.safetensors`` into the
+model's folder and prints how often the best 10 % of the blocks touch the target on the held-out suite.
 """
 
 from __future__ import annotations

@@ -156,10 +156,14 @@ class Maker:
         if not now:
             return None
         target = rng.choice(now)
-        parts = [*(done[-rng.randint(0, 2):] if done and rng.random() < 0.6 else []), f"tap {target_name(target)}"]
-        if rng.random() < 0.3:
-            parts.append(f"tap {_word(rng)}")
-        if parts[0] == f"tap {target_name(target)}" and f"tap {target_name(target)}" in done:
+        # A goal names some of what is done already, the step, and up to two later ones, icons included.
+        past = min(2, len(done)) if rng.random() < 0.6 else rng.randint(0, len(done))
+        parts = [*done[len(done) - past:], f"tap {target_name(target)}"]
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            later = rng.choice([target_name(t) for t in now]) if rng.random() < 0.3 else (
+                f"{rng.choice(list(ICONS))} icon" if rng.random() < 0.4 else _word(rng))
+            parts.append(f"tap {later}")
+        if f"tap {target_name(target)}" in done:
             return None
         return (nav_prompt(", ".join(parts), done), f"tap {point(target['box'], size)}",
                 ("box", target["box"], size, _pointer(target)))
@@ -346,9 +350,9 @@ def stage_batch(maker: Maker, stage: int) -> Batch:
     if rng.random() < 0.2:  # what was learnt on half screens stays in use
         return maker.pages("half", rng.choice(("ui", "form")), 20, 6)
     roll = rng.random()
-    if roll < 0.34:
+    if roll < 0.42:
         return maker.steps(rng.choice(("phone", "pane")), rng.choice((1, 2, 3, 4, 5)), 6, 5)
-    kind = "ui" if roll < 0.62 else rng.choice(("form", "table", "bars"))
+    kind = "ui" if roll < 0.66 else rng.choice(("form", "table", "bars"))
     return maker.pages(rng.choice(("pane", "square", "phone")), kind, 16, 6)
 
 

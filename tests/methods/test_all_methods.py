@@ -248,7 +248,7 @@ def test_layer_pruning(method, seed, n_images, share):
         n_kept = int(answer[view.visual].sum())
         # GUIPruner keeps history; the staged methods read the budget as a mean over layers that start full.
         allowed = view.layout.n_visual if method.name in STAGED else budget.n_keep
-        assert 1 <= n_kept <= allowed
+        assert min(1, int(view.visual.sum())) <= n_kept <= allowed
     else:
         assert answer.is_floating_point()
 

@@ -1,7 +1,8 @@
 """``cdpruner``: a conditional determinantal point process over the visual tokens.
 
 Zhang et al., "Beyond Attention or Similarity: Maximizing Conditional Diversity for Token Pruning in MLLMs",
-arXiv 2506.10967 (NeurIPS 2025). Greedy MAP inference with running updates; similarity rows are computed on demand.
+arXiv 2506.10967 (NeurIPS 2025). Greedy MAP inference with running updates; beyond ``MATRIX_TOKENS`` similarity rows are
+computed on demand.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..budget import StageBudget
 from .base import Method, TokenView, hyper
+from .divprune import MATRIX_TOKENS
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def greedy_map(features: Tensor, quality: Tensor, k: int) -> Tensor:
         return torch.arange(n, device=unit.device)
     gain = quality.square()
     floor = 1e-6 * float(gain.max())
+    similar = unit @ unit.T if n <= MATRIX_TOKENS else None
     rows = torch.zeros(k, n, device=unit.device)
     taken = torch.zeros(n, dtype=torch.bool, device=unit.device)
     chosen = torch.empty(k, dtype=torch.long, device=unit.device)
@@ -77,7 +80,7 @@ def greedy_map(features: Tensor, quality: Tensor, k: int) -> Tensor:
             break
         chosen[i] = j
         taken[j] = True
-        kernel = quality * quality[j] * (unit @ unit[j])
+        kernel = quality * quality[j] * (unit @ unit[j] if similar is None else similar[j])
         rows[i] = (kernel - rows[:i].T @ rows[:i, j]) / gain[j].clamp(min=1e-10).sqrt()
         gain = gain - rows[i].square()
     return chosen

@@ -1,8 +1,8 @@
 """``divprune``: the tokens that differ most from each other.
 
 Alvar et al., "DivPrune: Diversity-based Visual Token Pruning for Large Multimodal Models", arXiv 2503.02175
-(CVPR 2025). Max-min diversity on the cosine distance of the visual tokens, by the greedy rule. The distance matrix is
-never built: a running minimum needs one row per chosen token, and the first choice its nearest neighbours in blocks.
+(CVPR 2025). Max-min diversity on the cosine distance of the visual tokens, by the greedy rule. A running minimum needs
+one row per chosen token; beyond ``MATRIX_TOKENS`` the similarity matrix is not held, and rows are computed on demand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor
 from ..budget import StageBudget
 from .base import Method, TokenView
 
-# Rows of the similarity matrix held at once when the first token is looked for.
+# Up to so many tokens (256 MiB) the similarity matrix is held.
+MATRIX_TOKENS = 8192
 BLOCK = 1024
 
 
@@ -49,8 +50,11 @@ def max_min(features: Tensor, k: int) -> Tensor:
     if k >= n:
         return torch.arange(n, device=unit.device)
     nearest = torch.empty(n, device=unit.device)
+    matrix = torch.empty(n, n, device=unit.device) if n <= MATRIX_TOKENS else None
     for start in range(0, n, BLOCK):
         similar = unit[start:start + BLOCK] @ unit.T
+        if matrix is not None:
+            matrix[start:start + BLOCK] = similar
         rows = torch.arange(len(similar), device=unit.device)
         similar[rows, start + rows] = -2.0  # not its own neighbour
         nearest[start:start + BLOCK] = similar.amax(-1)
@@ -59,7 +63,8 @@ def max_min(features: Tensor, k: int) -> Tensor:
     chosen[0] = nearest.argmin()
     closest = torch.full((n,), -2.0, device=unit.device)
     for i in range(1, k):
-        torch.maximum(closest, unit @ unit[chosen[i - 1]], out=closest)
-        closest[chosen[i - 1]] = float("inf")
+        last = int(chosen[i - 1])
+        torch.maximum(closest, unit @ unit[last] if matrix is None else matrix[last], out=closest)
+        closest[last] = float("inf")
         chosen[i] = closest.argmin()
     return chosen

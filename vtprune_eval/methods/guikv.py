@@ -50,7 +50,7 @@ class GuiKV(SnapKV):
         past = scores.shape[1]
         if self.alpha:
             source = view.hidden_normed if self.norm_source == "attn_input" else view.hidden_in
-            bonus = self.alpha * saliency(source[current], self.temperature)
+            bonus = self.alpha * saliency(_rows(source, current), self.temperature)
             inside = current < past
             scores[:, current[inside]] += bonus[inside]
         earlier = torch.cat([view.rows_of(i) for i in range(n_images - 1)] or [current[:0]])
@@ -85,5 +85,12 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     """
     first = keys[:, current[:min(rank, keys.shape[2])]].float()
     basis = torch.linalg.qr(first.transpose(1, 2)).Q  # (n_kv, head_dim, r)
-    k = keys[:, earlier].float()
-    return (k - (k @ basis) @ basis.transpose(1, 2)).norm(dim=-1)
+    k = keys.float()  # all rows: a product over them costs less than gathering some
+    square = k.square().sum(-1) - (k @ basis).square().sum(-1)  # Pythagoras: the projection is orthogonal
+    return square[:, earlier].clamp(min=0).sqrt()
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """``x[rows]``, without a copy where the sorted rows are neighbours."""
+    first, last = int(rows[0]), int(rows[-1])
+    return x[first:last + 1] if last - first + 1 == len(rows) else x[rows]

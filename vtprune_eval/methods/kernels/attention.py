@@ -105,10 +105,14 @@ def best(scores: Tensor, k: int, *, ties: str = "early") -> Tensor:
     Returns:
         int64 ``(heads, k)``.
     """
-    if ties == "late":
-        order = torch.sort(scores.flip(-1), dim=-1, descending=True, stable=True).indices
-        return (scores.shape[-1] - 1 - order[:, :k]).sort(-1).values
-    return torch.sort(scores, dim=-1, descending=True, stable=True).indices[:, :k].sort(-1).values
+    if k < 1:
+        return torch.empty(scores.shape[0], 0, dtype=torch.long, device=scores.device)
+    # A partial selection finds the cut; what lies above it is in, and ties at the cut are taken from one end.
+    cut = torch.topk(scores, k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    above, tied = scores > cut, scores == cut
+    room = k - above.sum(-1, keepdim=True)
+    rank = tied.cumsum(-1) if ties == "early" else tied.sum(-1, keepdim=True) - tied.cumsum(-1) + 1
+    return (above | (tied & (rank <= room))).nonzero()[:, 1].view(scores.shape[0], k)
 
 
 def rows_attention(queries: Tensor, rows: Tensor, keys: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .blocks import label_components
+from .blocks import equal_neighbours, label_components
 
 
 def box_coverage(box: Sequence[float], rows: int, cols: int, cell: int) -> np.ndarray:
@@ -38,28 +38,45 @@ def graph_components(image: np.ndarray, block: int, threshold: float = 2.0) -> n
     Returns:
         component per block, int ``(rows, columns)``, numbered by first appearance in raster order.
     """
-    rows, cols = image.shape[0] // block, image.shape[1] // block
-    # Squared differences are summed as integers: no rounding at the threshold.
+    same_up, same_left = equal_neighbours(image, block)
+    view = image.reshape(image.shape[0] // block, block, image.shape[1] // block, block * 3).transpose(0, 2, 1, 3)
     limit = (threshold * 255.0) ** 2 / 2
-    up, left = np.zeros((rows, cols), bool), np.zeros((rows, cols), bool)
-    if cols > 1:
-        left[:, 1:] = _block_sums(_squares(image[:, block:], image[:, :-block]), block) < limit
-    if rows > 1:
-        up[1:] = _block_sums(_squares(image[block:], image[:-block]), block) < limit
-    return label_components(up, left)
+    if limit <= 0:  # strictly below zero: nothing joins
+        return np.arange(same_up.size).reshape(same_up.shape)
+    return label_components(_near(view, same_up, (1, 0), limit), _near(view, same_left, (0, 1), limit))
 
 
-def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Squared differences summed over the channels, int32 ``(height, width)``."""
-    d = np.maximum(a, b) - np.minimum(a, b)
-    square = np.multiply(d, d, dtype=np.int32)
-    return square[..., 0] + square[..., 1] + square[..., 2]
+def _near(blocks: np.ndarray, same: np.ndarray, step: tuple[int, int], limit: float) -> np.ndarray:
+    """Which blocks differ from their neighbour at ``-step`` by a squared distance below ``limit``.
 
+    Equal blocks are known; the others are compared a few pixel lines at a time and leave as soon as they are too far.
+    Squares are summed as integers: no rounding at the limit.
 
-def _block_sums(values: np.ndarray, block: int) -> np.ndarray:
-    """Sums over blocks ``(height / block, width / block)``, int64."""
-    lines = np.add.reduceat(values, np.arange(0, values.shape[0], block), axis=0, dtype=np.int64)
-    return np.add.reduceat(lines, np.arange(0, values.shape[1], block), axis=1)
+    Args:
+        blocks: uint8 ``(rows, columns, lines, values)``; same: bool ``(rows, columns)``, equal to the neighbour.
+    """
+    near = same.copy()
+    candidates = ~same
+    if step[0]:
+        candidates[0] = False
+    else:
+        candidates[:, 0] = False
+    r, c = candidates.nonzero()
+    total = np.zeros(len(r), np.int64)
+    lines = blocks.shape[2]
+    order = np.concatenate([np.arange(lines // 2, lines, 8), np.arange(lines // 2 - 4, -1, -8)])
+    order = np.concatenate([order, np.setdiff1d(np.arange(lines), order)])
+    for chunk in (order[:2], order[2:8], order[8:]):
+        if not len(r):
+            break
+        a = blocks[r[:, None], c[:, None], chunk]
+        b = blocks[r[:, None] - step[0], c[:, None] - step[1], chunk]
+        d = (np.maximum(a, b) - np.minimum(a, b)).reshape(len(r), -1).astype(np.uint16)
+        total += np.square(d).sum(1, dtype=np.int64)
+        left = total < limit
+        r, c, total = r[left], c[left], total[left]
+    near[r, c] = True
+    return near
 
 
 def graph_weights(labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,188 @@
+"""Token and layer selectors against slow references and worked examples of their papers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.methods.test_all_methods import budget_for, layer_view, layout_of
+from vtprune_eval.budget import Budget, StageBudget
+from vtprune_eval.errors import UserError
+from vtprune_eval.methods.base import TokenView
+from vtprune_eval.methods.cdpruner import greedy_map, relevance
+from vtprune_eval.methods.dart import Dart
+from vtprune_eval.methods.divprune import max_min
+from vtprune_eval.methods.focusui import FocusUI, padding
+from vtprune_eval.methods.kernels.attention import best
+from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
+from vtprune_eval.methods.prumerge import outliers
+from vtprune_eval.methods.pyramiddrop import stage_share
+from vtprune_eval.methods.sparsevlm import clusters, stage_shares
+from vtprune_eval.registry import make_method
+
+
+def literal_max_min(x, k):
+    unit = torch.nn.functional.normalize(x, dim=-1)
+    distance = 1 - unit @ unit.T
+    n = len(x)
+    chosen = [max(range(n), key=lambda i: (min((float(distance[i, j]) for j in range(n) if j != i), default=0), -i))]
+    while len(chosen) < k:
+        rest = [i for i in range(n) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: (min(float(distance[i, c]) for c in chosen), -i)))
+    return chosen
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 999), n=st.integers(2, 24), k=st.integers(1, 24))
+def test_divprune_is_the_greedy_max_min(seed, n, k):
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
+    k = min(k, n - 1)
+    assert max_min(x, k).tolist() == literal_max_min(x, k)
+
+
+def test_divprune_on_demand_equals_the_matrix(monkeypatch):
+    x = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    want = max_min(x, 12), greedy_map(x, torch.ones(40), 12)
+    monkeypatch.setattr("vtprune_eval.methods.divprune.MATRIX_TOKENS", 8)
+    monkeypatch.setattr("vtprune_eval.methods.cdpruner.MATRIX_TOKENS", 8)
+    assert torch.equal(max_min(x, 12), want[0])
+    assert torch.equal(greedy_map(x, torch.ones(40), 12), want[1])
+
+
+def test_divprune_of_identical_tokens_repeats_none():
+    assert sorted(max_min(torch.ones(6, 3), 4).tolist()) == sorted(set(max_min(torch.ones(6, 3), 4).tolist()))
+
+
+def test_cdpruner_maximises_the_determinant_greedily():
+    generator = torch.Generator().manual_seed(3)
+    x, q = torch.randn(9, 12, generator=generator).double(), torch.rand(9, generator=generator).double() + 0.2
+    unit = torch.nn.functional.normalize(x, dim=-1)
+    kernel = q[:, None] * (unit @ unit.T) * q
+    chosen: list[int] = []
+    for _ in range(5):
+        rest = [i for i in range(9) if i not in chosen]
+        chosen.append(max(rest, key=lambda i: float(torch.linalg.det(kernel[[*chosen, i]][:, [*chosen, i]]))))
+    assert greedy_map(x.float(), q.float(), 5).tolist() == chosen
+
+
+def test_cdpruner_of_a_low_rank_kernel_fills_up_by_quality():
+    x = torch.ones(6, 4)
+    q = torch.tensor([0.1, 0.9, 0.3, 0.8, 0.2, 0.7])
+    assert greedy_map(x, q, 4).tolist() == [1, 3, 5, 2]
+    assert relevance(torch.ones(3, 4), torch.ones(2, 4)).tolist() == [1, 1, 1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=st.lists(st.integers(0, 4), min_size=1, max_size=20), k=st.integers(0, 20))
+def test_best_breaks_ties_by_position(values, k):
+    k = min(k, len(values))
+    scores = torch.tensor([values], dtype=torch.float32)
+    early = sorted(sorted(range(len(values)), key=lambda i: (-values[i], i))[:k])
+    late = sorted(sorted(range(len(values)), key=lambda i: (-values[i], -i))[:k])
+    assert best(scores, k)[0].tolist() == early
+    assert best(scores, k, ties="late")[0].tolist() == late
+
+
+def test_pospad_worked_example():
+    """A 2 x 3 grid, keep {0, 4}: runs {1, 2, 3} and {5}; markers at 3 and 5 (specification of section 3.3)."""
+    layout = layout_of(((2, 3),))
+    keep = torch.tensor([True, False, False, False, True, False])
+    run, markers = padding(keep, layout, torch.ones(6, dtype=torch.bool))
+    assert run.tolist() == [-1, 0, 0, 0, -1, 1]
+    assert markers.tolist() == [3, 5]
+    assert padding(keep, layout, torch.ones(6, dtype=torch.bool), "run_first")[1].tolist() == [1, 5]
+    assert padding(keep, layout, torch.ones(6, dtype=torch.bool), "run_middle")[1].tolist() == [2, 5]
+    assert padding(keep, layout, torch.ones(6, dtype=torch.bool), "full")[1].tolist() == [1, 2, 3, 5]
+
+
+def test_runs_never_cross_images():
+    layout = layout_of(((1, 3), (1, 2)))
+    keep = torch.tensor([True, False, False, False, True])
+    _, markers = padding(keep, layout, torch.ones(5, dtype=torch.bool))
+    assert markers.tolist() == [2, 3]
+
+
+def token_view(n_words: int = 2, model: str = "tiny") -> TokenView:
+    generator = torch.Generator().manual_seed(0)
+    layout = layout_of(((2, 3),))
+    return TokenView(layout, torch.randn(6, 16, generator=generator), torch.randn(4, 16), (), torch.ones(6, dtype=bool),
+                     0, question_features=torch.randn(n_words, 16, generator=generator), model=model)
+
+
+def test_focusui_without_a_scorer_says_what_to_give():
+    with pytest.raises(UserError, match="--set focusui.scorer="):
+        FocusUI().select_tokens(token_view(), budget_for((6,), 2))
+    with pytest.raises(UserError, match="no scorer weights"):
+        FocusUI(scorer="no/such/folder").select_tokens(token_view(), budget_for((6,), 2))
+    with pytest.raises(UserError, match="instruction"):
+        FocusUI().select_tokens(token_view(n_words=0), budget_for((6,), 2))
+
+
+def test_focusui_loads_a_checkpoint_and_checks_it(tmp_path):
+    from safetensors.torch import save_file
+
+    from vtprune_eval.methods.kernels.scorer import Scorer
+
+    torch.manual_seed(0)
+    scorer = Scorer(16).eval()
+    state = {f"model.patch_scorer.{k}": v for k, v in scorer.state_dict().items()}
+    save_file({**state, "model.layers.0.weight": torch.zeros(2)}, tmp_path / "model.safetensors")
+    view = token_view()
+    edit = FocusUI(scorer=str(tmp_path), pad="none").select_tokens(view, budget_for((6,), 2))
+    with torch.no_grad():
+        want = scorer(view.features, view.question_features).topk(2).indices
+    assert set(edit.keep.nonzero()[:, 0].tolist()) == set(want.tolist())
+    short = {k: v for k, v in state.items() if "mlp.2.bias" not in k}
+    save_file(short, tmp_path / "short.safetensors")
+    with pytest.raises(UserError, match="lacks 2 tensors"):
+        FocusUI(scorer=str(tmp_path / "short.safetensors")).select_tokens(view, budget_for((6,), 2))
+    save_file({f"patch_scorer.{k}": v for k, v in Scorer(8).state_dict().items()}, tmp_path / "small.safetensors")
+    with pytest.raises(UserError, match="another width"):
+        FocusUI(scorer=str(tmp_path / "small.safetensors")).select_tokens(view, budget_for((6,), 2))
+
+
+def test_labels():
+    covered = box_coverage((16, 0, 48, 32), 2, 2, 32)
+    assert covered.tolist() == [[0.5, 0.5], [0, 0]]
+    import numpy as np
+
+    weights = graph_weights(np.array([[0, 1], [1, 1]]))
+    assert weights[0, 0] == 1
+    assert weights[1, 1] == pytest.approx(1 / np.log(4))
+
+
+def test_stage_shares():
+    share = stage_share(0.4)
+    assert 1 + share + share**2 + share**3 == pytest.approx(1.6)
+    assert stage_share(0.1) == pytest.approx(0.01)
+    assert stage_shares(192 / 576) == pytest.approx((300 / 576, 200 / 576, 110 / 576))
+    assert stage_shares(1.0) == (1.0, 1.0, 1.0)
+
+
+def test_clusters_merge_what_is_alike():
+    x = torch.tensor([[0.0, 0], [0.1, 0], [10, 10], [10.1, 10], [0, 0.1]])
+    centres, means = clusters(x, 2, neighbours=2)
+    assert len(centres) == 2
+    assert sorted(means[:, 0].round().tolist()) == [0, 10]
+
+
+def test_dart_keeps_exactly_k_with_its_pivots():
+    view = layer_view(((4, 5),), 5, 1, 1)
+    method = Dart(image_pivots=2, text_pivots=2)
+    keep = method.prune_layer(view, StageBudget(7, (7,), 20, Budget.parse("7tok")))
+    assert int(keep[view.visual].sum()) == 7
+    norms = view.keys.abs().sum((0, 2))
+    top = view.visual.nonzero()[:, 0][norms[view.visual].topk(2).indices]
+    assert bool(keep[top].all())
+
+
+def test_outliers():
+    assert outliers(torch.tensor([1.0, 1.1, 0.9, 1.0, 9.0])) == 1
+    assert outliers(torch.ones(5)) == 1
+
+
+def test_oracle_needs_a_box():
+    with pytest.raises(UserError, match="grounding"):
+        make_method("oracle").select_tokens(token_view(), budget_for((6,), 2))
