@@ -13,12 +13,14 @@ from .errors import UserError
 USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
        python -m vtprune_eval list models|methods|tasks [--format json]
        python -m vtprune_eval explain --method METHOD
+       python -m vtprune_eval data get|check|sample TASK
        python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
 # Commands whose module is imported only when they are called.
 _COMMANDS = {
+    "data": ("data.commands", "main"),
     "flops": ("profiling.flops_table", "main"), "leaderboard": ("leaderboard.command", "leaderboard"),
     "validate": ("leaderboard.command", "validate"), "show": ("show.command", "main"),
     "table": ("leaderboard.paper_table", "main"),

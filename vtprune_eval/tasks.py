@@ -319,6 +319,11 @@ def fingerprint(samples: Sequence[Sample]) -> str:
     """SHA-256 over ids, image names and sizes in bytes, questions and targets, 16 hex digits."""
     digest = hashlib.sha256()
     for s in samples:
-        sizes = [(p.name, p.stat().st_size if p.exists() else -1) for p in s.images]
-        digest.update(repr((s.id, sizes, s.question, s.target)).encode("utf-8", "surrogatepass"))
+        update_fingerprint(digest, s)
     return digest.hexdigest()[:16]
+
+
+def update_fingerprint(digest: Any, sample: Sample) -> None:
+    """Add one sample to a hash; a missing image counts with a size of -1."""
+    sizes = [(p.name, p.stat().st_size if p.exists() else -1) for p in sample.images]
+    digest.update(repr((sample.id, sizes, sample.question, sample.target)).encode("utf-8", "surrogatepass"))

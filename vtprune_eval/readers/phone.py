@@ -241,7 +241,9 @@ class GUIOdyssey(Episodes):
             chosen = {Path(str(name)).stem for name in need(load_json(split), "test", split.name, list)}
             paths = [p for p in paths if p.stem in chosen]
         self._paths, self._low = paths, spec.get("level") == "low"
-        self._images = ImageRoots(folder, ("screenshots",))
+        shots = folder / "screenshots"  # on the hub in folders below, which the authors' script dissolves
+        inner = sorted(p.name for p in shots.iterdir() if p.is_dir()) if shots.is_dir() else []
+        self._images = ImageRoots(folder, ("screenshots", *(f"screenshots/{p}" for p in inner)))
         self._ids: list[str] = []
         self._place: list[tuple[int, int]] = []
         for number, path in enumerate(paths):

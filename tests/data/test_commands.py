@@ -1,0 +1,317 @@
+"""``data get``, ``data check`` and ``data sample``, without a network but this machine's own."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import json
+import tarfile
+import threading
+import types
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import SHARED, needs_shared
+from tests.tasks import formats
+from vtprune_eval import cli
+from vtprune_eval.data import draw, fetch
+from vtprune_eval.data.archives import unpack
+from vtprune_eval.data.check import check
+from vtprune_eval.errors import UserError
+from vtprune_eval.tasks import load_task
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves ``files``; understands ranges unless told not to; breaks off after ``cut`` bytes, once."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012 - set by the fixture
+    ranges, cut = True, 0
+    asked: list[tuple[str, str | None]] = []  # noqa: RUF012
+
+    def do_GET(self):
+        body, wanted = self.files.get(self.path), self.headers.get("Range")
+        self.asked.append((self.path, wanted))
+        if body is None:
+            self.send_error(404)
+            return
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
+        if start > len(body):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        cut, type(self).cut = self.cut, 0
+        self.wfile.write(body[start:start + cut] if cut else body[start:])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    kind = type("Server", (Server,), {"files": {}, "asked": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        kind.address = f"http://127.0.0.1:{running.server_port}"
+        yield kind
+        running.shutdown()
+
+
+def zipped(files, **links):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        for name, data in files.items():
+            z.writestr(name, data)
+        for name, target in links.items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o120777 << 16
+            z.writestr(info, target)
+    return out.getvalue()
+
+
+# --- get ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path, ranges):
+    body = np.random.default_rng(0).bytes(300_000)
+    server.files, server.ranges, server.cut = {"/a.bin": body}, ranges, 100_000
+    fetch.download(f"{server.address}/a.bin", tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == body
+    assert [r for _, r in server.asked] == [None, "bytes=100000-"]
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_part_of_another_version_is_thrown_away(server, tmp_path):
+    server.files = {"/a.bin": b"short"}
+    (tmp_path / "a.bin.part").write_bytes(b"x" * 100)
+    fetch.download(f"{server.address}/a.bin", tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == b"short"
+
+
+def test_an_absent_file_and_an_absent_server_are_one_sentence(server, tmp_path):
+    with pytest.raises(UserError, match="404"):
+        fetch.download(f"{server.address}/none", tmp_path / "a")
+    with pytest.raises(UserError, match="check the connection"):
+        fetch.download("http://127.0.0.1:1/none", tmp_path / "a")
+
+
+@pytest.fixture
+def osworld(server, monkeypatch, tmp_path):
+    """The OSWorld-G task with its address on this machine."""
+    formats.osworld_g(tmp_path / "made")
+    inner = {f"repo/benchmark/{p.relative_to(tmp_path / 'made')}": p.read_bytes()
+             for p in (tmp_path / "made").rglob("*") if p.is_file()}
+    archive = zipped({**inner, "repo/README.md": b"no data"})
+    server.files = {"/o.zip": archive}
+    own = {"url": f"{server.address}/o.zip", "to": "o.zip", "unpack": True, "below": "repo/benchmark",
+           "size": len(archive), "sha256": hashlib.sha256(archive).hexdigest()}
+    real = fetch.definition
+    monkeypatch.setattr(fetch, "definition", lambda name: {**real(name), "download": [own]})
+    monkeypatch.setenv("VTPRUNE_DATA", str(tmp_path / "cache"))
+    return own
+
+
+def test_get_fetches_verifies_unpacks_and_the_task_finds_it(osworld, server, tmp_path, capsys):
+    assert cli.main(["data", "get", "osworld_g"]) == 2
+    assert "--accept-licence" in capsys.readouterr().err
+    assert cli.main(["data", "get", "osworld_g", "--accept-licence"]) == 0
+    assert "licence of OSWorld-G" in capsys.readouterr().err
+    assert len(load_task("osworld_g").samples) == 3
+    assert not list((tmp_path / "cache").rglob("README.md"))  # outside of what was wanted
+    assert cli.main(["data", "get", "osworld_g"]) == 0  # accepted once, there and whole
+    assert len(server.asked) == 1
+
+
+def test_a_damaged_download_is_deleted(osworld, server, tmp_path):
+    server.files["/o.zip"] = server.files["/o.zip"][:-1] + b"?"
+    with pytest.raises(UserError, match="SHA-256"):
+        fetch.get("osworld_g", accept=True)
+    assert not (tmp_path / "cache" / "osworld_g" / "o.zip").exists()
+    server.files["/o.zip"] += b"more"
+    with pytest.raises(UserError, match="bytes expected"):
+        fetch.get("osworld_g", accept=True)
+
+
+def test_the_hub_client_is_asked_for_one_revision_and_its_files_are_verified(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    formats.screenspot_pro(tmp_path / "made")
+    made = tmp_path / "made"
+    files = {str(p.relative_to(made)): p.read_bytes() for p in made.rglob("*") if p.is_file()}
+    stated = [types.SimpleNamespace(rfilename=n, size=len(b), lfs=types.SimpleNamespace(
+        sha256=hashlib.sha256(b).hexdigest())) for n, b in files.items()]
+    asked = []
+
+    class Api:
+        def dataset_info(self, name, revision, files_metadata):
+            return types.SimpleNamespace(siblings=stated, sha="abc")
+
+    def snapshot(name, repo_type, revision, allow_patterns, local_dir):
+        asked.append((name, repo_type, revision))
+        for n, b in files.items():
+            (local_dir / n).parent.mkdir(parents=True, exist_ok=True)
+            (local_dir / n).write_bytes(b)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    folder = fetch.get("screenspot_pro", str(tmp_path / "got"), accept=True)
+    assert asked == [("likaixin/ScreenSpot-Pro", "dataset", "abc")]
+    assert len(load_task("screenspot_pro", data_path=str(folder)).samples) == 2
+    stated[0].lfs.sha256 = "0" * 64
+    with pytest.raises(UserError, match="SHA-256"):
+        fetch.get("screenspot_pro", str(tmp_path / "got"), accept=True)
+
+
+def test_tasks_without_an_address_say_where_the_data_is(capsys):
+    assert cli.main(["data", "get", "aitw"]) == 2
+    assert "README" in capsys.readouterr().err
+    assert cli.main(["data", "get", "mini-doc"]) == 2
+    assert "embedded" in capsys.readouterr().err
+    assert cli.main(["data", "get", "aitv"]) == 2
+    assert "aitw" in capsys.readouterr().err
+    assert cli.main(["data", "fetch", "aitw"]) == 2
+
+
+# --- archives -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt", "C:\\out.txt"])
+def test_a_member_that_points_outside_is_refused(name, tmp_path):
+    (tmp_path / "z.zip").write_bytes(zipped({"good.txt": b"1", name: b"2"}))
+    with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as t:
+        info = tarfile.TarInfo(name)
+        info.size = 1
+        t.addfile(info, io.BytesIO(b"2"))
+    for archive in ("z.zip", "t.tar.gz"):
+        with pytest.raises(UserError, match="outside"):
+            unpack(tmp_path / archive, tmp_path / "to")
+    assert not (tmp_path / "to").exists() and not (tmp_path / "out.txt").exists()
+
+
+def test_links_are_refused(tmp_path):
+    (tmp_path / "z.zip").write_bytes(zipped({"a": b"1"}, link="/etc/passwd"))
+    with tarfile.open(tmp_path / "t.tar", "w") as t:
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        t.addfile(info)
+    for archive in ("z.zip", "t.tar"):
+        with pytest.raises(UserError, match="link"):
+            unpack(tmp_path / archive, tmp_path / "to")
+
+
+def test_archives_that_cannot_be_read_or_would_fill_the_disk(tmp_path, monkeypatch):
+    (tmp_path / "z.zip").write_bytes(zipped({"a": b"1" * 10_000})[:200])
+    with pytest.raises(UserError, match=r"z\.zip"):
+        unpack(tmp_path / "z.zip", tmp_path / "to")
+    monkeypatch.setattr("vtprune_eval.data.archives.MIN_TOTAL_BYTES", 1000)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("a", b"0" * 10_000_000)
+    (tmp_path / "b.zip").write_bytes(out.getvalue())
+    with pytest.raises(UserError, match="GB"):
+        unpack(tmp_path / "b.zip", tmp_path / "to")
+
+
+def test_tar_and_zip_unpack_alike(tmp_path):
+    files = {"x/a.txt": b"1", "x/b/c.txt": b"22"}
+    (tmp_path / "z.zip").write_bytes(zipped(files))
+    with tarfile.open(tmp_path / "t.tar.gz", "w:gz") as t:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            t.addfile(info, io.BytesIO(data))
+    for archive in ("z.zip", "t.tar.gz"):
+        assert unpack(tmp_path / archive, tmp_path / archive[0], "x") == 2
+        assert unpack(tmp_path / archive, tmp_path / archive[0], "x") == 2  # again: kept
+        assert (tmp_path / archive[0] / "b" / "c.txt").read_bytes() == b"22"
+
+
+# --- check --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", formats.FORMATS)
+def test_check_counts_everything(name, tmp_path):
+    writer, n = formats.FORMATS[name]
+    writer(tmp_path)
+    report = check(name, str(tmp_path), open_images=True)
+    assert report["records"] == n and report["fingerprint"]
+    assert all("expected" in p for p in report["problems"])  # the small set is smaller than the real one
+    for key, counts in report["counts"].items():
+        assert key == "categories" or sum(counts.values()) == n
+
+
+def test_check_finds_missing_damaged_and_unreadable(tmp_path, capsys):
+    formats.screenspot_pro(tmp_path)
+    (tmp_path / "images" / "word_windows" / "s0.png").unlink()
+    formats.picture(tmp_path / "images" / "word_windows" / "s1.png", (10, 10))
+    report = check("screenspot_pro", str(tmp_path), open_images=True)
+    text = " ".join(report["problems"])
+    assert "1 screenshots are missing: images/word_windows/s0.png (record word_windows_0)" in text
+    assert "s1.png has 10x10 pixels, the annotation says 960x540" in text
+    path = tmp_path / "annotations" / "word_windows.json"
+    rows = json.loads(path.read_text())
+    del rows[1]["bbox"]
+    path.write_text(json.dumps(rows))
+    assert cli.main(["data", "check", "screenspot_pro", "--data-path", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "1 records cannot be read" in out and "'bbox'" in out and "fingerprint  -" in out
+    assert cli.main(["data", "check", "screenspot_pro", "--data-path", str(tmp_path), "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_check_of_an_embedded_task():
+    assert check("mini-nav", open_images=True)["ok"]
+
+
+# --- sample -------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", [*formats.FORMATS, "mini-grounding", "mini-nav", "mini-doc"])
+def test_sample_draws_a_picture(name, tmp_path, capsys):
+    options = []
+    if name in formats.FORMATS:
+        formats.FORMATS[name][0](tmp_path / "d")
+        options = ["--data-path", str(tmp_path / "d")]
+    assert cli.main(["data", "sample", name, "2", "--out", str(tmp_path / "o.png"), *options]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    with Image.open(tmp_path / "o.png") as image:
+        assert image.width > 300 and image.height > 300
+
+
+def test_the_box_is_drawn_where_it_is(tmp_path):
+    for name in ("screenspot", "screenspot_pro", "osworld_g", "ui_vision", "agentnetbench", "aitw", "gui_odyssey"):
+        formats.FORMATS[name][0](tmp_path / name)
+        task = load_task(name, data_path=str(tmp_path / name), history=0 if name in (
+            "agentnetbench", "aitw", "gui_odyssey") else None)
+        sample = task.samples[0]
+        size = formats.PHONE if name in ("aitw", "gui_odyssey") else formats.DESK
+        marks = draw.marks_of(task.benchmark, sample.target, size)
+        box = next(m for kind, m in marks if kind in ("box", "faint"))
+        expected = {"agentnetbench": [384, 216, 576, 270], "aitw": [216, 840, 324, 960],
+                    "gui_odyssey": [232.2, 252, 324, 306], "osworld_g": [96.5, 54.25, 288, 162]}.get(
+                        name, [96, 54, 288, 162])
+        assert box == pytest.approx(expected), name
+        panel, _ = draw.draw_sample(task, sample)
+        scale = min(1, draw.HEIGHT / size[1])
+        x, y = 8 + round(expected[0] * scale), 8 + round((expected[1] + expected[3]) / 2 * scale)
+        around = [panel.getpixel((x + d, y)) for d in (-1, 0, 1, 2)]
+        assert draw.TARGET in around or draw.FAINT in around, (name, around)
+
+
+def test_a_missing_screenshot_is_drawn_as_such(tmp_path, capsys):
+    formats.screenspot(tmp_path)
+    for path in (tmp_path / "images").iterdir():
+        path.unlink()
+    assert cli.main(["data", "sample", "screenspot", "1", "--data-path", str(tmp_path), "--out",
+                     str(tmp_path / "o.png")]) == 0
+    assert "missing" in capsys.readouterr().out
+    assert cli.main(["data", "sample", "screenspot", "0", "--data-path", str(tmp_path)]) == 2
+
+
+@needs_shared("samples/aitw")
+def test_real_records_are_drawn(tmp_path):
+    for name, n in (("aitw", 4), ("agentnetbench", 3), ("osworld_g", 3)):
+        lines = draw.draw_task(name, n, str(SHARED / "samples" / name), None, tmp_path / f"{name}.png")
+        assert len(lines) == n and not any("missing" in line for line in lines)

@@ -1,0 +1,101 @@
+"""Is a data set whole? Every record is read, every image looked up; nothing stops at the first fault."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Any
+
+from ..errors import UserError
+from ..results.breakdown import GROUPS
+from ..sample import Sample
+from ..tasks import check_protocol, definition, load_records, update_fingerprint
+
+SHOWN = 5
+
+
+def check(task: str, data_path: str | None = None, *, open_images: bool = False) -> dict[str, Any]:
+    """Read everything once.
+
+    Args:
+        task: name; data_path: folder of the data, None for where ``data get`` puts it.
+        open_images: decode every image and compare its size with the annotation's, where that has one.
+
+    Returns:
+        ``task``, ``folder``, ``records``, ``clusters``, ``fingerprint`` (of records and image sizes, without a prompt;
+        None if a record cannot be read), ``counts`` per breakdown key, ``problems`` (sentences), ``ok``.
+
+    Raises:
+        UserError: no data, or not of the task's format at all.
+    """
+    check_protocol(task, None, None)
+    spec = definition(task)
+    if "history" in spec:
+        spec["history"] = 0
+    records, folder = load_records(spec, data_path)
+    broken: list[str] = []
+    missing: list[str] = []
+    damaged: list[str] = []
+    clusters, counts, digest, seen = set(), dict[str, Counter[str]](), hashlib.sha256(), set()
+    for i, own in enumerate(records.ids):
+        try:
+            item = records.item(i)
+        except UserError as error:
+            broken.append(f"record {own}: {error}")
+            continue
+        clusters.add(item.cluster or item.id)
+        update_fingerprint(digest, Sample(item.id, item.images, "", item.target))
+        for key in GROUPS.get(spec.get("benchmark", ""), ()):
+            value = item.meta.get(key)
+            for v in value if isinstance(value, list) else [value]:
+                counts.setdefault(key, Counter())[str(v)] += 1
+        path = item.images[-1]
+        if path in seen:
+            continue
+        seen.add(path)
+        if not path.is_file():
+            missing.append(f"{path.relative_to(folder) if path.is_relative_to(folder) else path} (record {own})")
+        elif open_images:
+            damaged += _damage(path, item.target.get("truth", {}).get("image_size"), own)
+    problems = [*_listed("records cannot be read", broken), *_listed("screenshots are missing", missing),
+                *_listed("screenshots are damaged or of another size", damaged),
+                *_unexpected(spec.get("expected") or {}, len(records.ids), counts)]
+    return {
+        "task": task, "folder": str(folder), "records": len(records.ids), "clusters": len(clusters),
+        "fingerprint": None if broken else digest.hexdigest()[:16],
+        "counts": {k: dict(sorted(c.items())) for k, c in counts.items()}, "problems": problems, "ok": not problems,
+    }
+
+
+def _listed(what: str, found: list[str]) -> list[str]:
+    if not found:
+        return []
+    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"{len(found)} {what}: {'; '.join(found[:SHOWN])}{more}"]
+
+
+def _unexpected(expected: dict[str, Any], n: int, counts: dict[str, Counter[str]]) -> list[str]:
+    out = []
+    if expected.get("records", n) != n:
+        out.append(f"{expected['records']} records expected, {n} found")
+    for key, wanted in expected.items():
+        if isinstance(wanted, dict):
+            for value, count in wanted.items():
+                found = counts.get(key, Counter())[value]
+                if found != count:
+                    out.append(f"{key} {value}: {count} records expected, {found} found")
+    return out
+
+
+def _damage(path: Any, size: Any, own: str) -> list[str]:
+    from ..errors import SampleError
+    from ..pipeline.prompt import open_image
+
+    try:
+        pixels = open_image(path)
+    except SampleError as error:
+        return [f"{error} (record {own})"]
+    found = (pixels.shape[1], pixels.shape[0])
+    if size and tuple(size) != found:
+        return [f"{path.name} has {found[0]}x{found[1]} pixels, the annotation says {size[0]}x{size[1]} (record {own})"]
+    return []
