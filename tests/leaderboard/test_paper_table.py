@@ -98,6 +98,30 @@ def test_table_4_prints_paper_and_formula_side_by_side(capsys, tmp_path):
     assert "11 / - = 8.471" in out and "arXiv 2604.00886" in out
 
 
+def test_guipruners_ratio_follows_from_formulas(capsys, tmp_path):
+    """One frame size is fitted to the printed 11.5 TFLOPs; the printed ratio of 3.4 is not fitted."""
+    assert cli.main(["table", "guipruner-efficiency-secondary", "--runs", str(tmp_path), "--format", "json"]) == 0
+    cells = {(c["row"], c["metric"]): c for c in json.loads(capsys.readouterr().out)["cells"]}
+    assert cells[0, "tflops"]["analytic"] == pytest.approx(11.5, rel=0.01)
+    assert cells[1, "flops_speedup"]["analytic"] == pytest.approx(3.4, rel=0.04)
+    assert cells[1, "vision_encoder_ms"]["analytic"] is None
+
+
+def test_a_step_counts_what_each_layer_sees():
+    dims = analytic.DIMS
+    whole = analytic.step_flops(dims, 100, [50], 20, 1.0, 2)
+    cut = analytic.step_flops(dims, 100, [50], 20, 0.5, 2)
+    layer = [dims.layer_linear(n) + dims.layer_attention(n * n) for n in (170, 120)]
+    assert whole - cut == pytest.approx((dims.layers - 2) * (layer[0] - layer[1]))
+
+
+def test_guikvs_printed_saving_is_beyond_the_formula(capsys, tmp_path):
+    """With linear layers counted, a 40 % cache saves less than a fifth per token; the table says why."""
+    assert cli.main(["table", "guikv-abstract", "--runs", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "38.9 / - = 17.02" in out and "accounting is not stated" in out
+
+
 def test_dry_run_counts_flops(all_tasks, capsys, tmp_path):
     assert cli.main(["table", "pixelprune-1", "--runs", str(tmp_path), "--dry-run", "--device", "cuda"]) == 0
     out = capsys.readouterr().out

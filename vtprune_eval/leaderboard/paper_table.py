@@ -15,8 +15,8 @@ from typing import Any
 from ..errors import UserError, unknown_name
 from ..profiling.plan import TRUE_DIMS
 from ..results.folder import Run, read_json, read_run
-from . import leaderboards_dir
-from .analytic import PROMPTS, costs
+from . import analytic, leaderboards_dir
+from .analytic import ASSUMPTIONS, PROMPTS, costs
 from .paper_cells import ACCURACIES, MODEL_NAMES, Plan, command, measured, plan
 
 # Arithmetic that a run is assumed to sustain, for the time estimate only.
@@ -103,31 +103,15 @@ def missing_runs(plans: dict[tuple[int, str], Plan]) -> list[dict[str, Any]]:
     return list(out.values())
 
 
-def analytic(data: dict[str, Any], row: dict[str, Any], metric: str) -> float | None:
-    """A cell's value from formulas, under the authors' own accounting; None where none gives it."""
-    benchmark = (row.get("settings") or {}).get("benchmark")
-    model = MODEL_NAMES.get(str(row["model"]))
-    if data["paper"] != "PixelPrune" or benchmark not in PROMPTS or model not in TRUE_DIMS or row["retain_pct"] is None:
-        return None
-    name, n_images, text = PROMPTS[benchmark]
-    sizes = [_mean_sizes()[name][0]] * n_images
-    here = costs(sizes, text, row["retain_pct"], TRUE_DIMS[model])
-    if metric == "prefill_tflops":
-        return here["authors"] / 1e12
-    if metric == "kv_cache_gb":
-        return here["kv"] / 1e9
-    if metric == "flops_speedup":
-        return costs(sizes, text, 100.0, TRUE_DIMS[model])["authors"] / here["authors"]
-    return None
-
-
 def report(name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], form: str) -> None:
     """Print the table with what is measured, what is computed, and what is missing."""
-    cells = []
+    cells: list[dict[str, Any]] = []
+    sizes = _mean_sizes()
     for (i, metric), found in plans.items():
         row = data["rows"][i]
         cells.append({
-            "row": i, "metric": metric, "paper": row["metrics"][metric], "analytic": analytic(data, row, metric),
+            "row": i, "metric": metric, "paper": row["metrics"][metric],
+            "analytic": analytic.value(data, row, metric, sizes, MODEL_NAMES.get(str(row["model"]))),
             "measured": measured(data["paper"], found, metric, finished), "why_not": found.why_not or None,
             "commands": [command(r) for r in found.runs if finished(Path(r["out"])) is None],
         })
@@ -145,11 +129,13 @@ def report(name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], 
     style = "github" if form == "md" else "simple"
     print(f"{data['paper']} (arXiv {data['arxiv']}), table {data['table']}: {data['caption']}\n"
           f"Source: {data['source']} ({data['source_kind']}).\n"
-          "Each cell: paper / measured here; = value from formulas (authors' accounting, mean image size).\n")
+          "Each cell: paper / measured here = value from formulas, where there is one.\n")
     heads = ["model", "method", "kept %", "setting", *(f"{m} [{data['units'][m]}]" for m in metrics)]
     print(tabulate(lines, headers=heads, tablefmt=style, disable_numparse=True))
     for note in data.get("notes", []):
         print(f"note: {note}")
+    if any(c["analytic"] is not None for c in cells):
+        print(f"formulas: {ASSUMPTIONS[data['paper']]}.")
     reasons: dict[str, int] = {}
     for c in cells:
         if c["paper"] is not None and c["why_not"]:
