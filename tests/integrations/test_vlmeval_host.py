@@ -140,6 +140,10 @@ def test_everything_is_registered_under_a_predictable_name():
         assert {"Qwen3-VL-2B-Instruct@random@10", "nano@pixelprune@auto"} <= names
         assert names | {"nano@resize+random@7"} <= set(vlmeval.config.supported_VLM)
         assert not names & set(own), "no name of the kit is taken"
+        from vlmeval.run import build_model_from_config
+
+        config = {"m": {"class": "VtpruneModel", "model": "nano", "method": "stride", "budget": "20"}}
+        assert build_model_from_config(config, "m").engine.name == "nano@stride@20"
         assert type(vlmeval.dataset.build_dataset("mini-doc")).__name__ == "VtpruneTask"
     finally:
         vlmeval.dataset.DATASET_CLASSES[:] = classes
@@ -159,6 +163,33 @@ def test_answers_come_back_as_they_were_written(tmp_path):
         path = str(tmp_path / f"p.{suffix}")
         dump(pd.DataFrame({"index": range(len(said)), "prediction": said}), path)
         assert [r["prediction"] for r in read_predictions(path)] == said
+
+
+def test_answers_of_models_that_are_not_ours(tmp_path):
+    """No frame is stored with them: it is named, or the answers are taken for hundredths."""
+    import pandas as pd
+    from PIL import Image
+    from vlmeval.smp import dump
+
+    from vtprune_eval.integrations.vlmeval.datasets import VtpruneTask
+
+    dataset = VtpruneTask("mini-grounding")
+    samples = load_task("mini-grounding").samples[:2]
+    said = []
+    for sample in samples:
+        x1, y1, x2, y2 = sample.target["box_xyxy"]
+        width, height = Image.open(sample.images[-1]).size
+        said.append(f"click {500 * (x1 + x2) / width:.0f} {500 * (y1 + y2) / height:.0f}")
+    said.append("no idea")
+    path = str(tmp_path / "gpt_mini-grounding.xlsx")
+    ids = [*(s.id for s in samples), load_task("mini-grounding").samples[2].id]
+    dump(pd.DataFrame({"index": ids, "category": ["text", "icon", "icon"], "prediction": said}), path)
+    report = dataset.evaluate(path, coordinates="thousandths")
+    assert report["Overall"] == pytest.approx(200 / 3) and report["format_error_rate"] == pytest.approx(100 / 3)
+    assert (report["text"], report["icon"]) == (100, 50)
+    assert dataset.evaluate(path)["Overall"] == 0
+    with pytest.raises(UserError, match="unknown frame of coordinates 'pixels'"):
+        dataset.evaluate(path, coordinates="pixels")
 
 
 def test_a_failed_sample_is_wrong_and_marked(tmp_path):
