@@ -112,7 +112,7 @@ def token_view(n_words: int = 2, model: str = "tiny") -> TokenView:
 
 
 def test_focusui_without_a_scorer_says_what_to_give():
-    with pytest.raises(UserError, match="--set focusui.scorer="):
+    with pytest.raises(UserError, match=r"--set focusui.scorer="):
         FocusUI().select_tokens(token_view(), budget_for((6,), 2))
     with pytest.raises(UserError, match="no scorer weights"):
         FocusUI(scorer="no/such/folder").select_tokens(token_view(), budget_for((6,), 2))

@@ -1,0 +1,56 @@
+"""Compositions: what can be combined runs, what collides is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from vtprune_eval.budget import Budget
+from vtprune_eval.errors import UserError
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.registry import make_method, method_names
+from vtprune_eval.sample import Sample
+
+
+def methods(text: str) -> list:
+    return [make_method(m, {"scorer": "ui-graph"} if m == "focusui" else None) for m in text.split("+")]
+
+
+@pytest.mark.parametrize("text", ["pixelprune+guikv", "guipruner-tar+guikv", "focusui+snapkv", "guipruner-tar+fastv",
+                                  "pixelprune+fastv", "random+focusui", "fastv+vlcache", "divprune+h2o"])
+def test_compositions_run(tiny, picture, text):
+    sample = Sample("s", (picture("a", 128, 96), picture("b", 160, 128, 1)), "click save", {})
+    outcome = Pipeline(tiny, methods(text), Budget.parse("50"), max_new_tokens=3).run(sample)
+    assert outcome.counts.n_new >= 1
+    assert sum(outcome.counts.cache_entries) < outcome.counts.prompt_full * len(outcome.counts.cache_entries)
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("pixelprune+random", "both use select_patches"), ("guikv+snapkv", "both use compress_kv"),
+    ("guipruner+guikv", "already compressed"), ("fastv+dart", "both use prune_layer"),
+])
+def test_collisions_are_refused(tiny, text, why):
+    with pytest.raises(UserError, match=why):
+        Pipeline(tiny, methods(text), Budget.parse("50"))
+
+
+@pytest.mark.parametrize("name", sorted(n for n, s in method_names().items() if s == "builtin"))
+@pytest.mark.parametrize("n_images", [1, 3])
+def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture, name, n_images):
+    images = tuple(picture(f"i{i}", 96 + 32 * i, 128, i) for i in range(n_images))
+    sample = Sample("s", images, "click save", {"type": "box", "box_xyxy": [10, 10, 60, 40]})
+    pipeline = Pipeline(tiny, methods(name), Budget.parse("30"), max_new_tokens=3)
+    first, again = pipeline.run(sample), pipeline.run(sample)
+    assert first.ids == again.ids
+    assert first.kept == again.kept
+    for kept in first.kept:
+        assert list(kept) == sorted(set(kept))
+    # No method drops text: every layer saw at least the text tokens.
+    assert all(t - v == first.counts.n_text for t, v in zip(first.counts.layer_tokens, first.counts.layer_visual,
+                                                            strict=True))
+
+
+def test_a_question_without_images(tiny):
+    outcome = Pipeline(tiny, methods("guikv"), Budget.parse("50"), max_new_tokens=3).run(Sample("s", (), "hello", {}))
+    plain = Pipeline(tiny, methods("full"), Budget.parse("100"), max_new_tokens=3).run(Sample("s", (), "hello", {}))
+    assert outcome.counts.visual == plain.counts.visual == ()
+    assert plain.counts.prompt == plain.counts.n_text
