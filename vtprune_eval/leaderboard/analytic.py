@@ -28,8 +28,8 @@ AGENT, SCREEN_TOKENS, AGENT_TEXT, AGENT_KEPT = "uitars-1.5-7b", 39 * 69, 500, 0.
 ASSUMPTIONS = {
     "PixelPrune": "mean image size of the benchmark, 120 (ScreenSpot-Pro) or 200 text tokens; the authors' accounting",
     "GUIPruner": f"Qwen2-VL-2B, {STEP_TEXT} text tokens, five frames of the one size at which the full model costs "
-                 f"what is printed; history frames share their budget equally; the current frame is cut after {STEP_LAYERS} "
-                 "layers; attention as a full square",
+                 "what is printed; history frames share their budget equally; the current frame is cut after "
+                 f"{STEP_LAYERS} layers; attention as a full square",
     "GUI-KV": f"{AGENT}, five screenshots of {SCREEN_TOKENS} tokens, {AGENT_TEXT} text tokens, {AGENT_KEPT:.0%} of the "
               "prompt cached (a secondary reading). Linear layers do not depend on the cache: of all FLOPs per token "
               "far less can be saved than is printed, whose accounting is not stated",

@@ -58,60 +58,76 @@ class Plan:
 
     Attributes:
         runs: settings of each run (as on the command line, with ``out``), one per task; () where it cannot be.
-        method, budget: of the cell in those runs.
+        method: of the cell in those runs; each run has one budget.
         why_not: the reason where ``runs`` is empty.
     """
 
     runs: tuple[dict[str, Any], ...] = ()
     method: str = ""
-    budget: str = ""
     why_not: str = ""
 
 
-def plan(paper: str, row: dict[str, Any], metric: str, device: str, root: Path) -> Plan:
+def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, root: Path) -> Plan:
     """The runs for one cell.
 
+    Rows of one model that differ in the method only share a run per task, so that ``full`` is run once for them.
+
     Args:
-        paper: whose table; row, metric: the cell; device: torch device of the runs; root: folder of the run folders.
+        data: the table; row, metric: the cell; device: torch device of the runs; root: folder of the run folders.
     """
+    why_not = _obstacle(row, metric)
     settings = row.get("settings") or {}
-    model, method = MODEL_NAMES.get(str(row["model"])), METHOD_NAMES.get(row["method"])
-    if model is None or model not in MODELS:
-        trained = "fine-tuned" in str(row["model"]) or str(row["model"]).startswith("FocusUI")
-        return Plan(why_not=_TRAINED if trained else f"no adapter for {row['model'] or 'an unnamed model'}")
-    if method is None or method not in method_names():
-        return Plan(why_not=f"no method {row['method']}")
-    if settings.get("training", "training-free") != "training-free" or (
-            "gui_training" in settings and metric.startswith("SS")):
-        return Plan(why_not=_TRAINED)
-    if "prune_position" in settings and settings["prune_position"] != "Before ViT":
-        return Plan(why_not="the mask is applied inside the ViT, which no hook does")
     tasks = ACCURACIES.get(metric) or (BENCHMARKS.get(str(settings.get("benchmark"))) if metric in COSTS else None)
-    if tasks is None or any(t not in task_names() for t in tasks):
-        return Plan(why_not="no task measures this")
-    budget = _budget(paper, row, method)
-    if budget is None:
-        return Plan(why_not="the paper does not state one retention for this row")
-    params = _params(method, settings)
+    if not why_not and (tasks is None or any(t not in task_names() for t in tasks)):
+        why_not = "no task measures this"
+    if why_not or tasks is None:
+        return Plan(why_not=why_not)
+    model, method = MODEL_NAMES[row["model"]], METHOD_NAMES[row["method"]]
+    # Of other rows of the model, those that can be measured for this metric.
+    others = [r for r in data["rows"] if r["model"] == row["model"] and r["method"] != "Full"
+              and not _obstacle(r, metric) and _budget(data["paper"], r) is not None]
+    if method == "full":
+        budget, params = _group(data["paper"], others[0]) if others else ("100", {})
+    else:
+        own = _budget(data["paper"], row)
+        if own is None:
+            return Plan(why_not="the paper does not state one retention for this row")
+        budget, params = own, _params(method, settings)
+    methods = list(dict.fromkeys(METHOD_NAMES[r["method"]] for r in others
+                                 if _group(data["paper"], r) == (budget, params)))
     runs = []
     for task in tasks:
-        # Ratios and paired comparisons need full on the same samples, so every run holds it, too.
-        asked: dict[str, Any] = {
-            "model": model, "methods": ["full"] if method == "full" else ["full", method],
-            "budgets": ["auto" if method == "full" else budget], "tasks": [task], "dtype": "bfloat16", "device": device,
-            "params": params,
-        }
+        asked: dict[str, Any] = {"model": model, "methods": ["full", *methods], "budgets": [budget], "tasks": [task],
+                                 "dtype": "bfloat16", "device": device, "params": params}
         mark = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:6]
-        name = f"{model}--{method}--{task}-{mark}"
-        runs.append({**asked, "out": str(root / name)})
-    return Plan(tuple(runs), method, "100" if method == "full" else budget)
+        runs.append({**asked, "out": str(root / f"{model}--{task}-{mark}")})
+    return Plan(tuple(runs), method)
 
 
-def _budget(paper: str, row: dict[str, Any], method: str) -> str | None:
-    if method == "full":
-        return "100"
-    if paper == "PixelPrune":  # its baselines copy its count, per image; its own count follows from tau
-        return "auto" if method == "pixelprune" else "like:pixelprune"
+def _obstacle(row: dict[str, Any], metric: str) -> str:
+    """Why a row cannot be measured here; empty if it can."""
+    settings = row.get("settings") or {}
+    model, method = str(row["model"]), METHOD_NAMES.get(row["method"])
+    if MODEL_NAMES.get(model) not in MODELS:
+        trained = "fine-tuned" in model or model.startswith("FocusUI")
+        return _TRAINED if trained else f"no adapter for {row['model'] or 'an unnamed model'}"
+    if method is None or method not in method_names():
+        return f"no method {row['method']}"
+    if settings.get("training", "training-free") != "training-free" or (
+            "gui_training" in settings and metric.startswith("SS")):
+        return _TRAINED
+    if settings.get("prune_position", "Before ViT") != "Before ViT":
+        return "the mask is applied inside the ViT, which no hook does"
+    return ""
+
+
+def _group(paper: str, row: dict[str, Any]) -> tuple[str | None, dict[str, str]]:
+    return _budget(paper, row), _params(METHOD_NAMES[row["method"]], row.get("settings") or {})
+
+
+def _budget(paper: str, row: dict[str, Any]) -> str | None:
+    if paper == "PixelPrune":  # its count follows from tau; its baselines copy it, per image, which is their auto
+        return "auto"
     return None if row.get("retain_pct") is None else f"{row['retain_pct']:g}"
 
 

@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         raise unknown_name("table", given.name, known, "`python -m vtprune_eval table` lists them.")
     data = read_json(known[given.name])
     root = Path(given.runs)
-    plans = {(i, metric): plan(data["paper"], row, metric, given.device, root)
+    plans = {(i, metric): plan(data, row, metric, given.device, root)
              for i, row in enumerate(data["rows"]) for metric in row["metrics"]}
     if given.dry_run:
         _dry_run(data, plans, given.device)
@@ -171,7 +171,7 @@ def _setting(row: dict[str, Any]) -> str:
 
 
 def _dry_run(data: dict[str, Any], plans: dict[tuple[int, str], Plan], device: str) -> None:
-    """List the missing runs: FLOPs of both cells of a run, at the benchmark's mean image size."""
+    """List the missing runs: FLOPs of all cells of a run, at the benchmark's mean image size."""
     rate = ASSUMED_TFLOPS["cuda" if device.startswith("cuda") else "cpu"]
     total, unknown = 0.0, 0
     wanted = missing_runs(plans)
@@ -188,22 +188,24 @@ def _dry_run(data: dict[str, Any], plans: dict[tuple[int, str], Plan], device: s
 
 
 def run_flops(asked: dict[str, Any], data: dict[str, Any], plans: dict[tuple[int, str], Plan]) -> float | None:
-    """Prefill FLOPs of a run (full and the method), None where sizes or retention are not printed."""
+    """Prefill FLOPs of a run (full and its methods), None where sizes or retention are not printed."""
     shorts = {t[0]: m for m, t in ACCURACIES.items() if len(t) == 1}
     short, dims = shorts.get(asked["tasks"][0]), TRUE_DIMS.get(asked["model"])
     if dims is None or short not in _mean_sizes():
         return None
     size, n = _mean_sizes()[short]
     images = PROMPTS["MMLongBench-Doc"][1] if short == "MMLongBench-Doc" else 1
-    shares = [100.0]
-    if len(asked["methods"]) > 1:
-        row = next(data["rows"][i] for (i, _), p in plans.items() if asked in p.runs)
-        kept = (row.get("retain_pct_by_metric") or {}).get(short, row["retain_pct"])
-        if kept is None:
-            return None
-        shares.append(kept)
+    shares: dict[str, float] = {}
+    for (i, _), found in plans.items():
+        if asked in found.runs:
+            row = data["rows"][i]
+            kept = (row.get("retain_pct_by_metric") or {}).get(short, row["retain_pct"])
+            if kept is None:
+                return None
+            shares[found.method] = 100.0 if found.method == "full" else kept
+    shares.setdefault("full", 100.0)
     # Table 9 counts images; questions may share one, so the number of samples is at least this.
-    return sum(costs([size] * images, TEXT_TOKENS, share, dims)["ours"] for share in shares) * n / images
+    return sum(costs([size] * images, TEXT_TOKENS, share, dims)["ours"] for share in shares.values()) * n / images
 
 
 def _mean_sizes() -> dict[str, tuple[tuple[int, int], int]]:
