@@ -134,6 +134,8 @@ def test_what_is_forwarded(forwarded):
     assert main([*RUN, "model=nano,method=stride,budget=5", "--use_cache", "c"]) == 0
     assert forwarded[2].use_cache == second.use_cache, "but a repeated run finds its own"
     assert main(["run", "--model", "dummy", "--tasks", "mini-doc", "--use_cache", "c"]) == 0
+    assert main(["ls", "tasks"]) == 0
+    assert forwarded[4].include_path == [str(tasks_dir())], "our tasks are listed, too"
     assert forwarded[3].use_cache == "c" and forwarded[3].device is None, "other models are left alone"
 
 

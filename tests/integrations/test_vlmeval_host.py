@@ -112,6 +112,15 @@ def test_mistakes_are_one_sentence_before_anything_runs(tmp_path):
         assert "Traceback" not in done.stderr
 
 
+def test_a_model_that_cannot_be_loaded_is_the_last_word(tmp_path):
+    """The kit itself logs the exception, skips the model and ends with success."""
+    done = entry("--model", "nano@stride@20", "--data", "mini-grounding", "--limit", "1", "--work-dir", "out",
+                 "--vtprune", f"model_path={tmp_path}", cwd=tmp_path, env={})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("vtprune_eval: nano: ")
+    assert "config.json" in done.stderr.splitlines()[-1]
+
+
 def test_names():
     assert cell_name("qwen3vl-2b", "guikv", "10") == "Qwen3-VL-2B-Instruct@guikv@10"
     assert parse_name("Qwen3-VL-2B-Instruct@guikv@10") == ("qwen3vl-2b", "guikv", "10")
@@ -199,6 +208,11 @@ def test_a_failed_sample_is_wrong_and_marked(tmp_path):
 
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     message = [{"type": "image", "value": str(tmp_path / "broken.png")}, {"type": "text", "value": "where"}]
-    record = VtpruneModel("nano").generate_inner(message, "mini-grounding")
+    model = VtpruneModel("nano")
+    record = model.generate_inner(message, "mini-grounding")
     assert INFER_FAIL_MSG in record["prediction"]
     assert json.loads(record["extra_records"]) == {"failed": "bad_image"}
+    with pytest.raises(UserError, match="a question without an image"):
+        model.generate_inner(message[1:], "text-only")
+    with pytest.raises(UserError, match="vLLM hides the stages"):
+        VtpruneModel("nano", use_vllm=True)

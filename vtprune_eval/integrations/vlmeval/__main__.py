@@ -52,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     load_env()
     sys.argv = [sys.argv[0], *_without_ours(args)]
     vlmeval.run.main()
-    return 0
+    from .model import not_loaded
+
+    for sentence in dict.fromkeys(not_loaded):
+        print(f"vtprune_eval: {sentence}", file=sys.stderr)
+    return UserError.exit_code if not_loaded else 0
 
 
 def options_of(items: Sequence[str]) -> dict[str, str]:

@@ -17,6 +17,8 @@ from .reader import flatten
 # Limit of an answer on data sets that no task of ours describes.
 MAX_NEW_TOKENS = 512
 SAMPLE_ID = "sample_id"
+# Why models could not be loaded: the kit logs an exception, goes on to the next model, and ends as if all were well.
+not_loaded: list[str] = []
 
 
 class VtpruneModel(BaseModel):
@@ -41,7 +43,11 @@ class VtpruneModel(BaseModel):
         if use_vllm:
             raise UserError("--use-vllm: vLLM hides the stages that a pruning method needs; leave it out.")
         self.engine = Engine(model, method, budget, **options)
-        self.engine.adapter  # noqa: B018 (a model that cannot be loaded is reported once, not per sample)
+        try:
+            self.engine.adapter  # noqa: B018 (a model that cannot be loaded is reported once, not per sample)
+        except UserError as error:
+            not_loaded.append(str(error))
+            raise
 
     def use_custom_prompt(self, dataset: str) -> bool:
         """True where the data set is known: its own prompt is used, together with the sample's identity."""
@@ -59,8 +65,13 @@ class VtpruneModel(BaseModel):
 
         A sample that cannot be processed gets the kit's mark of a failed answer, which counts as wrong and is tried
         again by ``--reuse``.
+
+        Raises:
+            UserError: a question without an image.
         """
         images, question = flatten(message)
+        if not images:
+            raise UserError(f"data set {dataset}: a question without an image; choose one whose questions have images.")
         sample_id = next((m[SAMPLE_ID] for m in message if SAMPLE_ID in m), None)
         try:
             answer = self.engine.answer(images, question, sample_id=sample_id, max_new_tokens=answer_limit(dataset))
