@@ -17,7 +17,7 @@ def _vlmeval(folder: Path, spec: Spec) -> Records:
 
 
 READERS: dict[str, Callable[[Path, Spec], Records]] = {
-    "mini": Mini, "aitw": phone.aitw, "androidcontrol": phone.AndroidControl, "gui_odyssey": phone.GUIOdyssey,
+    "mini": Mini, "aitw": phone.aitw, "androidcontrol": phone.androidcontrol, "gui_odyssey": phone.GUIOdyssey,
     "agentnetbench": desktop.AgentNetBench, "mind2web": desktop.mind2web, "screenspot": grounding.ScreenSpot,
     "screenspot_pro": grounding.ScreenSpotPro, "osworld_g": grounding.OSWorldG, "ui_vision": grounding.UIVision,
     "vlmeval": _vlmeval,

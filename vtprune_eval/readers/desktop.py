@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UserError
 from ..scoring.parsers import Action
 from .base import Episodes, ImageRoots, Item, Recent, Records, Spec, Step, need, numbers
+from .parquet import Mind2WebParquet
 from .spans import LineSpans, Spans, load_json
 
 _OPERATIONS = {"CLICK": "tap", "HOVER": "tap", "ENTER": "tap", "TYPE": "type", "SELECT": "select"}
@@ -60,10 +61,11 @@ class AgentNetBench(Episodes):
 
 
 def mind2web(folder: Path, spec: Spec) -> Records:
-    """SeeClick's file if it is there, else UGround's blocks. Setting ``split``: ``task``, ``website`` or ``domain``.
+    """SeeClick's file if it is there, else UGround's blocks, else the parquet release. Setting ``split``: ``task``,
+    ``website`` or ``domain``.
 
     Raises:
-        UserError: neither.
+        UserError: none of them.
     """
     path = folder / f"mind2web_data_test_{spec['split']}.json"
     if path.is_file():
@@ -71,8 +73,11 @@ def mind2web(folder: Path, spec: Spec) -> Records:
     blocks = sorted(folder.glob(f"*cross_{spec['split']}*.json*"))
     if blocks:
         return UGroundMind2Web(folder, blocks[0], spec)
-    raise UserError(f"{folder} has neither {path.name} (SeeClick) nor cross_{spec['split']}.jsonl (UGround); give such "
-                    "a folder with --data-path.")
+    release = sorted(folder.rglob(f"test_{spec['split']}-*.parquet"))
+    if release:
+        return Mind2WebParquet(release, spec)
+    raise UserError(f"{folder} has none of {path.name} (SeeClick), cross_{spec['split']}*.jsonl (UGround) and "
+                    f"test_{spec['split']}-*.parquet (the hub's release); give such a folder with --data-path.")
 
 
 def _operation(name: str, where: str) -> str:

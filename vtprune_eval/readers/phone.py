@@ -10,20 +10,23 @@ from typing import Any
 from ..errors import UserError
 from ..scoring.judges.phone import aitw_action, odyssey_action
 from ..scoring.parsers import Action
-from ..scoring.protocols.aitw import DUAL_POINT, SWIPE_DISTANCE
+from ..scoring.protocols.aitw import DUAL_POINT
 from ..scoring.untrusted import Unreadable
 from .base import Episodes, ImageRoots, Item, Recent, Records, Spec, Step, first_file, need, numbers
+from .releases import AITW_SUBSETS, AITW_WORDS, AndroidControlRelease, AndroidInTheWildRelease, gesture_word
 from .spans import Spans, load_json
 
 
 def aitw(folder: Path, spec: Spec) -> Records:
-    """SeeClick's file if it is there, else episodes of Android in the Zoo.
+    """SeeClick's file if it is there, else the release, else episodes of Android in the Zoo.
 
     Raises:
-        UserError: neither.
+        UserError: none of them.
     """
     if (folder / "aitw_data_test.json").is_file():
         return SeeClickAITW(folder, spec)
+    if any((folder / s).is_dir() and next((folder / s).glob("*-of-*"), None) for s in AITW_SUBSETS):
+        return AndroidInTheWildRelease(folder, spec)
     found = sorted((folder / "test").rglob("*.json")) or sorted(folder.rglob("*.json"))
     episodes = [p for p in found if p.stem == p.parent.name]
     if not episodes:
@@ -130,16 +133,9 @@ class AndroidInTheZoo(Episodes):
         where = self._paths[number].name
         touch, lift = _pair_text(step, "result_touch_yx", where), _pair_text(step, "result_lift_yx", where)
         kind = need(step, "result_action_type", where, int)
-        word = {3: "type", 5: "press back", 6: "press home", 7: "press enter", 10: "status task complete",
-                11: "status task impossible"}.get(kind, "")
+        word = AITW_WORDS.get(kind, "")
         if kind == DUAL_POINT:
-            dy, dx = lift[0] - touch[0], lift[1] - touch[1]
-            if (dx * dx + dy * dy) ** 0.5 <= SWIPE_DISTANCE:
-                word = "click"
-            elif abs(dx) > abs(dy):  # the names say which content appears
-                word = "scroll left" if dx > 0 else "scroll right"
-            else:
-                word = "scroll up" if dy > 0 else "scroll down"
+            word = gesture_word(touch, lift)
         boxes = _json_text(step, "ui_positions", where)
         return step, {
             "action_type_id": kind, "action_type_text": word, "touch": touch[::-1], "lift": lift[::-1],
@@ -162,6 +158,17 @@ def _json_text(record: Any, key: str, where: str) -> list[Any]:
 
 def _pair_text(record: Any, key: str, where: str) -> list[float]:
     return numbers({key: _json_text(record, key, where)}, key, where, 2)
+
+
+def androidcontrol(folder: Path, spec: Spec) -> Records:
+    """The release if its files are there, else UGround's sample.
+
+    Raises:
+        UserError: neither.
+    """
+    if next(folder.glob("android_control-*"), None):
+        return AndroidControlRelease(folder, spec)
+    return AndroidControl(folder, spec)
 
 
 class AndroidControl(Episodes):

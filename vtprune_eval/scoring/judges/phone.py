@@ -188,7 +188,8 @@ def _androidcontrol_guikv(grammar: str, text: str, truth: Truth, size: tuple[int
             understood = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": error.reason}
     verdict = ac_rule.guikv(understood, {**truth, "image_size": size})
     said, true = understood["operation"], truth["action"].get("action_type", "")
-    same = {"type": "type_text", "press_back": "navigate_back", "finished": "status"}.get(said, said) == true
+    names = {"type": ("type_text", "input_text"), "press_back": ("navigate_back",), "finished": ("status",)}
+    same = true in names.get(said, (said,))
     pointed = same and true in ("click", "long_press")  # a right place with a wrong text is not told apart here
     return _with(verdict, same, verdict.score if pointed else None)
 

@@ -20,7 +20,8 @@ from .gui_odyssey import TEXT_SIMILARITY, THOUSANDTHS_DISTANCE, plain_f1
 FAILURE_WORDS = ("unsuccessful", "infeasible", "impossible", "cannot", "can't", "unable", "fail", "error")
 POINTED = ("click", "long_press", "type_text")
 _OPENCUA_CLICKS = ("click", "doubleClick", "rightClick", "tripleClick", "moveTo", "dragTo", "triple_click")
-_NAMES = {"press_back": "navigate_back", "finished": "status"}
+# input_text occurs in the release only: UGround's sample merges it with the tap before it.
+_NAMES = {"press_back": "navigate_back", "finished": "status", "type": "input_text"}
 
 
 def understand(model: str, text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
@@ -70,7 +71,8 @@ def guikv(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Verdict:
     elif true == "navigate_back" and said in ("click", "press_back"):
         right = said == "press_back" or _labelled(at, tree, "back")
     elif _NAMES.get(said, said) == true:
-        expected = {"scroll": ("direction", "direction"), "status": ("goal_status", "content")}.get(true)
+        expected = {"scroll": ("direction", "direction"), "status": ("goal_status", "content"),
+                    "input_text": ("text", "content")}.get(true)
         right = expected is None or action.get(expected[0], "") == understood[expected[1]]
     return Verdict(float(right), understood.get("reason") or ("ok" if right else "wrong"),
                    {"correct_step": int(right), "action_type": true, **understood})
