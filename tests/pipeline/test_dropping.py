@@ -391,3 +391,50 @@ def test_a_prompt_beyond_the_model_is_a_failed_sample(make_sample, run):
     with pytest.raises(SampleError) as caught:
         run(long, Full(), "100")
     assert caught.value.reason == "too_long"
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+@torch.no_grad()
+def test_dropping_inside_the_vit(after, adapter, make_sample, reference):
+    """Patches dropped after block k were seen by the first k blocks, and by none of the others."""
+    from transformers.vision_utils import get_vision_position_ids
+
+    ref = reference(make_sample(3, 2))
+    keep = torch.rand(ref.layout.n_visual, generator=torch.Generator().manual_seed(after)) < 0.5
+    masks = list(keep.split(list(ref.layout.n_tokens)))
+    own = adapter.encode(ref.patches, ref.layout.grids, masks, after=after)
+    visual = adapter.model.model.visual
+    entered: dict[int, torch.Tensor] = {}
+    handles = [b.register_forward_pre_hook(lambda m, args, i=i: entered.setdefault(i, args[0]))
+               for i, b in enumerate(visual.blocks)]
+    _, full_levels = ref.encode()
+    for handle in handles:
+        handle.remove()
+    rows = keep.repeat_interleave(4)
+    hidden = entered[after][rows]
+    rope = visual.rotary_pos_emb(hidden, get_vision_position_ids(ref.thw, 2, kwargs={})[rows])
+    lengths = [4 * int(m.sum()) for m in masks]
+    bounds = torch.tensor([0, *lengths]).cumsum(0, dtype=torch.int32)
+    taps = list(visual.deepstack_visual_indexes)
+    want = [level[keep] for at, level in zip(taps, full_levels, strict=True) if at < after]
+    for number in range(after, len(visual.blocks)):
+        hidden = visual.blocks[number](hidden, cu_seqlens=bounds, max_seqlen=max(lengths), position_embeddings=rope)
+        if number in taps:
+            want.append(visual.deepstack_merger_list[taps.index(number)](hidden))
+    torch.testing.assert_close(own.tokens, visual.merger(hidden), atol=1e-4, rtol=1e-4)
+    for a, b in zip(own.deepstack, want, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
+
+
+def test_a_run_that_drops_inside_the_vit_counts_both_lengths(make_sample, run):
+    def inside(k):
+        return type("Inside", (Patches,), {"vit_depth": property(lambda self: k)})()
+
+    before, later = run(make_sample(4), Patches()), run(make_sample(4), inside(2))
+    assert later.kept == before.kept
+    assert later.counts.patches == before.counts.patches
+    assert later.counts.patches_entered == later.counts.patches_full
+    assert later.flops["vit_linear"] > before.flops["vit_linear"]
+    assert later.flops["llm_linear"] == before.flops["llm_linear"]
+    with pytest.raises(UserError, match="has 4 blocks"):
+        run(make_sample(4), inside(4))

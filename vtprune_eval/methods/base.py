@@ -198,6 +198,7 @@ class Method:
         layers: decoder layers after which ``prune_layer`` is called (negative counts from the end); () for none.
         positions: ``kept`` (a token keeps its position) or ``renumbered`` (ablation only).
         kv_granularity: ``kv_head`` or ``query_head``: the heads for which ``compress_kv`` returns separate sets.
+        vit_depth: ViT blocks that still see the patches that ``select_patches`` drops (0: dropped before the ViT).
         trim_cache: True if tokens dropped by ``prune_layer`` leave the caches of the layers before it, too.
         deferred: True if ``compress_kv`` runs after the last layer, when ``observed`` is known for all layers.
         resample: filter of ``reduce_images``: ``bicubic`` or ``bilinear``.
@@ -250,6 +251,11 @@ class Method:
     def kv_granularity(self) -> str:
         """``kv_head`` or ``query_head``."""
         return "kv_head"
+
+    @property
+    def vit_depth(self) -> int:
+        """ViT blocks that run before the patches of ``select_patches`` are dropped."""
+        return 0
 
     @property
     def trim_cache(self) -> bool:

@@ -42,6 +42,13 @@ class PixelPrune(Method):
     tau: float = hyper(0.0, "tolerance, on the [0, 1] pixel scale", low=0.0, high=1.0)
     anchored: bool = hyper(True, "compare with reconstructed neighbours; False drifts and is not what the paper runs")
 
+    vit_layer: int = hyper(0, "drop the patches after this many ViT blocks (section 4.6.3); 0 is before the ViT", low=0)
+
+    @property
+    def vit_depth(self) -> int:
+        """See :class:`Method`."""
+        return self.vit_layer
+
     def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
         """See :meth:`Method.select_patches`."""
         if budget.per_image is None:

@@ -92,13 +92,15 @@ class VlmAdapter(ABC):
 
     @abstractmethod
     def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
-               needs: Sequence[str] = ()) -> Encoded:
+               needs: Sequence[str] = (), after: int = 0) -> Encoded:
         """Run the ViT on the kept merge blocks only.
 
         Args:
-            patches: normalised patch rows of the KEPT blocks, ``(n_patches, channels * temporal * patch * patch)``.
+            patches: normalised patch rows of the KEPT blocks (of all blocks with ``after``),
+                ``(n_patches, channels * temporal * patch * patch)``.
             grids: merge blocks (rows, columns) of every image, full.
             keep: per image a bool mask over its blocks in raster order, or None for all.
+            after: ViT blocks that still see every patch; the others are dropped behind them. 0 drops before the ViT.
             needs: extra outputs, as :attr:`Method.needs` names them: ``encoder_attention:L`` is the attention that each
                 visual token receives in ViT block L (negative counts from the end, ``mid`` is the last of the first
                 half), summed over the queries of its image, averaged over heads and over the patches of its block,

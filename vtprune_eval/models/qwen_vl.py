@@ -107,8 +107,12 @@ class QwenVL(VlmAdapter):
         return out
 
     def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
-               needs: Sequence[str] = ()) -> Encoded:
-        """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept."""
+               needs: Sequence[str] = (), after: int = 0) -> Encoded:
+        """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept.
+
+        Raises:
+            UserError: ``after`` lies outside the ViT, or its blocks attend in windows.
+        """
         from transformers.vision_utils import get_vision_position_ids
 
         visual, merge, device = self.visual, self.images.merge_size, patches.device
@@ -118,6 +122,12 @@ class QwenVL(VlmAdapter):
         if any(k is not None for k in keep):
             kept = torch.cat([torch.ones(h * w, dtype=torch.bool) if k is None else k.cpu()
                               for (h, w), k in zip(grids, keep, strict=True)])
+        if after and not after < len(self.visual.blocks):
+            raise UserError(f"{self.name}: patches cannot be dropped after ViT block {after}; its ViT has "
+                            f"{len(self.visual.blocks)} blocks.")
+        later, whole = None, list(keep)
+        if after and kept is not None:
+            later, kept, keep = kept.repeat_interleave(group).nonzero()[:, 0].to(device), None, [None] * len(grids)
         rows = None if kept is None else kept.repeat_interleave(group).nonzero()[:, 0].to(device)
         places = get_vision_position_ids(thw, merge)
         if rows is not None:
@@ -128,6 +138,8 @@ class QwenVL(VlmAdapter):
         per_image = Segments.of([group * (h * w if k is None else int(k.sum()))
                                  for (h, w), k in zip(grids, keep, strict=True)], device)
         order, local = self._windows(grids, kept, device)
+        if order is not None and later is not None:
+            raise UserError(f"{self.name}: patches cannot be dropped inside a ViT with window attention.")
         if order is not None:
             shuffled = (order[:, None] * group + torch.arange(group, device=device)).flatten()
             hidden, rope = hidden[shuffled], (rope[0][shuffled], rope[1][shuffled])
@@ -135,11 +147,16 @@ class QwenVL(VlmAdapter):
         taps = []
         wanted = read_needs(needs, len(visual.blocks))
         for number, block in enumerate(visual.blocks):
+            if later is not None and number == after:
+                hidden, rope = hidden[later], (rope[0][later], rope[1][later])
+                extras = {need: extra[later[::group] // group] for need, extra in extras.items()}
+                per_image = Segments.of([group * (h * w if k is None else int(k.sum()))
+                                         for (h, w), k in zip(grids, whole, strict=True)], device)
             part = per_image if local is None or self._is_global(number) else local
             for need, kind in wanted.get(number, ()):
                 extras[need] = block_extra(block, kind, hidden, rope, part.lengths, group)
             hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
-            tap = self._tap(number, hidden)
+            tap = self._tap(number, hidden if later is None or number >= after else hidden[later])
             if tap is not None:
                 taps.append(tap)
         tokens = visual.merger(hidden)

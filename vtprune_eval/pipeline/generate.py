@@ -111,17 +111,21 @@ class Pipeline:
             prompt = build_prompt(adapter, pixels, sample.question)
         del files
         keep = self._patches(prompt, budgets, seed, clock)
+        depth = self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
         with clock.stage("preprocess"):
-            rows = [patch_rows(p, rules, k) for p, k in zip(pixels, keep, strict=True)]
+            rows = [patch_rows(p, rules, None if depth else k) for p, k in zip(pixels, keep, strict=True)]
             patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device) if rows else None
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
             needs = self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
             encoded = (self._nothing() if patches is None
-                       else adapter.encode(patches, prompt.layout.grids, masks, needs))
-        n_patches = tuple(len(r) for r in rows)
+                       else adapter.encode(patches, prompt.layout.grids, masks, needs, depth))
+        entered = tuple(len(r) for r in rows)
+        n_patches = entered if not depth else tuple(
+            n if k is None else int(k.sum()) * rules.merge_size**2 for n, k in zip(entered, keep, strict=True))
+        vit = (depth, entered if depth else ())
         return self._answer(sample, prompt, encoded, masks, n_patches, budgets, file_sizes, full_grids, seed, clock,
-                            memory)
+                            memory, vit)
 
     def _nothing(self) -> Encoded:
         """What the encoder gives for a question without images."""
@@ -184,7 +188,8 @@ class Pipeline:
 
     def _answer(self, sample: Sample, prompt: Prompt, encoded: Encoded, masks: list[Tensor | None],
                 n_patches: tuple[int, ...], budgets: dict[str, StageBudget], file_sizes: tuple[tuple[int, int], ...],
-                full_grids: tuple[tuple[int, int], ...], seed: int, clock: StageClock, memory: PeakMemory) -> Outcome:
+                full_grids: tuple[tuple[int, int], ...], seed: int, clock: StageClock, memory: PeakMemory,
+                vit: tuple[int, tuple[int, ...]]) -> Outcome:
         adapter, layout = self.adapter, prompt.layout
         device = adapter.device
         present = torch.cat([torch.zeros(0, dtype=torch.bool)] + [
@@ -216,6 +221,7 @@ class Pipeline:
             visual_full=tuple(h * w for h, w in full_grids), visual=tuple(len(k) for k in kept), n_text=n_text,
             prompt_full=n_text + sum(h * w for h, w in full_grids), prompt=n_in, layer_tokens=result.layer_tokens,
             layer_visual=result.layer_visual, cache_entries=entries, cache_heads=heads, n_new=len(new),
+            vit_depth=vit[0], patches_entered=vit[1],
         )
         body = [t for t in new if t not in adapter.eos_ids]
         return Outcome(

@@ -10,7 +10,7 @@ class Counts:
     """What really went through each stage.
 
     Attributes:
-        patches_full, patches: ViT patches of the full model, and those that entered the ViT, per image.
+        patches_full, patches: ViT patches of the full model, and those that went through the ViT, per image.
         visual_full, visual: visual tokens per image of the full model, and at the input of decoder layer 0.
         n_text: text tokens of the prompt (markers added by a method count as visual in ``visual``).
         prompt_full, prompt: logical prompt length, and physical length at layer 0.
@@ -19,6 +19,8 @@ class Counts:
         cache_entries: entries held after prefill per layer and stored head.
         cache_heads: stored heads per layer (kv heads, or query heads in a method's declared mode).
         n_new: generated tokens.
+        vit_depth: ViT blocks that saw ``patches_entered``; the others saw ``patches``. 0: nothing is dropped inside.
+        patches_entered: patches per image that entered the ViT, () when they are ``patches``.
     """
 
     patches_full: tuple[int, ...]
@@ -33,6 +35,8 @@ class Counts:
     cache_entries: tuple[int, ...]
     cache_heads: tuple[int, ...]
     n_new: int
+    vit_depth: int = 0
+    patches_entered: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

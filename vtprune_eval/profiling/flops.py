@@ -160,10 +160,13 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
     """
     patches = sum(counts.patches)
     tokens = patches // dims.merge
+    entered = counts.patches_entered or counts.patches
+    early = counts.vit_depth / dims.vit_depth if counts.patches_entered else 0.0  # share of blocks before the drop
     out = {
-        "patch_embed": 2.0 * patches * dims.patch_in * dims.vit_dim,
-        "vit_linear": dims.vit_linear(patches),
-        "vit_attention": sum(dims.vit_attention(n) for n in counts.patches),
+        "patch_embed": 2.0 * sum(entered) * dims.patch_in * dims.vit_dim,
+        "vit_linear": early * dims.vit_linear(sum(entered)) + (1 - early) * dims.vit_linear(patches),
+        "vit_attention": early * sum(dims.vit_attention(n) for n in entered)
+        + (1 - early) * sum(dims.vit_attention(n) for n in counts.patches),
         "merger": dims.merger(tokens),
         "deepstack": dims.n_deepstack * dims.merger(tokens),
         "llm_linear": sum(dims.layer_linear(n, layer) for layer, n in enumerate(counts.layer_tokens)),
