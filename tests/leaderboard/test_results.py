@@ -14,7 +14,7 @@ from vtprune_eval.errors import UserError
 from vtprune_eval.leaderboard.result_file import cells_of, differs, from_run, group_of, read, write
 from vtprune_eval.leaderboard.validate import _check_flops, validate
 from vtprune_eval.pipeline.run import cell_key
-from vtprune_eval.results.folder import expected_key, read_run
+from vtprune_eval.results.folder import expected_key, identity_of, read_run
 from vtprune_eval.tasks import load_task
 
 
@@ -40,6 +40,14 @@ def test_the_key_is_the_one_of_the_run_loop(finished):
     for cell in found.spec.cells():
         for task in map(load_task, found.spec.tasks):
             assert expected_key(found.settings, task.name, cell) == cell_key(found.spec, task, cell)
+
+
+def test_the_name_stays_when_a_setting_is_added_later(finished):
+    found = read_run(finished)
+    assert identity_of(found.settings) == found.spec.identity
+    older = {k: v for k, v in found.settings.items() if k != "history"}
+    assert identity_of(older) != found.spec.identity
+    assert identity_of({**older, "data": {}}) == identity_of(older)
 
 
 def _drop_last(run):

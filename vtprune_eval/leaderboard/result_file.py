@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..methods.base import HOOKS
 from ..registry import method_class
 from ..results.compare import compare_cells
-from ..results.folder import Key, Run, parse_records, read_json, spec_of
+from ..results.folder import Key, Run, identity_of, parse_records, read_json, spec_of
 from ..results.store import write_atomic
 from ..results.summary import accuracy, costs_of
 
@@ -96,7 +96,7 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]])
 
 def from_run(run: Run) -> tuple[dict[str, Any], str]:
     """The result file of a run, and the text of its records file."""
-    name = f"{run.settings['model']}-{run.spec.identity}"
+    name = f"{run.settings['model']}-{identity_of(run.settings)}"
     lines = [_line(key, r) for key, own in run.records.items() for r in own.values()]
     text = "".join(line + "\n" for line in lines)
     result: dict[str, Any] = {

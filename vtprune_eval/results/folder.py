@@ -17,6 +17,8 @@ from ..tasks import Task, load_task
 from .record import SCHEMA
 
 Key = tuple[str, str, str]
+# In run.json beside the settings that were asked for: what the model and the data turned out to be.
+_MADE_BY = {"fingerprint", "architecture", "data"}
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,21 @@ def task_of(spec: RunSpec, name: str, data_path: str | None = None) -> Task:
     return load_task(name, spec.limit, data_path, protocol=spec.protocol, history=spec.history, style=style)
 
 
+def identity_of(settings: dict[str, Any]) -> str:
+    """The run's identity as it was when it ran, 12 hex digits: a setting that came later does not change it."""
+    return _hash({k: v for k, v in settings.items() if k not in _MADE_BY})
+
+
 def expected_key(settings: dict[str, Any], task: str, cell: Cell) -> str:
     """The key that the run loop gave to a cell's records, from the settings that it wrote down.
 
     Taken from the file and not from a rebuilt specification: a setting that a later version added is not part of it.
     """
     version = str(settings["data"][task]).split(" ")[0].removeprefix("v")
-    outside = {"methods", "budgets", "tasks", "limit", "fingerprint", "architecture", "data"}
-    parts = {k: v for k, v in settings.items() if k not in outside}
+    parts = {k: v for k, v in settings.items() if k not in {"methods", "budgets", "tasks", "limit", *_MADE_BY}}
     parts |= {"method": cell.method, "budget": cell.budget, "task": task, "task_version": version}
+    return _hash(parts)
+
+
+def _hash(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

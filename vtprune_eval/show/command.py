@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown_name
-from ..results.folder import Run, read_run, task_of
+from ..results.folder import Run, identity_of, read_run, task_of
 from ..results.store import write_atomic
 from ..sample import Sample
 from ..tasks import Task
@@ -125,7 +125,7 @@ def _figure(file: str, task: Task, sample: Sample, panels: list[Panel]) -> str:
 
 def gallery(run: Run, figures: list[str], total: int) -> str:
     """The page; it refers to nothing but the PNG files beside it."""
-    return _PAGE.replace("@TITLE@", html.escape(f"{run.settings['model']}, run {run.spec.identity}")).replace(
+    return _PAGE.replace("@TITLE@", html.escape(f"{run.settings['model']}, run {identity_of(run.settings)}")).replace(
         "@COUNT@", f"{len(figures)} of {total} samples").replace("@FIGURES@", "\n".join(figures))
 
 
