@@ -45,6 +45,8 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")
+    p.add_argument("--trust-remote-code", action="store_true", help="let Python code of the model's folder run "
+                                                                    "(only opencua-7b needs it)")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
     p.add_argument("--protocol", help="whose scoring rule (default: the task's official one)")
     p.add_argument("--history", type=int, help="earlier screenshots per step, 0 to 5 (default: the protocol's own)")

@@ -17,7 +17,7 @@ from .registry import check_method_name, make_method
 from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
 
 # Fields that say where or how results are shown, not what they are.
-_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile"}
+_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile", "trust_remote_code"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class RunSpec:
     Attributes:
         model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
+        trust_remote_code: whether Python code of the model's folder may be run.
         limit: samples per task; seed; dtype; device; attn: attention backend; budget_of: ``visual`` or ``prompt``.
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
@@ -53,6 +54,7 @@ class RunSpec:
     params: dict[str, Any] = field(default_factory=dict)
     weights: str = "hub"
     model_path: str | None = None
+    trust_remote_code: bool = False
     data_path: str | None = None
     limit: int | None = None
     seed: int = 0
@@ -84,6 +86,8 @@ class RunSpec:
         ):
             if value not in known:
                 raise unknown_name(f"value of {name}", str(value), known)
+        if not isinstance(self.trust_remote_code, bool):
+            raise UserError(f"trust_remote_code={self.trust_remote_code!r}: true or false is needed.")
         for name, number, low in (("--limit", self.limit, 1), ("--max-new-tokens", self.max_new_tokens, 1),
                                   ("--seed", self.seed, 0)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):

@@ -120,6 +120,19 @@ class VlmAdapter(ABC):
             queries ``(n_q_heads, n, head_dim)``, keys and values ``(n_kv_heads, n, head_dim)``.
         """
 
+    def has_cache(self, layer: int) -> bool:
+        """Whether a decoder layer caches keys and values; a layer with linear attention keeps a fixed state instead."""
+        return True
+
+    def attention_output(self, layer: int, normed: Tensor, mixed: Tensor) -> Tensor:
+        """The attention's contribution to the residual stream.
+
+        Args:
+            layer: decoder layer; normed: its rows ``(n, dim)`` after the input norm.
+            mixed: weighted sums of values, ``(1, n, n_q_heads * head_dim)``.
+        """
+        return self.text.layers[layer].self_attn.o_proj(mixed)
+
     @property
     def attention(self) -> str:
         """Attention backend of the decoder: ``sdpa``, ``eager`` or ``flash_attention_2``."""

@@ -91,6 +91,16 @@ class Qwen3_5(Qwen3VL):
     def _tap(self, block: int, hidden: Tensor) -> Tensor | None:
         return None
 
+    def has_cache(self, layer: int) -> bool:
+        """See :class:`VlmAdapter`."""
+        return self.text.config.layer_types[layer] != "linear_attention"
+
+    def attention_output(self, layer: int, normed: Tensor, mixed: Tensor) -> Tensor:
+        """See :class:`VlmAdapter`; the gate lies beside the queries in one projection."""
+        a = self.text.layers[layer].self_attn
+        _, gate = a.q_proj(normed).view(1, normed.shape[0], -1, 2 * a.head_dim).chunk(2, dim=-1)
+        return a.o_proj(mixed * gate.flatten(2).sigmoid())
+
     def project(self, layer: int, normed: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`VlmAdapter`; only a part of each head is rotated, and the gate beside the queries is left out.
 
@@ -99,10 +109,10 @@ class Qwen3_5(Qwen3VL):
         """
         from transformers.models.qwen3_5.modeling_qwen3_5 import apply_rotary_pos_emb
 
-        if self.text.config.layer_types[layer] == "linear_attention":
-            full = [i for i, kind in enumerate(self.text.config.layer_types) if kind != "linear_attention"]
-            raise UserError(f"{self.name}: decoder layer {layer} has linear attention, so a method finds no queries, "
-                            f"keys or cache entries there; it can act after layers {', '.join(map(str, full))}.")
+        if not self.has_cache(layer):
+            full = [i for i in range(len(self.text.layers)) if self.has_cache(i)]
+            raise UserError(f"{self.name}: decoder layer {layer} has linear attention, so nothing can be pruned by its "
+                            f"queries and keys; a method can act after layers {', '.join(map(str, full))}.")
         a = self.text.layers[layer].self_attn
         shape = (1, normed.shape[0], -1, a.head_dim)
         q, _ = a.q_proj(normed).view(1, normed.shape[0], -1, 2 * a.head_dim).chunk(2, dim=-1)

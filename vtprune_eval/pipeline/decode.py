@@ -45,8 +45,7 @@ class Decoder:
             k.repeat_interleave(group, 0)[None], v.repeat_interleave(group, 0)[None], number
         )
         out = torch.nn.functional.scaled_dot_product_attention(q[None], keys, values)
-        attention: torch.nn.Module = module.self_attn  # type: ignore[assignment]
-        hidden = hidden + attention.o_proj(out.transpose(1, 2).flatten(2))  # type: ignore[operator]
+        hidden = hidden + self._adapter.attention_output(number, normed, out.transpose(1, 2).flatten(2))
         return hidden + module.mlp(module.post_attention_layernorm(hidden))  # type: ignore[operator]
 
 

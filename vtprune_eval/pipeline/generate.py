@@ -289,6 +289,10 @@ class Pipeline:
         groups = {h // self.adapter.dims.kv_heads for h in counts.cache_heads if h}
         if "compress_kv" in self._by_hook and max(groups, default=1) > 1:
             notes.append(f"entries are stored once per query head: {max(groups)} times the bytes of grouped entries")
+        n_cached = sum(map(self.adapter.has_cache, range(len(counts.cache_heads))))
+        if "compress_kv" in self._by_hook and n_cached < len(counts.cache_heads):
+            notes.append(f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "
+                         "others have linear attention and none")
         for hook, budget in budgets.items():
             asked = budget.n_keep
             if hook in {"select_patches", "select_tokens", "reduce_images"} and asked is not None:

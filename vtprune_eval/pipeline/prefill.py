@@ -80,22 +80,24 @@ class Hooks:
 
 @dataclass
 class _Seen:
-    """What was observed of the layers so far, per method; and the views that wait for the last layer."""
+    """What was observed of the layers so far, per method; and (decoder layer, view) that wait for the end."""
 
     statistics: dict[int, list[Any]] = field(default_factory=dict)
-    waiting: list[LayerView] = field(default_factory=list)
+    waiting: list[tuple[int, LayerView]] = field(default_factory=list)
 
 
 def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, hooks: Hooks,
             clock: StageClock) -> PrefillResult:
     """Run all decoder layers; after layer k DeepStack of level k is added, then the hooks of layer k run.
 
-    Everything that ``full`` does not do (views, hooks, cutting) is timed as ``select``.
+    Everything that ``full`` does not do (views, hooks, cutting) is timed as ``select``. Where only some layers have a
+    cache (linear attention in the others), cache methods act on those, and their views count those alone.
     """
     layers = adapter.text.layers
     n_layers = len(layers)
     pruner, compressor, observers = hooks.pruner, hooks.compressor, hooks.observers
     prune_at = set(pruner.layers_of(n_layers)) if pruner else set()
+    cached = [number for number in range(n_layers) if adapter.has_cache(number)]
     tokens, visual = [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
     mask = _mask(adapter, state.hidden)
@@ -108,24 +110,27 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
         state.hidden = left
         if number < len(state.deepstack) and len(state.deepstack_rows):
             state.hidden = left.index_add(1, state.deepstack_rows, state.deepstack[number][None].to(left.dtype))
-        observing = [m for m in observers if number in m.observed_layers(n_layers)]
-        acting = [m for m in (compressor, pruner if number in prune_at else None, *observing) if m is not None]
+        place = cached.index(number) if number in cached else -1
+        observing = [m for m in observers if place in m.observed_layers(len(cached))]
+        compressing = compressor if place >= 0 else None
+        acting = [m for m in (compressing, pruner if number in prune_at else None, *observing) if m is not None]
         if not acting:
             continue
         with clock.stage("select"):
             make_view = _views(adapter, number, n_layers, layout, state, entered, cache, acting, hooks, seen)
             for m in observing:
-                seen.statistics[id(m)].append(m.observe(make_view(m)))
-            if compressor is not None and hooks.cache_budget is not None:
-                if compressor.deferred:
-                    seen.waiting.append(make_view(compressor))
+                seen.statistics[id(m)].append(m.observe(replace(make_view(m), layer=place, n_layers=len(cached))))
+            if compressing is not None and hooks.cache_budget is not None:
+                view = replace(make_view(compressing), layer=place, n_layers=len(cached))
+                if compressing.deferred:
+                    seen.waiting.append((number, view))
                 else:
-                    _compress(compressor, make_view(compressor), hooks.cache_budget, cache)
+                    _compress(compressing, view, hooks.cache_budget, cache, number)
             if pruner is not None and number in prune_at and hooks.prune_budget is not None:
                 keep = _prune(pruner, make_view(pruner), hooks.prune_budget, state)
                 if pruner.trim_cache:
                     kept = keep.nonzero()[:, 0]
-                    for earlier in range(number + 1):
+                    for earlier in (layer for layer in cached if layer <= number):
                         cache.keep(earlier, kept.expand(cache.heads()[earlier], -1))
                 state.cut(keep)
                 n_visual = int(state.visual.sum())
@@ -133,16 +138,16 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     if compressor is not None and hooks.cache_budget is not None and compressor.deferred:
         with clock.stage("select"):
             observed = tuple(seen.statistics.get(id(compressor), ()))
-            for view in seen.waiting:
-                _compress(compressor, replace(view, observed=observed), hooks.cache_budget, cache)
+            for number, view in seen.waiting:
+                _compress(compressor, replace(view, observed=observed), hooks.cache_budget, cache, number)
     last = adapter.text.norm(state.hidden[:, -1:])
     return PrefillResult(last, tuple(tokens), tuple(visual))
 
 
-def _compress(method: Method, view: LayerView, budget: StageBudget, cache: KVCache) -> None:
+def _compress(method: Method, view: LayerView, budget: StageBudget, cache: KVCache, layer: int) -> None:
     kept = method.compress_kv(view, budget)
     _check_kept(kept, view, method)
-    cache.keep(view.layer, kept)
+    cache.keep(layer, kept)
 
 
 def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:

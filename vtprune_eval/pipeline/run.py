@@ -77,7 +77,8 @@ def _load(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
     from .generate import Pipeline
 
     adapter = load_model(spec.model, weights=spec.weights, path=spec.model_path, dtype=spec.dtype,
-                         device=spec.device, seed=spec.seed, attn=spec.attn)
+                         device=spec.device, seed=spec.seed, attn=spec.attn,
+                         trust_remote_code=spec.trust_remote_code)
 
     def factory(cell: Cell, task: Task) -> Pipeline:
         return Pipeline(adapter, spec.make(cell.method), spec.budget(cell), seed=spec.seed,
