@@ -44,10 +44,17 @@ class PixelPrune(Method):
 
     vit_layer: int = hyper(0, "drop the patches after this many ViT blocks (section 4.6.3); 0 is before the ViT", low=0)
 
+    renumber: bool = hyper(False, "ablation: count positions anew after the drop, instead of keeping the full prompt's")
+
     @property
     def vit_depth(self) -> int:
         """See :class:`Method`."""
         return self.vit_layer
+
+    @property
+    def positions(self) -> str:
+        """See :class:`Method`."""
+        return "renumbered" if self.renumber else "kept"
 
     def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
         """See :meth:`Method.select_patches`."""

@@ -1,0 +1,209 @@
+"""Which of the papers' qualitative claims hold on nano and the mini suite: ``python scripts/findings.py``.
+
+Runs the studies below through the command line (resumed where they stopped), then writes ``docs/findings.md`` and, with
+``--leaderboard``, the result files and pages under ``leaderboards/``. Everything is one seed, greedy, paired on the
+same samples; intervals are paired bootstraps over screens and episodes, p values are Holm-adjusted over all claims.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tabulate import tabulate
+
+from vtprune_eval.registry import method_class, method_names
+from vtprune_eval.results.compare import adjust, compare
+from vtprune_eval.results.stats import mean_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+BUDGETS = ("1", "3", "5", "10", "15", "20", "40", "80")
+TASKS = ("mini-grounding", "mini-doc", "mini-nav")
+# Read the answer or drop nothing: no competitors.
+NOT_COMPARED = {"full", "oracle"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One run: methods x budgets on tasks, with hyper-parameters."""
+
+    methods: tuple[str, ...]
+    budgets: tuple[str, ...] = BUDGETS
+    tasks: tuple[str, ...] = TASKS
+    params: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """``a`` beats ``b``: (study, method) each, over ``budgets`` and ``tasks``; ``history``: at least so many frames."""
+
+    title: str
+    source: str
+    a: tuple[str, str]
+    b: tuple[str, str]
+    budgets: tuple[str, ...]
+    tasks: tuple[str, ...] = TASKS
+    history: int = 0
+
+
+def studies() -> dict[str, Study]:
+    """Every run of the page by name."""
+    names = sorted(n for n, source in method_names().items() if source == "builtin" and n not in NOT_COMPARED)
+    kv = tuple(n for n in names if "compress_kv" in method_class(n).hooks())
+    rest = tuple(n for n in names if n not in kv)
+    few = ("10", "20", "40")
+    return {
+        "all-kv": Study(("full", *kv)),
+        "all-visual": Study(("full", *rest)),
+        "auto": Study(("pixelprune", "random", "conncomp", "resize", "stride"), ("auto",)),
+        "renumbered": Study(("pixelprune",), ("auto",), params=("pixelprune.renumber=true",)),
+        "direct-removal": Study(("focusui",), few, ("mini-grounding",), ("focusui.pad=none",)),
+        "full-padding": Study(("focusui",), few, ("mini-grounding",), ("focusui.pad=full",)),
+        "tar-uniform": Study(("guipruner-tar",), few, ("mini-nav",), ("guipruner-tar.gamma=1",)),
+        "ssp-layer-1": Study(("guipruner-ssp",), few, TASKS, ("guipruner-ssp.after_layer=1",)),
+        "guikv-grouped": Study(("guikv", "snapkv"), few, ("mini-nav",), ("guikv.granularity=kv_head",
+                                                                         "snapkv.granularity=kv_head")),
+        "oracle": Study(("oracle",), BUDGETS, ("mini-grounding",)),
+    }
+
+
+CLAIMS = (
+    Claim("Kept positions beat renumbered ones", "PixelPrune, section 3", ("auto", "pixelprune"),
+          ("renumbered", "pixelprune"), ("auto",)),
+    Claim("PixelPrune beats Random at equal tokens", "PixelPrune, section 4.1", ("auto", "pixelprune"),
+          ("auto", "random"), ("auto",)),
+    Claim("PixelPrune beats ConnComp at equal tokens", "PixelPrune, section 4.1", ("auto", "pixelprune"),
+          ("auto", "conncomp"), ("auto",)),
+    Claim("POSPAD beats direct removal", "FocusUI, section 3.3", ("all-visual", "focusui"),
+          ("direct-removal", "focusui"), ("10", "20", "40"), ("mini-grounding",)),
+    Claim("POSPAD is as good as full padding", "FocusUI, section 3.3", ("all-visual", "focusui"),
+          ("full-padding", "focusui"), ("10", "20", "40"), ("mini-grounding",)),
+    Claim("GUI-KV beats SnapKV with several screenshots", "GUI-KV, abstract", ("all-kv", "guikv"),
+          ("all-kv", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=3),
+    Claim("The same with grouped entries", "GUI-KV, abstract", ("guikv-grouped", "guikv"),
+          ("guikv-grouped", "snapkv"), ("10", "20"), ("mini-nav",), history=3),
+    Claim("A uniform layer budget beats a pyramid", "GUI-KV, section on layer budgets", ("all-kv", "snapkv"),
+          ("all-kv", "pyramidkv"), ("5", "10", "20")),
+    Claim("TAR beats a uniform history resize", "GUIPruner, ablation", ("all-visual", "guipruner-tar"),
+          ("tar-uniform", "guipruner-tar"), ("10", "20", "40"), ("mini-nav",)),
+    Claim("SSP after layer 2 beats SSP after layer 1", "GUIPruner, section 3", ("all-visual", "guipruner-ssp"),
+          ("ssp-layer-1", "guipruner-ssp"), ("10", "20", "40")),
+)
+
+
+def command(study: Study, out: Path, limit: int | None) -> list[str]:
+    """The command line of a study."""
+    args = [sys.executable, "-m", "vtprune_eval", "--model", "nano", "--method", ",".join(study.methods), "--budget",
+            ",".join(study.budgets), "--tasks", ",".join(study.tasks), "--out", str(out), "--format", "json"]
+    for item in study.params:
+        args += ["--set", item]
+    return args + (["--limit", str(limit)] if limit else [])
+
+
+def records(out: Path, task: str, method: str, budget: str) -> list[dict[str, Any]]:
+    """Records of one cell."""
+    path = out / "records" / f"{task}--{method}@{budget}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def judged(claim: Claim, folder: Path) -> dict[str, Any]:
+    """The claim's paired comparison over its budgets and tasks together."""
+    own, other = [], []
+    for side, (study, method) in ((own, claim.a), (other, claim.b)):
+        for budget in claim.budgets:
+            for task in claim.tasks:
+                for record in records(folder / study, task, method, budget):
+                    if record["meta"].get("n_history", 0) >= claim.history:
+                        # One id per sample and budget; all budgets of one screen or episode stay one cluster.
+                        side.append({**record, "id": f"{budget}/{task}/{record['id']}",
+                                     "cluster": f"{task}/{record['cluster'] or record['id']}"})
+    found = compare(own, other)
+    assert found is not None
+    return {**found, "claim": claim, "own": sum(r["score"] for r in own) / len(own),
+            "other": sum(r["score"] for r in other) / len(other)}
+
+
+VERDICTS = {"better": "holds", "worse": "does not hold: the reverse", "not distinguishable": "not distinguishable here",
+            "equal on every sample": "no difference at all"}
+
+
+def page(folder: Path, limit: int | None) -> str:
+    """The Markdown page."""
+    found = [judged(c, folder) for c in CLAIMS]
+    adjust(found)
+    rows = []
+    for f in found:
+        c = f["claim"]
+        low, high = f["ci95"]
+        rows.append([c.title, c.source, f"{100 * f['own']:.1f} / {100 * f['other']:.1f}",
+                     f"{100 * f['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]", f["n"],
+                     f"{f['p_holm']:.2g}", VERDICTS[f["verdict"]]])
+    claims = tabulate(rows, ["claim", "source", "accuracy a / b (%)", "difference (points), 95 % interval", "pairs",
+                             "p (Holm)", "on nano + mini"], tablefmt="github", disable_numparse=True)
+    parts = [HEAD.format(limit=f"{limit} samples per task, a fixed draw" if limit else "all samples of the suite"),
+             claims, "", "## Accuracy by method and budget", "",
+             "Per task, in %; `full` is the first row. A budget is the share of the visual tokens (cache methods: of "
+             "the visual entries) that may be kept; what each method really spent is in the leaderboard."]
+    every = studies()
+    for task in TASKS:
+        table = []
+        full = [r["score"] for r in records(folder / "all-kv", task, "full", "100")]
+        mean, low, high = mean_interval(full)
+        table.append([f"full ({100 * low:.0f} to {100 * high:.0f})", *[f"{100 * mean:.0f}"] * len(BUDGETS)])
+        for study in ("all-visual", "all-kv", "oracle"):
+            if task not in every[study].tasks:
+                continue
+            for method in every[study].methods:
+                if method != "full":
+                    cells = [records(folder / study, task, method, b) for b in BUDGETS]
+                    table.append([method, *[f"{100 * sum(r['score'] for r in c) / len(c):.0f}" for c in cells]])
+        parts += ["", f"### {task}", "", tabulate(table, ["method", *(f"{b} %" for b in BUDGETS)], tablefmt="github",
+                                                  disable_numparse=True)]
+    return "\n".join([*parts, ""])
+
+
+HEAD = """# Findings on the embedded model
+
+Made by `python scripts/findings.py`; {limit}, nano (9.8 M parameters, 40-block screenshots), float32, one seed. The
+question is which qualitative claims of the papers show on this small instrument, not what the methods are worth on a
+large model: nano's decoder has 5 layers, its screenshots 36 to 40 tokens, and it was trained on full prompts only. A
+claim about redundancy in thousands of tokens can fail here and hold there. Negative results stay in the table.
+
+## Claims
+"""
+
+
+def main() -> int:
+    """Run what is missing, then write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "findings", help="where the runs are kept")
+    parser.add_argument("--limit", type=int, default=None, help="samples per task")
+    parser.add_argument("--only", help="comma-separated studies to run; no page is written")
+    parser.add_argument("--leaderboard", action="store_true", help="also build leaderboards/ from the runs")
+    args = parser.parse_args()
+    chosen = args.only.split(",") if args.only else list(studies())
+    for name in chosen:
+        print(f"== {name}", file=sys.stderr, flush=True)
+        done = subprocess.run(command(studies()[name], args.folder / name, args.limit), cwd=ROOT,
+                              stdout=subprocess.DEVNULL)
+        if done.returncode:
+            return done.returncode
+    if args.only:
+        return 0
+    (ROOT / "docs" / "findings.md").write_text(page(args.folder, args.limit))
+    if args.leaderboard:
+        runs = [str(args.folder / name) for name in ("all-visual", "all-kv", "auto")]
+        build = [sys.executable, "-m", "vtprune_eval", "leaderboard", "build", *runs]
+        return subprocess.run(build, cwd=ROOT).returncode
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
