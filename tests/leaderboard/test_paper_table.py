@@ -82,11 +82,20 @@ def test_cells_with_different_settings_have_different_folders(all_tasks, tmp_pat
     assert len(outs) == 3
 
 
+def test_blocks_before_the_drop_are_those_of_the_saved_flops(all_tasks, tmp_path):
+    for r in json.loads((PAPERS / "pixelprune_table7.json").read_text())["rows"]:
+        if r["settings"]["prune_position"] == "After ViT":
+            continue
+        saved = r["metrics"]["vit_flops_saved_per_removed_token_pct"]
+        params = planned("PixelPrune", r, "DocVQA", "cuda", tmp_path).runs[0]["params"]
+        assert round(100 * (1 - int(params.get("pixelprune.vit_layer", 0)) / 24)) == saved
+
+
 @pytest.mark.parametrize(("given", "metric", "says"), [
     (row(model="Jedi-3B"), "DocVQA", "no adapter for Jedi-3B"), (row(model="FocusUI-3B"), "DocVQA", "trained"),
     (row(method="ST-Lite"), "DocVQA", "no method ST-Lite"), (row(), "olmOCRBench", "no task"),
     (row(training="knowledge distillation"), "DocVQA", "trained"), (row(gui_training="x"), "SSv2-Web", "trained"),
-    (row(prune_position="After 4th"), "DocVQA", "inside the ViT"),
+    (row(prune_position="After ViT"), "DocVQA", "after the whole ViT"),
     (row(method="Random", model="Qwen3-VL-2B"), "ttft_ms", "no task"),
 ])
 def test_what_cannot_be_measured_says_why(all_tasks, tmp_path, given, metric, says):

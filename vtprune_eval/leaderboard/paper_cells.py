@@ -49,6 +49,9 @@ COSTS: dict[str, tuple[str, float]] = {
     "visual_tokens": ("visual_tokens", 1.0), "prefill_tflops": ("flops_prefill", 1e-12),
     "flops_speedup": ("flops_ratio", 1.0), "ttft_speedup": ("speedup_ttft", 1.0),
 }
+# Blocks of the 24 that see every patch, by the position of Table 7: the counts that give its column of saved FLOPs
+# (its names would make the last two one more).
+VIT_BLOCKS = {"Before ViT": 0, "After 0th": 1, "After 4th": 4, "After 17th": 17}
 _TRAINED = "needs weights that the paper's authors trained"
 
 
@@ -116,8 +119,8 @@ def _obstacle(row: dict[str, Any], metric: str) -> str:
     if settings.get("training", "training-free") != "training-free" or (
             "gui_training" in settings and metric.startswith("SS")):
         return _TRAINED
-    if settings.get("prune_position", "Before ViT") != "Before ViT":
-        return "the mask is applied inside the ViT, which no hook does"
+    if settings.get("prune_position", "Before ViT") not in VIT_BLOCKS:
+        return "PixelPrune's mask after the whole ViT is no method here"
     return ""
 
 
@@ -139,6 +142,8 @@ def _params(method: str, settings: dict[str, Any]) -> dict[str, str]:
         out["pixelprune.predictor"] = str(settings["predictor"]).replace("-", "_")
     if settings.get("metric", "exact") != "exact":  # exact matching is tau = 0 under any distance
         out["pixelprune.metric"] = str(settings["metric"])
+    if VIT_BLOCKS.get(settings.get("prune_position", "")):
+        out["pixelprune.vit_layer"] = str(VIT_BLOCKS[settings["prune_position"]])
     if settings.get("tau"):
         out["pixelprune.tau"] = f"{settings['tau']:g}"
     return out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ..errors import UserError
@@ -89,12 +88,12 @@ def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[d
                 continue
             counts = record["counts"]
             try:
-                found = flops_of(dims, SimpleNamespace(**counts))  # type: ignore[arg-type]
+                found = flops_of(dims, Counts(**counts))
             except (TypeError, AttributeError):
                 found = {}
             where = differs({k: record["flops"].get(k) for k in found} if found else None, found, "flops")
-            if where or set(counts) < set(Counts.__dataclass_fields__):
-                raise UserError(f"{path.name}: {where or 'counts'} of sample {record['id']!r} ({key[1]} at {key[2]} on "
+            if where:
+                raise UserError(f"{path.name}: {where} of sample {record['id']!r} ({key[1]} at {key[2]} on "
                                 f"{key[0]}) do not follow from the formulas and its lengths; run the cell again.")
             n += 1
     return f"FLOPs of {n} records follow from their lengths"
