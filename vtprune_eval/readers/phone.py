@@ -259,22 +259,31 @@ class GUIOdyssey(Episodes):
             for i, step in enumerate(need(episode, "steps", path.name, list)):
                 self._ids.append(f"{name}_{need(step, 'step', path.name)}")
                 self._place.append((number, i))
-        self._episode = Recent(lambda number: load_json(self._paths[number]))
+        self._episode = Recent(self._converted)
 
     @property
     def ids(self) -> Sequence[str]:
         return self._ids
 
+    def _converted(self, number: int) -> tuple[Any, list[str], list[Step]]:
+        """An episode, its evaluation strings, and its steps as prompts name them."""
+        path = self._paths[number]
+        episode = load_json(path)
+        answers = [odyssey_answer(s, path.name) for s in episode["steps"]]
+        return episode, answers, [Step(s.get("low_level_instruction") or "" if self._low else "",
+                                       _action(odyssey_action, a))
+                                  for s, a in zip(episode["steps"], answers, strict=True)]
+
     def item(self, i: int) -> Item:
         number, at = self._place[i]
-        where, episode = self._paths[number].name, self._episode(number)
+        where = self._paths[number].name
+        episode, answers, done = self._episode(number)
         steps, about = episode["steps"], need(episode, "task_info", where, dict)
-        answers = [odyssey_answer(s, where) for s in steps[:at + 1]]
-        step, goal = steps[at], need(about, "instruction", where, str)
+        answer, step, goal = answers[at], steps[at], need(about, "instruction", where, str)
         own = step.get("low_level_instruction") or ""
         box = step.get("sam2_bbox")
         target: dict[str, Any] = {"type": "step", "truth": {
-            "answer": answers[-1],
+            "answer": answer,
             # Version 1 has no boxes; an empty one belongs to steps without a place.
             "sam2_bbox": numbers(step, "sam2_bbox", where, 4) if box else None}}
         return Item(
@@ -282,11 +291,10 @@ class GUIOdyssey(Episodes):
             images=tuple(self._images.find(need(s, "screenshot", where, str), where)
                          for s in steps[self._first(at):at + 1]),
             fields={"instruction": own if self._low else goal, "goal": goal if self._low else ""},
-            past=tuple(Step(s.get("low_level_instruction") or "" if self._low else "", _action(odyssey_action, a))
-                       for s, a in zip(steps, answers[:-1], strict=False)),
+            past=tuple(done[:at]),
             target=target, cluster=str(episode["episode_id"]),
             meta={"category": about.get("category"), "device": episode.get("device_info", {}).get("device_name"),
-                  "action_type": answers[-1].partition(":")[0],
+                  "action_type": answer.partition(":")[0],
                   "step_length": need(episode, "step_length", where, int)},
         )
 

@@ -12,7 +12,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..errors import UserError
 
@@ -154,7 +154,7 @@ class Shards:
         self.paths = list(paths)
         self.notes: list[Any] = []
         self._shard, self._offset = array("L"), array("Q")
-        self._stream: IO[bytes] | None = None
+        self._stream: gzip.GzipFile | None = None
         self._open = -1
         for number, path in enumerate(self.paths):
             try:
