@@ -18,9 +18,8 @@ from .integrations.vlmeval.catalogue import KIT_TASKS
 from .integrations.vlmeval.catalogue import definition as kit_definition
 from .paths import tasks_dir
 from .prompts import Prompt, load_prompt
-from .readers import READERS, Records
+from .readers import Records, open_records
 from .sample import Sample, Score
-from .scoring.judges import judge
 from .scoring.protocols import PROTOCOLS
 from .scoring.rules import RULES
 
@@ -120,6 +119,8 @@ class Task:
             return RULES[self.rule](text, sample.target, frame)
         if sample.target["type"] == "none":
             return Score(None, None, "no_target")
+        from .scoring.judges import judge  # numpy and every rule: not needed to say which tasks exist
+
         verdict = judge(self.benchmark, self.protocol, self.grammar, text, sample.target["truth"], frame)
         parts = _plain(verdict.detail)
         reason = verdict.reason
@@ -253,7 +254,7 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
         else:
             raise UserError(f"task {name}: no data in {folder}; run `python -m vtprune_eval data get {name}`, or give "
                             f"the folder of {spec['source']} with --data-path.")
-    records = READERS[spec["reader"]](folder, spec)
+    records = open_records(spec["reader"], folder, spec)
     if not records.ids:
         raise UserError(f"task {name}: {folder} holds no records.")
     seen: set[str] = set()
