@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from tests.leaderboard.conftest import edit_records, forge
 from vtprune_eval import cli
 from vtprune_eval.errors import UserError
-from vtprune_eval.leaderboard.result_file import cells_of, differs, from_run, group_of, read, write
+from vtprune_eval.leaderboard.result_file import ENDING, cells_of, differs, from_run, group_of, read, write
 from vtprune_eval.leaderboard.validate import _check_flops, validate
 from vtprune_eval.pipeline.run import cell_key
 from vtprune_eval.results.folder import expected_key, identity_of, read_run
@@ -135,15 +136,23 @@ def test_a_forged_file_is_refused(result, capsys, change, says):
 
 
 def test_hand_edits_are_found_by_the_fingerprints(result):
-    records = result.with_name(result.stem + ".records.jsonl")
-    text = records.read_text()
-    records.write_text(text.replace('"score":0.0', '"score":1.0', 1))
-    with pytest.raises(UserError, match=r"records.jsonl was edited"):
+    records = result.with_name(result.stem + ENDING)
+    packed = records.read_bytes()
+    text = gzip.decompress(packed).decode()
+    assert '"score":0.0' in text
+    records.write_bytes(gzip.compress(text.replace('"score":0.0', '"score":1.0', 1).encode()))
+    with pytest.raises(UserError, match=r"records.jsonl.gz was edited"):
+        read(result)
+    records.write_bytes(packed[:-20])
+    with pytest.raises(UserError, match="not a complete gzip file"):
+        read(result)
+    records.write_bytes(b"junk")
+    with pytest.raises(UserError, match="not a complete gzip file"):
         read(result)
     records.unlink()
     with pytest.raises(UserError, match="missing beside it"):
         read(result)
-    records.write_text(text)
+    records.write_bytes(packed)
     result.write_text(result.read_text().replace('"n": 12', '"n": 13', 1))
     with pytest.raises(UserError, match="its fingerprint does not fit"):
         read(result)
@@ -154,11 +163,11 @@ def test_hand_edits_are_found_by_the_fingerprints(result):
 
 def test_records_without_what_aggregates_need_are_refused(result):
     """Consistent hashes do not help a submission whose records are empty."""
-    records = result.with_name(result.stem + ".records.jsonl")
-    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    records = result.with_name(result.stem + ENDING)
+    lines = [json.loads(line) for line in gzip.decompress(records.read_bytes()).splitlines()]
     text = "".join(json.dumps({k: r[k] for k in ("id", "key", "status", "schema", "task", "method", "budget")}) + "\n"
                    for r in lines)
-    records.write_text(text)
+    records.write_bytes(gzip.compress(text.encode()))
     forge(result, lambda d: d["records"].update(sha256=hashlib.sha256(text.encode()).hexdigest()))
     with pytest.raises(UserError, match="lack what the aggregates need"):
         read(result)
@@ -206,8 +215,8 @@ def test_differs_names_the_place():
 
 def test_the_same_records_twice_are_refused(result, board, capsys):
     other = result.with_name("copy.json")
-    shutil.copy(result.with_name(result.stem + ".records.jsonl"), result.with_name("copy.records.jsonl"))
+    shutil.copy(result.with_name(result.stem + ENDING), result.with_name("copy" + ENDING))
     shutil.copy(result, other)
-    forge(other, lambda d: (d.update(name="copy"), d["records"].update(file="copy.records.jsonl")))
+    forge(other, lambda d: (d.update(name="copy"), d["records"].update(file="copy" + ENDING)))
     assert cli.main(["leaderboard", "build", "--dir", str(board)]) == 2
     assert "hold the same records" in capsys.readouterr().err

@@ -1,17 +1,19 @@
 """Result files: one JSON file of settings and aggregates per run, and its records beside it.
 
 ``NAME.json`` holds schema 1: ``schema``, ``name``, ``group``, ``settings`` and ``environment`` of the run, ``cells``
-(one per task, method and budget), ``records`` (file name, count and SHA-256 of ``NAME.records.jsonl``) and
-``fingerprint``, the SHA-256 of all the rest. ``NAME.records.jsonl`` holds the run's records as they were written, each
-with its ``task``, ``method`` and ``budget``. Everything in ``cells`` follows from the records.
+(one per task, method and budget), ``records`` (file name, count and SHA-256 of the text of ``NAME.records.jsonl.gz``)
+and ``fingerprint``, the SHA-256 of all the rest. ``NAME.records.jsonl.gz`` holds the run's records as they were written,
+each with its ``task``, ``method`` and ``budget``; compressed, because they are twenty times smaller so. Everything in ``cells`` follows from the records.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,9 @@ from ..results.store import write_atomic
 from ..results.summary import accuracy, costs_of
 
 SCHEMA = 1
+ENDING = ".records.jsonl.gz"
+# A hostile archive must not fill the memory: this is over a million records.
+MAX_RECORDS_BYTES = 2**31
 GROUPS = {
     "embedded": "embedded model", "full-scale": "full-scale models", "random": "random weights: costs only",
     "scripted": "scripted stand-in: tests of the harness",
@@ -103,7 +108,7 @@ def from_run(run: Run) -> tuple[dict[str, Any], str]:
         "schema": SCHEMA, "name": name, "group": group_of(run.settings), "settings": run.settings,
         "environment": run.environment,
         "cells": cells_of(run.settings, {k: list(own.values()) for k, own in run.records.items()}),
-        "records": {"file": f"{name}.records.jsonl", "n": len(lines), "sha256": _sha256(text)},
+        "records": {"file": f"{name}{ENDING}", "n": len(lines), "sha256": _sha256(text)},
     }
     return {**result, "fingerprint": fingerprint(result)}, text
 
@@ -118,7 +123,8 @@ def write(result: dict[str, Any], records: str, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error.strerror}); choose another folder with --dir.") from None
-    write_atomic(folder / result["records"]["file"], records)
+    # Without a time stamp in it the same records give the same file.
+    write_atomic(folder / result["records"]["file"], gzip.compress(records.encode(), mtime=0))
     path = folder / f"{result['name']}.json"
     write_atomic(path, json.dumps(result, indent=1, sort_keys=True, allow_nan=False) + "\n")
     return path
@@ -138,22 +144,33 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, list[dict[str, Any]]]]:
     _check_schema(result, path)
     name, entry = result["name"], result["records"]
     file = entry.get("file")
-    if not _SAFE.fullmatch(name) or path.name != f"{name}.json" or file != f"{name}.records.jsonl":
+    if not _SAFE.fullmatch(name) or path.name != f"{name}.json" or file != f"{name}{ENDING}":
         raise UserError(f"{path.name}: the files of the result {name[:80]!r} must be called NAME.json and "
-                        "NAME.records.jsonl, in letters, digits and . _ + @ -; rename them back.")
+                        "NAME.records.jsonl.gz, in letters, digits and . _ + @ -; rename them back.")
     if fingerprint(result) != result["fingerprint"]:
         raise UserError(f"{path.name} was edited: its fingerprint does not fit its content; make it again from the run "
                         "folder with `leaderboard build RUN`.")
-    try:
-        raw = (path.parent / file).read_bytes()
-    except OSError:
-        raise UserError(f"{path.name}: the records file {file} is missing beside it; submit both files.") from None
+    raw = _unpacked(path, file)
     if hashlib.sha256(raw).hexdigest() != entry.get("sha256"):
         raise UserError(f"{file} was edited: its SHA-256 is not the one in {path.name}; make both again from the run "
                         "folder with `leaderboard build RUN`.")
     records = _grouped(raw.decode("utf-8", "replace").splitlines(), file)
     _check_cells(path, result, records)
     return result, records
+
+
+def _unpacked(path: Path, file: str) -> bytes:
+    try:
+        with gzip.open(path.parent / file) as stream:
+            raw = stream.read(MAX_RECORDS_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{file} is not a complete gzip file ({error}); make both files again from the run folder with "
+                        "`leaderboard build RUN`.") from None
+    except OSError:
+        raise UserError(f"{path.name}: the records file {file} is missing beside it; submit both files.") from None
+    if len(raw) > MAX_RECORDS_BYTES:
+        raise UserError(f"{file} unpacks to over {MAX_RECORDS_BYTES} bytes and is not read; submit one run per file.")
+    return raw
 
 
 def _check_schema(result: dict[str, Any], path: Path) -> None:

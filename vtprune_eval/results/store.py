@@ -29,7 +29,7 @@ def _disk_error(error: OSError, path: Path) -> UserError:
     return UserError(f"cannot write {path} ({error.strerror}); choose another folder with --out.")
 
 
-def write_atomic(path: Path, text: str) -> None:
+def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace a file in one step; a reader sees the old or the new one, never half.
 
     Raises:
@@ -37,8 +37,8 @@ def write_atomic(path: Path, text: str) -> None:
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
@@ -88,10 +88,9 @@ class RunFolder:
                 old = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 raise UserError(f"{path} is damaged; move the folder away or choose another with --out.") from None
-            keys = sorted(k for k in old.keys() | settings.keys() if old.get(k) != settings.get(k))
-            if keys:
-                shown = "; ".join(f"{k}: {_short(old.get(k))} there, {_short(settings.get(k))} now" for k in keys)
-                raise UserError(f"{self.path} belongs to a run with other settings ({shown}); choose another --out.")
+            if old != settings:
+                raise UserError(f"{self.path} belongs to a run with other settings ({differences(old, settings)}); "
+                                "choose another --out.")
             return
         if any((self.path / "records").iterdir()):
             raise UserError(f"{self.path} holds records but no run.json; choose another folder with --out.")
@@ -100,6 +99,12 @@ class RunFolder:
     def records_path(self, task: str, slug: str) -> Path:
         """Record file of one cell."""
         return self.path / "records" / f"{task}--{slug}.jsonl"
+
+
+def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
+    """What differs between two runs' settings, for a sentence."""
+    keys = sorted(k for k in there.keys() | now.keys() if there.get(k) != now.get(k))
+    return "; ".join(f"{k}: {_short(there.get(k))} there, {_short(now.get(k))} now" for k in keys)
 
 
 def _short(value: Any) -> str:
@@ -212,4 +217,4 @@ class RecordWriter:
 def rewrite_in_order(path: Path, order: list[str], records: dict[str, dict[str, Any]]) -> None:
     """Put the complete records of a finished cell into the order of the task."""
     lines = [json.dumps(records[i], separators=(",", ":"), allow_nan=False) for i in order if i in records]
-    write_atomic(path, "\n".join(lines) + "\n")
+    write_atomic(path, "".join(line + "\n" for line in lines))
