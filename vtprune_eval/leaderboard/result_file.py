@@ -2,8 +2,9 @@
 
 ``NAME.json`` holds schema 1: ``schema``, ``name``, ``group``, ``settings`` and ``environment`` of the run, ``cells``
 (one per task, method and budget), ``records`` (file name, count and SHA-256 of the text of ``NAME.records.jsonl.gz``)
-and ``fingerprint``, the SHA-256 of all the rest. ``NAME.records.jsonl.gz`` holds the run's records as they were written,
-each with its ``task``, ``method`` and ``budget``; compressed, because they are twenty times smaller so. Everything in ``cells`` follows from the records.
+and ``fingerprint``, the SHA-256 of all the rest. ``NAME.records.jsonl.gz`` holds the run's records as they were
+written, each with its ``task``, ``method`` and ``budget``, compressed to about a twentieth. Everything in ``cells``
+follows from the records.
 """
 
 from __future__ import annotations
