@@ -34,7 +34,7 @@ class Mind2WebParquet(Episodes):
         try:
             self._open: Any = importlib.import_module("pyarrow.parquet").ParquetFile
         except ImportError:
-            raise UserError("reading parquet files needs the package pyarrow: pip install pyarrow.") from None
+            raise UserError("reading parquet files needs the extra data: pip install 'vtprune_eval[data]'.") from None
         self._paths = list(paths)
         self._ids: list[str] = []
         self._place: list[tuple[int, int]] = []
