@@ -15,6 +15,7 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval explain --method METHOD
        python -m vtprune_eval data get|check|sample TASK
        python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
+       python -m vtprune_eval merge RUN ... --out DIR
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
@@ -23,7 +24,7 @@ _COMMANDS = {
     "data": ("data.commands", "main"),
     "flops": ("profiling.flops_table", "main"), "leaderboard": ("leaderboard.command", "leaderboard"),
     "validate": ("leaderboard.command", "validate"), "show": ("show.command", "main"),
-    "table": ("leaderboard.paper_table", "main"),
+    "table": ("leaderboard.paper_table", "main"), "merge": ("engine.merge", "main"),
 }
 
 
@@ -60,6 +61,8 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--budget-of", help="what a percentage counts: visual (default) or prompt (cache methods)")
     p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")
     p.add_argument("--out", help="run folder (default runs/MODEL-IDENTITY); an existing one is resumed")
+    p.add_argument("--shard", metavar="I/N", help="answer only every N-th sample, from the I-th on (I counts from 0); "
+                                                  "`merge` puts the shards together")
     p.add_argument("--config", metavar="FILE", help="YAML file with any of these settings; options override it")
     p.add_argument("--format", help="of the summary on stdout: table (default), json, md, csv")
     return p

@@ -11,13 +11,14 @@ from typing import Any
 
 from . import __version__
 from .budget import Budget
+from .engine.shards import Shard
 from .errors import UserError, unknown_name
 from .profiling.gpu import PROFILES
 from .registry import check_method_name, make_method
 from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
 
 # Fields that say where or how results are shown, not what they are.
-_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile", "trust_remote_code"}
+_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile", "trust_remote_code", "shard"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class RunSpec:
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
+        shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
     """
 
     model: str = "nano"
@@ -68,6 +70,7 @@ class RunSpec:
     out: str | None = None
     format: str = "table"
     profile: str = "full"
+    shard: str | None = None
 
     def __post_init__(self) -> None:
         from .models import ATTENTION, DTYPES, check_model_name
@@ -96,6 +99,8 @@ class RunSpec:
             Budget.parse(text)
         if not self.methods or not self.tasks or not self.budgets:
             raise UserError("a run needs at least one method, one budget and one task.")
+        if self.shard is not None:
+            Shard.parse(self.shard)
         self._check_cells()
 
     def _check_cells(self) -> None:
@@ -157,8 +162,9 @@ class RunSpec:
 
     @property
     def folder(self) -> Path:
-        """The run folder: ``--out``, else ``runs/<model>-<identity>``."""
-        return Path(self.out) if self.out else Path("runs") / f"{self.model}-{self.identity}"
+        """The run folder: ``--out``, else ``runs/<model>-<identity>``, with the shard's number behind it."""
+        part = f"-{Shard.parse(self.shard).slug}" if self.shard else ""
+        return Path(self.out) if self.out else Path("runs") / f"{self.model}-{self.identity}{part}"
 
 
 def from_mapping(values: dict[str, Any]) -> RunSpec:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, Protocol
 
+from ..engine.shards import Shard
 from ..errors import SampleError, UserError
 from ..models import check_model_name
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
@@ -45,6 +46,8 @@ def execute(spec: RunSpec) -> int:
     style = style_of(spec.model, check_model_name(spec.model).family)
     tasks = [load_task(name, spec.limit, spec.data_path, protocol=spec.protocol, history=spec.history, style=style)
              for name in spec.tasks]
+    if spec.shard:
+        tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
     if spec.data_path and len(tasks) > 1:
         raise UserError("--data-path belongs to one task; run the tasks one at a time.")
     with RunFolder(spec.folder) as folder:
@@ -52,6 +55,7 @@ def execute(spec: RunSpec) -> int:
         settings = {
             **spec.canonical(), "fingerprint": identity["fingerprint"], "architecture": identity["architecture"],
             "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
+            **({"shard": spec.shard} if spec.shard else {}),
         }  # the commit stands in environment.json: another commit of one version may resume a run
         folder.settle(settings)
         gpu = open_gpu(spec.device, spec.profile)
@@ -196,7 +200,8 @@ def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[
                 row["notes"].append(f"WARNING: full scores {100 * entry['accuracy']:.1f} on {task.name}, below the "
                                     f"sanity floor of {100 * task.floor:.0f}: prompt, weights or data are not right")
     write_atomic(folder.path / "summary.json", table(summary, "json") + "\n")
-    heading = f"# {spec.model}, run {spec.identity}\n\n"
+    part = f", shard {spec.shard} (a part of the samples)" if spec.shard else ""
+    heading = f"# {spec.model}, run {spec.identity}{part}\n\n"
     about = f"\n\nWeights: {identity['weights']} ({identity['fingerprint']}), {identity['dtype']}, " \
             f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians.\n"
     write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
@@ -206,6 +211,9 @@ def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[
     for line in footnotes(summary):
         if line.startswith("WARNING"):
             print(line, file=sys.stderr)
+    if spec.shard:
+        print(f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",
+              file=sys.stderr)
     return 0
 
 

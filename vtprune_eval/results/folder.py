@@ -49,6 +49,9 @@ def read_run(path: Path) -> Run:
         raise UserError(f"half a run: {path} has no summary yet; start its command again with --out {path} to "
                         "finish it.")
     settings, environment = read_json(path / "run.json"), read_json(path / "environment.json")
+    if "shard" in settings:
+        raise UserError(f"{path} is shard {settings['shard']} of a run; put the shards together first with `python -m "
+                        "vtprune_eval merge RUN... --out DIR`.")
     spec = spec_of(settings)
     records: dict[Key, dict[str, dict[str, Any]]] = {}
     for task in spec.tasks:

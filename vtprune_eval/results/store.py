@@ -88,9 +88,11 @@ class RunFolder:
                 old = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:
                 raise UserError(f"{path} is damaged; move the folder away or choose another with --out.") from None
-            if old != settings:
-                raise UserError(f"{self.path} belongs to a run with other settings ({differences(old, settings)}); "
-                                "choose another --out.")
+            if not isinstance(old, dict):
+                raise UserError(f"{path} is damaged; move the folder away or choose another with --out.")
+            shown = differences(old, settings)
+            if shown:
+                raise UserError(f"{self.path} belongs to a run with other settings ({shown}); choose another --out.")
             return
         if any((self.path / "records").iterdir()):
             raise UserError(f"{self.path} holds records but no run.json; choose another folder with --out.")
@@ -102,7 +104,7 @@ class RunFolder:
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
-    """What differs between two runs' settings, for a sentence."""
+    """What differs between two runs' settings, for a sentence; empty where nothing does."""
     keys = sorted(k for k in there.keys() | now.keys() if there.get(k) != now.get(k))
     return "; ".join(f"{k}: {_short(there.get(k))} there, {_short(now.get(k))} now" for k in keys)
 
