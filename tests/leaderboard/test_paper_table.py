@@ -193,7 +193,7 @@ def test_missing_cells_are_named_filled_and_resumed(small, capsys, monkeypatch):
     assert "1 runs missing" in capsys.readouterr().out
     line = next(line.strip() for line in out.splitlines() if line.startswith("  python -m"))
     with monkeypatch.context() as patch:  # killed on the way: half a run fills nothing, and is gone on with
-        patch.setattr("vtprune_eval.pipeline.run._report", interrupted)
+        patch.setattr("vtprune_eval.pipeline.run.report", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cli.main(shlex.split(line)[3:])
     capsys.readouterr()

@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
             for cell in spec.cells():
                 rewrite_in_order(folder.records_path(task.name, cell.slug), task.samples.ids,
                                  merged[task.name, cell.slug])
-        return loop._report(spec, tasks, folder, environment["model"])
+        return loop.report(spec, tasks, folder, environment["model"])
 
 
 def shards_of(paths: Sequence[Path]) -> dict[int, Path]:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..engine.shards import Shard
@@ -31,6 +32,7 @@ from .outcome import Outcome
 # Untimed calls before the first timed one of a cell: three, or as many as fit into two seconds.
 WARMUP_SAMPLES, WARMUP_SECONDS = 3, 2.0
 CRASHES_BEFORE_STOP = 5
+Records = dict[str, dict[str, Any]]  # by sample id
 
 
 class Runs(Protocol):
@@ -51,7 +53,7 @@ def execute(spec: RunSpec) -> int:
     if spec.data_path and len(tasks) > 1:
         raise UserError("--data-path belongs to one task; run the tasks one at a time.")
     with RunFolder(spec.folder) as folder:
-        identity, factory, coordinates = _load(spec)
+        identity, factory, coordinates = load_factory(spec)
         settings = {
             **spec.canonical(), "fingerprint": identity["fingerprint"], "architecture": identity["architecture"],
             "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
@@ -68,11 +70,15 @@ def execute(spec: RunSpec) -> int:
         if not finished:
             print(f"interrupted; start the same command again to go on, or add --out {folder.path}.", file=sys.stderr)
             return 130
-        return _report(spec, tasks, folder, identity)
+        return report(spec, tasks, folder, identity)
 
 
-def _load(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
-    """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates."""
+def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
+    """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates.
+
+    Raises:
+        UserError: anything a user can mend (missing weights, unknown device, ...).
+    """
     if spec.model == "stub":
         from ..models.stub import COORDINATES, IDENTITY, StubPipeline
 
@@ -98,10 +104,8 @@ def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any, coordinates: str,
-               identity: dict[str, Any], stop: list[bool], meter: Gpu) -> bool:
-    from tqdm import tqdm
-
+def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[Task, Cell, Path, Records]]:
+    """Every (task, cell) with its record file and the records that are there, mended; says what is resumed."""
     plan = []
     for task in tasks:
         for cell in spec.cells():
@@ -110,10 +114,20 @@ def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any
             for note in notes:
                 print(f"note: {note}", file=sys.stderr)
             plan.append((task, cell, path, done))
-    total = sum(len(task.samples) for task, _, _, _ in plan)
     before = sum(len(done) for _, _, _, done in plan)
     if before:
+        total = sum(len(task.samples) for task, _, _, _ in plan)
         print(f"resuming: {before} of {total} records are there.", file=sys.stderr)
+    return plan
+
+
+def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any, coordinates: str,
+               identity: dict[str, Any], stop: list[bool], meter: Gpu) -> bool:
+    from tqdm import tqdm
+
+    plan = plan_of(spec, tasks, folder)
+    total = sum(len(task.samples) for task, _, _, _ in plan)
+    before = sum(len(done) for _, _, _, done in plan)
     with tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar:
         for task, cell, path, done in plan:
             if len(done) < len(task.samples):
@@ -129,13 +143,13 @@ def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, 
               meter: Gpu) -> None:
     pending = task.samples.without(done)
     key = cell_key(spec, task, cell)
-    _warm_up(runner, pending)
+    warm_up(runner, pending)
     crashes: Counter[str] = Counter()
     right = graded = 0
     with RecordWriter(path) as writer:
         for sample in pending:
             meter.start()
-            record = _answer(key, task, sample, runner, coordinates)
+            record = answer(key, task, sample, runner, coordinates)
             record["energy_j"], record["gpu_process_bytes"] = meter.stop(), meter.process_bytes()
             if record["reason"] == "crash":
                 crashes[record["message"]] += 1
@@ -155,7 +169,8 @@ def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, 
     rewrite_in_order(path, task.samples.ids, done)
 
 
-def _warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
+def warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
+    """A few untimed answers before the first timed one of a cell."""
     start = time.monotonic()
     for sample in pending[:WARMUP_SAMPLES]:
         try:
@@ -166,7 +181,7 @@ def _warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
             return
 
 
-def _answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> dict[str, Any]:
+def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> dict[str, Any]:
     """One record, whatever happens: an exception is a failed sample and never scores an earlier answer."""
     try:
         outcome = runner.run(sample)
@@ -182,7 +197,8 @@ def _answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str
     return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame, task.protocol)
 
 
-def _report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
+def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
+    """Write and print the summary of a finished run from its records; returns the exit code."""
     records = {}
     for task in tasks:
         for cell in spec.cells():
@@ -223,11 +239,12 @@ def _write_environment(folder: RunFolder, identity: dict[str, Any], gpu: Gpu) ->
         earlier = json.loads(path.read_text()).get("gpu", {})
     except (OSError, ValueError, AttributeError):
         earlier = {}
-    data = {**_environment(identity), "gpu": marked(gpu.state(), gpu.reason, earlier)}
+    data = {**environment_of(identity), "gpu": marked(gpu.state(), gpu.reason, earlier)}
     write_atomic(path, json.dumps(data, indent=2) + "\n")
 
 
-def _environment(identity: dict[str, Any]) -> dict[str, Any]:
+def environment_of(identity: dict[str, Any]) -> dict[str, Any]:
+    """What ran here: interpreter, machine, commit, package versions, model."""
     versions: dict[str, str | None] = {}
     for name in ("torch", "transformers", "numpy", "pillow", "torchvision"):
         try:
@@ -249,7 +266,6 @@ def _processor() -> str:
 def _commit() -> str | None:
     """Commit of the checkout that the package runs from, if it is one."""
     import subprocess
-    from pathlib import Path
 
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
