@@ -1,0 +1,50 @@
+"""``scripts/bench/pruned_prefill.py`` on a small random model: what it reports follows from what ran."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def bench():
+    sys.path.insert(0, str(ROOT / "scripts" / "bench"))
+    try:
+        yield importlib.import_module("pruned_prefill")
+    finally:
+        sys.path.remove(str(ROOT / "scripts" / "bench"))
+
+
+def test_predictions_come_from_executed_lengths(bench, tmp_path, capsys):
+    code = bench.main(["--model", "nano", "--dtype", "float32", "--repeats", "1", "--image", "256x192",
+                       "--large", "256x256", "--out", str(tmp_path)])
+    data = json.loads((tmp_path / "pruned_prefill.json").read_text())
+    rows = {r["kept_pct"]: r for r in data["prefill"]["rows"]}
+    full = rows["100"]
+    assert full["off_pct"] == 0.0
+    visual = data["stages"]["visual_tokens"]
+    for share in (75, 50, 25):
+        row = rows[str(share)]
+        assert row["tokens"] == full["tokens"] - visual + -(-visual * share // 100)
+        assert row["predicted_ms"] == pytest.approx(full["measured_ms"] * row["flops"] / full["flops"])
+        assert row["flops"] < full["flops"]
+    assert code == (data["prefill"]["worst_off_pct"] > 15)
+    stages = data["stages"]
+    assert sum(stages["ms"].values()) + stages["outside_ms"] == pytest.approx(stages["wall_ms"], rel=0.02)
+    assert all(ms > 0 for ms in stages["ms"].values())
+    pixel = data["pixelprune"]
+    assert pixel["flops_ratio"] > 1 and 0 < pixel["kept_pct"] < 60
+    assert pixel["ttft_ratio"] == pixel["ms"]["full"]["ttft_ms"] / pixel["ms"]["pixelprune"]["ttft_ms"]
+    said = capsys.readouterr().out
+    assert "FLOPs predict" in said and "deepstack" in said
+
+
+def test_an_unknown_part_is_refused(bench, capsys):
+    with pytest.raises(SystemExit) as left:
+        bench.main(["--parts", "vit"])
+    assert left.value.code == 2 and "knows stages" in capsys.readouterr().err
