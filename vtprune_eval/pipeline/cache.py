@@ -68,6 +68,16 @@ class KVCache:
         self._reserve(layer, keys[None], values[None], kept.shape[1])
         self.update(keys[None], values[None], layer)
 
+    def fork(self) -> KVCache:
+        """A branch that shares the entries held now; ``keep`` on the branch copies what it keeps and no more.
+
+        The entries themselves are never written again. The room behind them is shared, too: only one branch (or this
+        cache) may be decoded at a time, which is what a loop over branches does.
+        """
+        branch = KVCache(len(self._keys), self._room)
+        branch._keys, branch._values, branch._length = list(self._keys), list(self._values), list(self._length)
+        return branch
+
     def lengths(self) -> tuple[int, ...]:
         """Entries held per head, for every layer."""
         return tuple(self._length)

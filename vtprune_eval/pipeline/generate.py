@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,20 +11,25 @@ import torch
 from torch import Tensor
 
 from ..budget import Budget, StageBudget
-from ..errors import SampleError, UserError
-from ..methods.base import ImageView, Method, PatchView, TokenEdit, TokenView
+from ..errors import UserError
+from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
 from ..models.base import Encoded, VlmAdapter
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
 from ..sample import Sample
+from .account import counts_of, notes_of, times_of
 from .budgets import check_budget, resolve
 from .cache import KVCache
 from .decode import Decoder, greedy
-from .outcome import Counts, Outcome, Times
-from .prefill import Hooks, State, prefill
-from .prompt import Prompt, build_prompt, full_size, open_image, patch_rows, resize
+from .disk_cache import DiskCache
+from .features import packed, unpacked, vit_key
+from .images import Images, load_images
+from .outcome import Outcome
+from .prefill import Compression, Hooks, PrefillResult, State, prefill
+from .prompt import Prompt, build_prompt, patch_rows, resize
 from .select import kept_by_score
+from .stages import Begun, Entered, frozen, memory_errors, value_of
 
 
 class Pipeline:
@@ -62,70 +67,122 @@ class Pipeline:
         """In a composition a content-adaptive method decides itself; the budget is the others'."""
         return Budget("auto") if len(self.methods) > 1 and method.adaptive else self.budget
 
+    def key(self, upto: str) -> tuple[object, ...]:
+        """What the state of a sample depends on once all hooks up to ``upto`` (of :data:`HOOKS`) have run.
+
+        Two pipelines of one model with equal keys compute the same state. A content-adaptive method of a composition
+        has a budget of its own, so its key may be the same at different budgets.
+        """
+        parts: list[object] = [self.seed, self.max_new_tokens]
+        for hook in HOOKS[:HOOKS.index(upto) + 1]:
+            method = self._by_hook.get(hook)
+            parts.append(None if method is None else (value_of(method), self._budget_of(method)))
+        if upto == "prune_layer":
+            parts.append(self._renumbered)
+            if "prune_layer" in self._by_hook and "compress_kv" in self._by_hook:
+                parts.append(value_of(self._by_hook["compress_kv"]))  # their queries are projected together
+        return tuple(parts)
+
+    def method_of(self, hook: str) -> Method | None:
+        """The method that uses ``hook``, None if there is none or nothing is reduced."""
+        return self._by_hook.get(hook)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Extra outputs that are asked of the ViT."""
+        return self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
+
+    @property
+    def _renumbered(self) -> bool:
+        return bool(self._by_hook) and any(m.positions == "renumbered" for m in self.methods)
+
     @torch.inference_mode()
-    def run(self, sample: Sample) -> Outcome:
-        """Answer one sample.
+    def run(self, sample: Sample, images: Images | None = None) -> Outcome:
+        """Answer one sample; ``images``: its images where they are at hand, so that only the rest is timed.
 
         Raises:
             SampleError: ``bad_image``, ``too_long``, ``out_of_memory``; the run goes on without this sample.
         """
-        try:
-            return self._run(sample)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            raise SampleError("out_of_memory", f"{sample.id}: not enough memory for this sample.") from error
-        except RuntimeError as error:
-            if "memory" in str(error) and ("alloc" in str(error) or "out of" in str(error)):
-                raise SampleError("out_of_memory", f"{sample.id}: not enough memory for this sample.") from error
-            raise
+        with memory_errors(sample):
+            clock, memory = StageClock(self.adapter.device), PeakMemory(self.adapter.device)
+            memory.reset()
+            if images is None:
+                images = load_images(sample, self.adapter.images, clock,
+                                     keep_files="reduce_images" in self._by_hook, hand_over=True)
+            budgets = self.budgets(sample, images, clock)
+            entered = self.enter(sample, images, budgets, clock)
+            del images
+            return self.answer(entered, budgets, clock, memory)
 
-    def _run(self, sample: Sample) -> Outcome:
+    def seed_of(self, sample: Sample) -> int:
+        """Seed of a sample's random draws."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}/{sample.id}".encode()).digest()[:6], "big")
+
+    def budgets(self, sample: Sample, images: Images, clock: StageClock) -> dict[str, StageBudget]:
+        """What every hook is told for this sample."""
+        block = self.adapter.images.block
+        view = PatchView(frozen(images.pixels), tuple((h // block, w // block) for w, h in images.full), block,
+                         self.seed_of(sample))
+        with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
+            return {h: resolve(self._budget_of(m), m, view) for h, m in self._by_hook.items()}
+
+    def enter(self, sample: Sample, images: Images, budgets: dict[str, StageBudget], clock: StageClock, *,
+              needs: Sequence[str] | None = None, store: DiskCache | None = None) -> Entered:
+        """Stages 1 and 2: the prompt, and the images through the ViT.
+
+        Args:
+            sample: the sample; images: its images; budgets: from :meth:`budgets`.
+            clock: takes the times.
+            needs: extra outputs of the ViT where other pipelines need some, too; None for this one's own.
+            store: cache of ViT outputs.
+
+        Raises:
+            SampleError: ``too_long``.
+        """
         adapter, rules = self.adapter, self.adapter.images
-        clock, memory = StageClock(adapter.device), PeakMemory(adapter.device)
-        memory.reset()
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/{sample.id}".encode()).digest()[:6], "big")
-        with clock.stage("image_decode"):
-            files = [open_image(path) for path in sample.images]
-        file_sizes = tuple((f.shape[1], f.shape[0]) for f in files)
-        with clock.stage("preprocess"):
-            full = [full_size(s, rules, p.name) for s, p in zip(file_sizes, sample.images, strict=True)]
-        full_grids = tuple((h // rules.block, w // rules.block) for w, h in full)
-        sizes = tuple(full)
-        budgets: dict[str, StageBudget] = {}
-        pixels: list[np.ndarray] | None = None
-        if self._by_hook:
-            with clock.stage("preprocess"):
-                pixels = [resize(f, s) for f, s in zip(files, full, strict=True)]
-            view = PatchView(_frozen(pixels), full_grids, rules.block, seed)
-            with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
-                budgets = {h: resolve(self._budget_of(m), m, view) for h, m in self._by_hook.items()}
+        seed, pixels = self.seed_of(sample), list(images.pixels)
         if "reduce_images" in self._by_hook:
             with clock.stage("select"):
-                views = tuple(ImageView(s, f, rules.block) for s, f in zip(file_sizes, full, strict=True))
+                views = tuple(ImageView(s, f, rules.block)
+                              for s, f in zip(images.file_sizes, images.full, strict=True))
                 sizes = self._by_hook["reduce_images"].reduce_images(views, budgets["reduce_images"])
-                _check_sizes(sizes, len(files), rules.block)
+                _check_sizes(sizes, len(views), rules.block)
                 pixels = [resize(f, s, self._by_hook["reduce_images"].resample if s != o else "bicubic")
-                          for f, s, o in zip(files, sizes, full, strict=True)]
+                          for f, s, o in zip(images.files(), sizes, images.full, strict=True)]
         with clock.stage("preprocess"):
-            if pixels is None:
-                pixels = [resize(f, s) for f, s in zip(files, sizes, strict=True)]
             prompt = build_prompt(adapter, pixels, sample.question)
-        del files
         keep = self._patches(prompt, budgets, seed, clock)
         depth = self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
+        needs = self.needs if needs is None else needs
+        encoded = self._encode(prompt, keep, depth, needs, clock, store)
+        full_grids = tuple((h // rules.block, w // rules.block) for w, h in images.full)
+        merge2 = rules.merge_size**2
+        whole = tuple(h * w * merge2 for h, w in prompt.layout.grids)
+        kept = tuple(n if k is None else int(k.sum()) * merge2 for n, k in zip(whole, keep, strict=True))
+        masks = tuple(None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep)
+        return Entered(sample, prompt, encoded, masks, kept, images.file_sizes, full_grids, seed,
+                       (depth, whole if depth else ()))
+
+    def _encode(self, prompt: Prompt, keep: list[np.ndarray | None], depth: int, needs: Sequence[str],
+                clock: StageClock, store: DiskCache | None) -> Encoded:
+        """The ViT's output on the kept patches, from ``store`` where it is there."""
+        adapter, rules = self.adapter, self.adapter.images
+        if not prompt.pixels:
+            with clock.stage("vit"):
+                return self._nothing()
+        key = "" if store is None else vit_key(adapter, prompt.pixels, keep, depth, needs)
+        stored = None if store is None else store.get(key)
+        if stored is not None:
+            return unpacked(stored, adapter.device)
         with clock.stage("preprocess"):
-            rows = [patch_rows(p, rules, None if depth else k) for p, k in zip(pixels, keep, strict=True)]
-            patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device) if rows else None
+            rows = [patch_rows(p, rules, None if depth else k) for p, k in zip(prompt.pixels, keep, strict=True)]
+            patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device)
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
-            needs = self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
-            encoded = (self._nothing() if patches is None
-                       else adapter.encode(patches, prompt.layout.grids, masks, needs, depth))
-        entered = tuple(len(r) for r in rows)
-        n_patches = entered if not depth else tuple(
-            n if k is None else int(k.sum()) * rules.merge_size**2 for n, k in zip(entered, keep, strict=True))
-        vit = (depth, entered if depth else ())
-        return self._answer(sample, prompt, encoded, masks, n_patches, budgets, file_sizes, full_grids, seed, clock,
-                            memory, vit)
+            encoded = adapter.encode(patches, prompt.layout.grids, masks, tuple(needs), depth)
+        if store is not None:
+            store.put(key, packed(encoded))
+        return encoded
 
     def _nothing(self) -> Encoded:
         """What the encoder gives for a question without images."""
@@ -140,7 +197,7 @@ class Pipeline:
             return [None] * len(prompt.pixels)
         layout = prompt.layout
         with clock.stage("select"):
-            view = PatchView(_frozen(prompt.pixels), layout.grids, layout.merge_size * layout.patch_size, seed)
+            view = PatchView(frozen(prompt.pixels), layout.grids, layout.merge_size * layout.patch_size, seed)
             masks = method.select_patches(view, budgets["select_patches"])
             for mask, grid in zip(masks, layout.grids, strict=True):
                 if mask.shape != grid or mask.dtype != np.bool_:
@@ -149,10 +206,10 @@ class Pipeline:
                 raise RuntimeError(f"{method.name}.select_patches kept nothing")
             return [None if mask.all() else mask for mask in masks]
 
-    def _tokens(self, sample: Sample, prompt: Prompt, encoded: Encoded, present: Tensor,
-                budgets: dict[str, StageBudget], ids: Tensor, seed: int, file_sizes: tuple[tuple[int, int], ...],
+    def _tokens(self, entered: Entered, present: Tensor, budgets: dict[str, StageBudget], ids: Tensor,
                 clock: StageClock) -> TokenEdit | None:
         """Stage 3: which visual tokens enter the prompt, and with which features."""
+        prompt, encoded, sample = entered.prompt, entered.encoded, entered.sample
         method = self._by_hook.get("select_tokens")
         if method is None or not len(encoded.tokens):
             return None
@@ -165,10 +222,11 @@ class Pipeline:
             question = adapter.tokenizer(sample.question, add_special_tokens=False)["input_ids"]
             budget = budgets["select_tokens"]
             view = TokenView(
-                prompt.layout, encoded.tokens, words, _frozen(prompt.pixels), present, seed, encoded.extras,
+                prompt.layout, encoded.tokens, words, frozen(prompt.pixels), present, entered.seed,
+                {name: encoded.extras[name] for name in method.needs},
                 question_features=adapter.text.embed_tokens(torch.tensor(question, dtype=torch.long).to(ids.device)),
                 token_embedding=self._token_embedding,
-                target_boxes=_target_boxes(sample, file_sizes[-1], prompt) if method.sees_target else (),
+                target_boxes=_target_boxes(sample, entered.file_sizes[-1], prompt) if method.sees_target else (),
                 model=adapter.name, model_folder=adapter.folder,
             )
             answer = method.select_tokens(view, budget)
@@ -186,49 +244,62 @@ class Pipeline:
             return None
         return self.adapter.text.embed_tokens.weight[number]
 
-    def _answer(self, sample: Sample, prompt: Prompt, encoded: Encoded, masks: list[Tensor | None],
-                n_patches: tuple[int, ...], budgets: dict[str, StageBudget], file_sizes: tuple[tuple[int, int], ...],
-                full_grids: tuple[tuple[int, int], ...], seed: int, clock: StageClock, memory: PeakMemory,
-                vit: tuple[int, tuple[int, ...]]) -> Outcome:
-        adapter, layout = self.adapter, prompt.layout
-        device = adapter.device
+    def begin(self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock) -> Begun:
+        """Stage 3: the sequence that enters the decoder."""
+        layout, device = entered.prompt.layout, self.adapter.device
         present = torch.cat([torch.zeros(0, dtype=torch.bool)] + [
             torch.ones(n, dtype=torch.bool) if m is None else m
-            for n, m in zip(layout.n_tokens, masks, strict=True)]).to(device)
-        ids = prompt.ids.to(device)
-        edit = self._tokens(sample, prompt, encoded, present, budgets, ids, seed, file_sizes, clock)
+            for n, m in zip(layout.n_tokens, entered.masks, strict=True)]).to(device)
+        ids = entered.prompt.ids.to(device)
+        edit = self._tokens(entered, present, budgets, ids, clock)
         with clock.stage("prefill"):
-            state, next_position, kept = self._assemble(prompt, encoded, present, edit, ids)
-            cache = KVCache(len(adapter.text.layers), self.max_new_tokens)
-        pruner, compressor = self._by_hook.get("prune_layer"), self._by_hook.get("compress_kv")
+            state, next_position, kept = self._assemble(entered.prompt, entered.encoded, present, edit, ids)
+        return Begun(state, next_position, kept, edit, state.hidden.shape[1], int((~state.visual).sum()))
+
+    def compression(self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget],
+                    apply: Callable[[int, Tensor], None]) -> tuple[Compression, ...]:
+        """This pipeline's branch of the cache, () where it compresses none."""
+        compressor = self._by_hook.get("compress_kv")
+        if compressor is None:
+            return ()
+        budget = self._cache_budget(budgets["compress_kv"], entered.prompt.layout.n_prompt, begun.n_text)
+        return (Compression(compressor, budget, apply),)
+
+    def prefill(self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], cache: KVCache,
+                compressions: tuple[Compression, ...], clock: StageClock) -> PrefillResult:
+        """Stages 4 and 5: the decoder layers; consumes the state of ``begun``."""
+        hooks = Hooks(self._by_hook.get("prune_layer"), budgets.get("prune_layer"), compressions, entered.seed,
+                      frozen(entered.prompt.pixels))
+        return prefill(self.adapter, begun.state, cache, entered.prompt.layout, hooks, clock)
+
+    def answer(self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock,
+               memory: PeakMemory) -> Outcome:
+        """Everything behind the ViT."""
+        begun = self.begin(entered, budgets, clock)
+        cache = KVCache(len(self.adapter.text.layers), self.max_new_tokens)
         start, hooks_before = clock.now(), clock.ms.get("select", 0.0)
-        n_in, n_text = state.hidden.shape[1], int((~state.visual).sum())
-        cache_budget = budgets.get("compress_kv")
-        if cache_budget is not None:
-            cache_budget = self._cache_budget(cache_budget, layout.n_prompt, n_text)
-        hooks = Hooks(pruner, budgets.get("prune_layer"), compressor, cache_budget, seed, _frozen(prompt.pixels))
-        result = prefill(adapter, state, cache, layout, hooks, clock)
-        decoder = Decoder(adapter, cache, next_position, adapter.dims.q_heads)
+        compressions = self.compression(entered, begun, budgets, cache.keep)
+        result = self.prefill(entered, begun, budgets, cache, compressions, clock)
+        decoder = Decoder(self.adapter, cache, begun.next_position, self.adapter.dims.q_heads)
         first = decoder.first(result.last)
         hooks_ms = clock.ms.get("select", 0.0) - hooks_before
         clock.ms["prefill"] += (clock.now() - start) / 1e6 - hooks_ms
-        held, entries, heads = cache.held_bytes(), cache.lengths(), cache.heads()
+        return self.finish(entered, begun, budgets, result, cache, decoder, first, clock, memory)
+
+    def finish(self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], result: PrefillResult,
+               cache: KVCache, decoder: Decoder, first: int, clock: StageClock, memory: PeakMemory) -> Outcome:
+        """Stage 6: decode from ``cache``, and count."""
+        adapter, layout = self.adapter, entered.prompt.layout
+        held, counts = cache.held_bytes(), counts_of(entered, begun, result, cache)
         with clock.stage("decode"):
             new, finish = greedy(decoder, first, adapter.eos_ids, self.max_new_tokens)
-        merge2 = layout.merge_size**2
-        counts = Counts(
-            patches_full=tuple(h * w * merge2 for h, w in full_grids), patches=n_patches,
-            visual_full=tuple(h * w for h, w in full_grids), visual=tuple(len(k) for k in kept), n_text=n_text,
-            prompt_full=n_text + sum(h * w for h, w in full_grids), prompt=n_in, layer_tokens=result.layer_tokens,
-            layer_visual=result.layer_visual, cache_entries=entries, cache_heads=heads, n_new=len(new),
-            vit_depth=vit[0], patches_entered=vit[1],
-        )
+        counts = replace(counts, n_new=len(new))
         body = [t for t in new if t not in adapter.eos_ids]
         return Outcome(
             text=adapter.tokenizer.decode(body, skip_special_tokens=True), ids=tuple(new), finish=finish,
-            model_sizes=layout.image_sizes, file_sizes=file_sizes, kept=kept, counts=counts,
-            times=_times(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
-            peak_bytes=memory.read(), notes=self._notes(counts, budgets, edit),
+            model_sizes=layout.image_sizes, file_sizes=entered.file_sizes, kept=begun.kept, counts=counts,
+            times=times_of(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
+            peak_bytes=memory.read(), notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),
         )
 
     def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:
@@ -268,7 +339,7 @@ class Pipeline:
         positions = layout.positions.to(ids.device)
         next_position = int(positions.max()) + 1
         positions = positions[:, index]
-        if any(m.positions == "renumbered" for m in self.methods) and self._by_hook:
+        if self._renumbered:
             positions = torch.arange(len(index), device=ids.device).expand(3, -1)
             next_position = len(index)
         if has_visual is not None:
@@ -281,30 +352,6 @@ class Pipeline:
             at += n
         return state, next_position, tuple(per_image)
 
-    def _notes(self, counts: Counts, budgets: dict[str, StageBudget], edit: TokenEdit | None) -> tuple[str, ...]:
-        notes = []
-        if edit is not None and edit.has_visual is not None and not bool(edit.has_visual.all()):
-            n_markers = int((~edit.has_visual).sum())
-            notes.append(f"{sum(counts.visual) - n_markers} visual tokens and {n_markers} markers")
-        groups = {h // self.adapter.dims.kv_heads for h in counts.cache_heads if h}
-        if "compress_kv" in self._by_hook and max(groups, default=1) > 1:
-            notes.append(f"entries are stored once per query head: {max(groups)} times the bytes of grouped entries")
-        n_cached = sum(map(self.adapter.has_cache, range(len(counts.cache_heads))))
-        if "compress_kv" in self._by_hook and n_cached < len(counts.cache_heads):
-            notes.append(f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "
-                         "others have linear attention and none")
-        for hook, budget in budgets.items():
-            asked = budget.n_keep
-            if hook in {"select_patches", "select_tokens", "reduce_images"} and asked is not None:
-                if sum(counts.visual) > asked:
-                    notes.append(f"kept {sum(counts.visual)} visual tokens, {asked} were asked for")
-                elif sum(counts.visual) < asked:
-                    notes.append(f"under budget: kept {sum(counts.visual)} of {asked} allowed visual tokens")
-        if any(b.n_keep is not None for b in budgets.values()) and not _dropped(counts):
-            notes.append(f"NOTHING WAS DROPPED: budget {self.budget} was asked for, and the sample ran at 100 %")
-        return tuple(notes)
-
-
 def _target_boxes(sample: Sample, file_size: tuple[int, int],
                   prompt: Prompt) -> tuple[tuple[float, float, float, float], ...]:
     """The sample's boxes (pixels of the last file) in pixels of the last image as the model sees it."""
@@ -314,33 +361,6 @@ def _target_boxes(sample: Sample, file_size: tuple[int, int],
     return tuple((b[0] * sx, b[1] * sy, b[2] * sx, b[3] * sy) for b in boxes)
 
 
-def _frozen(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Read-only views: a hook cannot write into the image."""
-    views = []
-    for p in pixels:
-        view = p.view()
-        view.flags.writeable = False
-        views.append(view)
-    return tuple(views)
-
-
-def _dropped(counts: Counts) -> bool:
-    """True if any stage saw less than ``full`` would have shown it."""
-    return (sum(counts.patches) < sum(counts.patches_full)
-            or any(n < counts.prompt_full for n in (*counts.layer_tokens, *counts.cache_entries)))
-
-
 def _check_sizes(sizes: tuple[tuple[int, int], ...], n_images: int, block: int) -> None:
     if len(sizes) != n_images or any(w % block or h % block or w < block or h < block for w, h in sizes):
         raise RuntimeError(f"reduce_images returned {sizes}; {n_images} sizes in multiples of {block} are needed")
-
-
-def _times(ms: dict[str, float], n_new: int) -> Times:
-    decode = ms["decode"]
-    select, prefill = ms.get("select", 0.0), ms["prefill"]
-    ttft = ms["preprocess"] + select + ms["vit"] + prefill
-    return Times(
-        image_decode_ms=ms["image_decode"], preprocess_ms=ms["preprocess"], select_ms=select, vit_ms=ms["vit"],
-        prefill_ms=prefill, ttft_ms=ttft, tpot_ms=decode / (n_new - 1) if n_new > 1 else float("nan"),
-        decode_ms=decode, e2e_ms=ms["image_decode"] + ttft + decode,
-    )

@@ -56,26 +56,46 @@ class PrefillResult:
 
 
 @dataclass(frozen=True)
+class Compression:
+    """One branch of the prompt's cache.
+
+    Attributes:
+        method: of ``compress_kv``; budget: what it is told.
+        apply: takes a decoder layer and the entries that the method keeps there, int64 ``(heads, n_kept)``.
+    """
+
+    method: Method
+    budget: StageBudget
+    apply: Callable[[int, Tensor], None]
+
+
+@dataclass(frozen=True)
 class Hooks:
     """The methods that act inside the decoder, and what they are told.
 
     Attributes:
-        pruner, compressor: the methods of ``prune_layer`` and ``compress_kv``, None where there is none.
-        prune_budget, cache_budget: their budgets.
+        pruner: the method of ``prune_layer``, None where there is none; prune_budget: its budget.
+        compressions: branches of the cache; several only where the prefill is shared. Beside a pruner all branches are
+            of one method, so that every view is the one that a separate run would give.
         seed: seed of the sample; images: pixels that the model sees, for the views.
     """
 
     pruner: Method | None = None
     prune_budget: StageBudget | None = None
-    compressor: Method | None = None
-    cache_budget: StageBudget | None = None
+    compressions: tuple[Compression, ...] = ()
     seed: int = 0
     images: tuple[np.ndarray, ...] = ()
 
     @property
+    def compressors(self) -> tuple[Method, ...]:
+        """The different methods among the branches, by identity."""
+        return tuple({id(c.method): c.method for c in self.compressions}.values())
+
+    @property
     def observers(self) -> tuple[Method, ...]:
         """Methods whose ``observe`` is called after every layer."""
-        return tuple(m for m in (self.compressor, self.pruner) if m and type(m).observe is not Method.observe)
+        methods = (*self.compressors, *([self.pruner] if self.pruner else []))
+        return tuple(m for m in methods if type(m).observe is not Method.observe)
 
 
 @dataclass
@@ -83,7 +103,7 @@ class _Seen:
     """What was observed of the layers so far, per method; and (decoder layer, view) that wait for the end."""
 
     statistics: dict[int, list[Any]] = field(default_factory=dict)
-    waiting: list[tuple[int, LayerView]] = field(default_factory=list)
+    waiting: dict[int, list[tuple[int, LayerView]]] = field(default_factory=dict)
 
 
 def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, hooks: Hooks,
@@ -95,13 +115,13 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     """
     layers = adapter.text.layers
     n_layers = len(layers)
-    pruner, compressor, observers = hooks.pruner, hooks.compressor, hooks.observers
+    pruner, compressors, observers = hooks.pruner, hooks.compressors, hooks.observers
     prune_at = set(pruner.layers_of(n_layers)) if pruner else set()
     cached = [number for number in range(n_layers) if adapter.has_cache(number)]
     tokens, visual = [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
     mask = _mask(adapter, state.hidden)
-    seen = _Seen({id(m): [] for m in observers})
+    seen = _Seen({id(m): [] for m in observers}, {id(m): [] for m in compressors if m.deferred})
     for number, layer in enumerate(layers):
         tokens.append(state.hidden.shape[1])
         visual.append(n_visual)
@@ -112,42 +132,47 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
             state.hidden = left.index_add(1, state.deepstack_rows, state.deepstack[number][None].to(left.dtype))
         place = cached.index(number) if number in cached else -1
         observing = [m for m in observers if place in m.observed_layers(len(cached))]
-        compressing = compressor if place >= 0 else None
-        acting = [m for m in (compressing, pruner if number in prune_at else None, *observing) if m is not None]
-        if not acting:
+        compressing = compressors if place >= 0 else ()
+        pruning = [pruner] if pruner is not None and number in prune_at else []
+        if not (compressing or pruning or observing):
             continue
         with clock.stage("select"):
-            make_view = _views(adapter, number, n_layers, layout, state, entered, cache, acting, hooks, seen)
+            beside = None if pruner is None else [*compressing, *pruning, *observing]
+            make_view = _views(adapter, number, n_layers, layout, state, entered, cache, beside, hooks, seen)
             for m in observing:
                 seen.statistics[id(m)].append(m.observe(replace(make_view(m), layer=place, n_layers=len(cached))))
-            if compressing is not None and hooks.cache_budget is not None:
-                view = replace(make_view(compressing), layer=place, n_layers=len(cached))
-                if compressing.deferred:
-                    seen.waiting.append((number, view))
+            for m in compressing:
+                view = replace(make_view(m), layer=place, n_layers=len(cached))
+                if m.deferred:
+                    seen.waiting[id(m)].append((number, view))
                 else:
-                    _compress(compressing, view, hooks.cache_budget, cache, number)
-            if pruner is not None and number in prune_at and hooks.prune_budget is not None:
-                keep = _prune(pruner, make_view(pruner), hooks.prune_budget, state)
-                if pruner.trim_cache:
+                    _compress(m, view, hooks.compressions, number)
+            for m in pruning:
+                assert hooks.prune_budget is not None
+                keep = _prune(m, make_view(m), hooks.prune_budget, state)
+                if m.trim_cache:
                     kept = keep.nonzero()[:, 0]
                     for earlier in (layer for layer in cached if layer <= number):
                         cache.keep(earlier, kept.expand(cache.heads()[earlier], -1))
                 state.cut(keep)
                 n_visual = int(state.visual.sum())
                 mask = _mask(adapter, state.hidden)
-    if compressor is not None and hooks.cache_budget is not None and compressor.deferred:
-        with clock.stage("select"):
-            observed = tuple(seen.statistics.get(id(compressor), ()))
-            for number, view in seen.waiting:
-                _compress(compressor, replace(view, observed=observed), hooks.cache_budget, cache, number)
+    for m in compressors:
+        if m.deferred:
+            with clock.stage("select"):
+                observed = tuple(seen.statistics.get(id(m), ()))
+                for number, view in seen.waiting[id(m)]:
+                    _compress(m, replace(view, observed=observed), hooks.compressions, number)
     last = adapter.text.norm(state.hidden[:, -1:])
     return PrefillResult(last, tuple(tokens), tuple(visual))
 
 
-def _compress(method: Method, view: LayerView, budget: StageBudget, cache: KVCache, layer: int) -> None:
-    kept = method.compress_kv(view, budget)
-    _check_kept(kept, view, method)
-    cache.keep(layer, kept)
+def _compress(method: Method, view: LayerView, compressions: tuple[Compression, ...], layer: int) -> None:
+    for branch in compressions:
+        if branch.method is method:
+            kept = method.compress_kv(view, branch.budget)
+            _check_kept(kept, view, method)
+            branch.apply(layer, kept)
 
 
 def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
@@ -159,14 +184,25 @@ def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
 
 
 def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout, state: State, entered: Tensor,
-           cache: KVCache, acting: list[Method], hooks: Hooks, seen: _Seen) -> Callable[[Method], LayerView]:
-    """Views of a layer; queries are projected once, for the longest window that any method asks for."""
+           cache: KVCache, beside: list[Method] | None, hooks: Hooks, seen: _Seen) -> Callable[[Method], LayerView]:
+    """Views of a layer; queries are projected once, for the longest window that any method of a run asks for.
+
+    ``beside``: methods that act together at this layer; None where every method is a run of its own. The last bits of
+    a projection depend on its number of rows, so windows of different runs are projected separately.
+    """
     n = entered.shape[1]
-    asked = [m.observation(layout) for m in acting]
-    window = n if min(asked) < 0 else min(max(*asked, 1), n)
     normed = adapter.text.layers[number].input_layernorm(entered[0])
-    queries, _, _ = adapter.project(number, normed[n - window:], _rope_rows(state, slice(n - window, n)))
     keys, values = cache.entries(number)
+    projected: dict[int, Tensor] = {}
+
+    def queries_of(method: Method) -> Tensor:
+        asked = [m.observation(layout) for m in beside or [method]]
+        window = n if min(asked) < 0 else min(max(*asked, 1), n)
+        if window not in projected:
+            rows = slice(n - window, n)
+            projected[window] = adapter.project(number, normed[rows], _rope_rows(state, rows))[0]
+        own = method.observation(layout)
+        return projected[window] if own < 0 else projected[window][:, window - min(max(own, 1), n):]
 
     def next_layer(rows: Tensor) -> tuple[Tensor, Tensor]:
         if number + 1 >= n_layers:
@@ -176,11 +212,10 @@ def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout,
         return q, k
 
     def view(method: Method) -> LayerView:
-        own = method.observation(layout)
         return LayerView(
             layer=number, n_layers=n_layers, layout=layout, index=state.index, visual=state.visual, keys=keys,
-            values=values, queries=queries if own < 0 else queries[:, window - min(max(own, 1), n):],
-            hidden_in=entered[0], hidden_out=state.hidden[0], hidden_normed=normed, seed=hooks.seed,
+            values=values, queries=queries_of(method), hidden_in=entered[0],
+            hidden_out=state.hidden[0], hidden_normed=normed, seed=hooks.seed,
             images=hooks.images, observed=tuple(seen.statistics.get(id(method), ())), next_layer=next_layer,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +36,17 @@ class Prompt:
     pixels: tuple[np.ndarray, ...]
 
 
-def open_image(path: Path) -> np.ndarray:
+def open_image(path: Path, content: bytes | None = None) -> np.ndarray:
     """Decode one file to RGB uint8 ``(height, width, 3)``; transparency is dropped as the processors do.
+
+    Args:
+        path: the file; content: its bytes, where they have been read already.
 
     Raises:
         SampleError: ``bad_image`` for a missing, empty, corrupt or oversized file.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             if image.width * image.height > MAX_FILE_PIXELS:
                 raise SampleError("bad_image", f"{path.name}: {image.width}x{image.height} pixels are too many.")
             return np.array(image.convert("RGB"))

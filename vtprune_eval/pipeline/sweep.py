@@ -1,0 +1,183 @@
+"""Many cells on one sample: what they have in common is computed once, and every cell branches from it.
+
+Cells with the same hooks up to the ViT share its output; those that agree up to the cache share the whole prefill: the
+prompt's keys, values and hidden states are computed once, every cache method says what it keeps, and one branch after
+the other is cut out and decoded. The shared state is never written to. Everything that a cell computes for itself has
+the same shapes and the same inputs as in a run of its own, so that answers, kept indices and counts are the same.
+
+Times, memory and energy mean nothing here; the loop over samples throws them away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..budget import StageBudget
+from ..errors import UserError
+from ..methods.base import Method
+from ..models.base import Encoded
+from ..profiling.clock import StageClock
+from ..profiling.memory import PeakMemory
+from ..sample import Sample
+from .cache import KVCache
+from .decode import Decoder
+from .disk_cache import DiskCache
+from .generate import Pipeline
+from .images import Images
+from .outcome import Outcome
+from .prefill import Compression
+from .stages import Entered, value_of
+
+# What the cells of an answer had in common, from less to more.
+IMAGES, VIT, PREFILL = "images", "vit", "prefill"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One cell's answer to one sample.
+
+    Attributes:
+        cell: its number; outcome: what came out, or the exception that this cell alone would have raised.
+        shared: ``prefill``, ``vit`` or ``images``: what it was branched from.
+    """
+
+    cell: int
+    outcome: Outcome | Exception
+    shared: str
+
+
+class Sweep:
+    """The pipelines of one model that answer the same samples."""
+
+    def __init__(self, pipelines: Sequence[Pipeline], *, max_branch_bytes: int, store: DiskCache | None = None) -> None:
+        """Take the cells.
+
+        Args:
+            pipelines: one per cell, of one adapter.
+            max_branch_bytes: memory for the state that cells share. Where it does not suffice, fewer cells branch from
+                a prefill at a time, then none.
+            store: cache of ViT outputs.
+        """
+        self._pipelines, self._max, self._store = list(pipelines), max_branch_bytes, store
+        self.failures: list[str] = []  # why samples were done cell by cell although they could have been shared
+
+    def sharing(self, cells: Sequence[int] | None = None) -> dict[str, int]:
+        """How many cells share a prefill, and how many an output of the ViT, with at least one other."""
+        chosen = range(len(self._pipelines)) if cells is None else cells
+        return {what: sum(len(g) for g in self._groups(chosen, hook) if len(g) > 1)
+                for what, hook in ((PREFILL, "prune_layer"), (VIT, "select_patches"))}
+
+    def _groups(self, cells: Sequence[int], upto: str) -> list[list[int]]:
+        """Cells by equal key, in the order of their first."""
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for cell in cells:
+            groups.setdefault(self._pipelines[cell].key(upto), []).append(cell)
+        return list(groups.values())
+
+    @torch.inference_mode()
+    def run(self, sample: Sample, images: Images, cells: Sequence[int]) -> Iterator[Answer]:
+        """Answers of ``cells``, in the order in which they are ready.
+
+        Where something goes wrong in what is shared, the cells are done one by one, so that each fails, or not, as it
+        would alone; :attr:`failures` says why.
+
+        Raises:
+            UserError: of a hook; it ends the run.
+        """
+        for group in self._groups(cells, "select_patches"):
+            answered: set[int] = set()
+            if len(group) > 1 or self._store is not None:
+                try:
+                    for answer in self._behind_vit(sample, images, group):
+                        answered.add(answer.cell)
+                        yield answer
+                except UserError:
+                    raise
+                except Exception as error:  # found again below, by the cell whose mistake it is
+                    self.failures.append(f"{sample.id}: {type(error).__name__}: {error}"[:300])
+            for cell in group:
+                if cell not in answered:
+                    yield self._alone(cell, sample, images)
+
+    def _alone(self, cell: int, sample: Sample, images: Images) -> Answer:
+        try:
+            return Answer(cell, self._pipelines[cell].run(sample, images), IMAGES)
+        except UserError:
+            raise
+        except Exception as error:
+            return Answer(cell, error, IMAGES)
+
+    def _behind_vit(self, sample: Sample, images: Images, group: list[int]) -> Iterator[Answer]:
+        """Cells that share the output of the ViT."""
+        leader = self._pipelines[group[0]]
+        clock = StageClock(leader.adapter.device)
+        budgets = {cell: self._pipelines[cell].budgets(sample, images, clock) for cell in group}
+        needs = sorted({need for cell in group for need in self._pipelines[cell].needs})
+        entered = leader.enter(sample, images, budgets[group[0]], clock, needs=needs, store=self._store)
+        held = _bytes_of(entered.encoded)
+        if held > self._max and len(group) > 1:
+            return  # the caller does the cells one by one
+        for part in self._groups(group, "prune_layer"):
+            n_branches = self._branches(entered, part, self._max - held)
+            for first in range(0, len(part), max(1, n_branches)):
+                some = part[first:first + max(1, n_branches)]
+                if len(some) > 1:
+                    yield from self._behind_prefill(entered, budgets, some)
+                else:
+                    cell, shared = some[0], VIT if len(group) > 1 else IMAGES
+                    yield Answer(cell, self._pipelines[cell].answer(
+                        entered, budgets[cell], StageClock(leader.adapter.device),
+                        PeakMemory(leader.adapter.device)), shared)
+
+    def _branches(self, entered: Entered, cells: list[int], room: int) -> int:
+        """How many of ``cells`` may branch from one prefill, given bytes for what they share; 1 for none of them.
+
+        An upper bound is taken: the cache of the full prompt, hidden states and queries of every layer where a method
+        decides after the last one, and for every branch as many indices as there are entries.
+        """
+        adapter = self._pipelines[cells[0]].adapter
+        dims, n, n_layers = adapter.dims, entered.prompt.layout.n_prompt, len(adapter.text.layers)
+        if len(cells) < 2 or not all(map(adapter.has_cache, range(n_layers))):
+            return 1  # the fixed state of a linear-attention layer belongs to one cache and cannot be branched from
+        size = adapter.text.embed_tokens.weight.element_size()
+        shared = n_layers * n * 2 * dims.kv_heads * dims.head_dim * size
+        methods = [self._pipelines[cell].method_of("compress_kv") for cell in cells]
+        deferred = {id(m): m for m in methods if m is not None and m.deferred}
+        shared += n_layers * n * (3 * dims.dim + len(deferred) * dims.q_heads * dims.head_dim) * size * bool(deferred)
+        per_branch = n_layers * dims.q_heads * n * 8
+        return max(1, min(len(cells), (room - shared) // per_branch))
+
+    def _behind_prefill(self, entered: Entered, budgets: dict[int, dict[str, StageBudget]],
+                        cells: list[int]) -> Iterator[Answer]:
+        """Cells that share the prefill: it runs once, then every branch is cut out, decoded and let go."""
+        leader = self._pipelines[cells[0]]
+        adapter = leader.adapter
+        clock, memory = StageClock(adapter.device), PeakMemory(adapter.device)
+        kept: dict[int, dict[int, Tensor]] = {cell: {} for cell in cells}
+        begun = leader.begin(entered, budgets[cells[0]], clock)
+        cache = KVCache(len(adapter.text.layers), leader.max_new_tokens)
+        branches = [branch for cell in cells for branch in self._pipelines[cell].compression(
+            entered, begun, budgets[cell], kept[cell].__setitem__)]
+        result = leader.prefill(entered, begun, budgets[cells[0]], cache, _one_object_each(branches), clock)
+        for cell in cells:
+            branch = cache.fork()
+            for layer, entries in kept.pop(cell).items():
+                branch.keep(layer, entries)
+            decoder = Decoder(adapter, branch, begun.next_position, adapter.dims.q_heads)
+            yield Answer(cell, self._pipelines[cell].finish(
+                entered, begun, budgets[cell], result, branch, decoder, decoder.first(result.last), clock, memory),
+                PREFILL)
+
+
+def _one_object_each(compressions: list[Compression]) -> tuple[Compression, ...]:
+    """Equal methods as one object, so that each observes a layer once."""
+    first: dict[object, Method] = {}
+    return tuple(replace(c, method=first.setdefault(value_of(c.method), c.method)) for c in compressions)
+
+
+def _bytes_of(encoded: Encoded) -> int:
+    return sum(t.numel() * t.element_size() for t in (encoded.tokens, *encoded.deepstack, *encoded.extras.values()))
