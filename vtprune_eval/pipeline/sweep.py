@@ -146,7 +146,7 @@ class Sweep:
         size = adapter.text.embed_tokens.weight.element_size()
         shared = n_layers * n * 2 * dims.kv_heads * dims.head_dim * size
         methods = [self._pipelines[cell].method_of("compress_kv") for cell in cells]
-        deferred = {id(m): m for m in methods if m is not None and m.deferred}
+        deferred = {value_of(m) for m in methods if m is not None and m.deferred}
         shared += n_layers * n * (3 * dims.dim + len(deferred) * dims.q_heads * dims.head_dim) * size * bool(deferred)
         per_branch = n_layers * dims.q_heads * n * 8
         return max(1, min(len(cells), (room - shared) // per_branch))
