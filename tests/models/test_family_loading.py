@@ -210,9 +210,11 @@ def test_random_weights_without_a_folder(name, monkeypatch, tmp_path):
     from vtprune_eval.sample import Sample
 
     family = family_of(name)
-    text, vision = SIZES[{"opencua": "qwen2_5_vl"}.get(MODELS[name].family, MODELS[name].family)]
+    base = MODELS[name].family.removeprefix("focusui_")
+    text, vision = SIZES[{"opencua": "qwen2_5_vl"}.get(base, base)]
     tied = family.sizes[name]["tie_word_embeddings"]
-    small = {"text_config": {**text, "vocab_size": len(tokenizer()), "tie_word_embeddings": tied},
+    vocabulary = len(tokenizer()) + 6  # FocusUI adds six tokens
+    small = {"text_config": {**text, "vocab_size": vocabulary, "tie_word_embeddings": tied},
              "vision_config": vision, "tie_word_embeddings": tied}
     module = importlib.import_module(family.adapter.__module__)
     monkeypatch.setattr(module, "FAMILY", dataclasses.replace(family, sizes={name: small}))
@@ -223,4 +225,5 @@ def test_random_weights_without_a_folder(name, monkeypatch, tmp_path):
     Image.new("RGB", (90, 70), (200, 30, 10)).save(tmp_path / "x.png")
     outcome = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=3).run(
         Sample("a", (tmp_path / "x.png",), "click", {}))
-    assert outcome.ids and outcome.counts.visual[0] > 1 and outcome.flops["total"] > 0
+    assert bool(outcome.ids) != adapter.points and outcome.text
+    assert outcome.counts.visual[0] > 1 and outcome.flops["total"] > 0

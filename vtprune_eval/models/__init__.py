@@ -22,7 +22,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
 # Families with a network behind them; each is a module of this package with a ``FAMILY``.
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "opencua")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5", "opencua", "focusui_qwen2_5_vl", "focusui_qwen3_vl")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class ModelCard:
 
     Attributes:
         family: a name of ``FAMILIES``, or ``stub``; hub_id: hub repository; coordinates: frame of the answers.
-        about: one line; weights: their number; revision: commit of the hub repository that is loaded.
+        about: one line; weights: their number; revision: commit of the hub repository that is loaded, None for the
+            latest one (a record states which that was).
         remote_code: True if a folder of it holds Python code that has to run.
     """
 
@@ -72,6 +73,13 @@ MODELS = {
                             4_539_265_536, "851bf6e806efd8d0a36b00ddf55e13ccb7b8cd0a"),
     "qwen3.5-9b": ModelCard("qwen3_5", "Qwen/Qwen3.5-9B", "thousandths", "Qwen3.5 9B, hybrid linear and full attention",
                             9_409_813_744, "c202236235762e1c871ad0ccb60c8ee5ba337b9a"),
+    # The repositories could not be asked for their commits and sizes; sizes are those of the base model and the head.
+    "focusui-3b": ModelCard("focusui_qwen2_5_vl", "yyyang/FocusUI-3B", "fractions",
+                            "FocusUI on Qwen2.5-VL 3B, points with an action head", 3_788_197_888),
+    "focusui-7b": ModelCard("focusui_qwen2_5_vl", "yyyang/FocusUI-7B", "fractions",
+                            "FocusUI on Qwen2.5-VL 7B, points with an action head", 8_394_962_944),
+    "focusui-qwen3vl-2b": ModelCard("focusui_qwen3_vl", "yyyang/FocusUI-Qwen3-VL-2B", "fractions",
+                                    "FocusUI on Qwen3-VL 2B, points with an action head", 2_161_106_944),
     "stub": ModelCard("stub", None, "hundredths", "scripted stand-in without a network; tests of the harness only"),
 }
 
@@ -142,7 +150,8 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         folder, note = None, "text tokens are those of nano's tokenizer, because the model's own needs a download"
     else:
         assert card.hub_id
-        folder, revision = hub_folder(name, card.hub_id, card.revision, card.remote_code), card.revision
+        folder = hub_folder(name, card.hub_id, card.revision, card.remote_code)
+        revision = card.revision or folder.name  # a snapshot's folder is named by its commit
     identity: dict[str, Any] = {
         "model": name, "hub_id": card.hub_id, "revision": revision, "weights": "random" if random else "trained",
         "dtype": dtype, "attention": attn, "device": device, "trained": not random, "note": note,

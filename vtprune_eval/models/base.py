@@ -58,7 +58,8 @@ class VlmAdapter(ABC):
         name: short name; model: the unmodified transformers class; tokenizer: its tokenizer.
         images: the processor's rules; coordinates: frame of its answers (``hundredths``, ``thousandths``,
         ``resized_pixels`` or ``fractions``); eos_ids: ids that end an answer; identity: what made the results;
-        folder: the local hub-format folder, None for random weights.
+        folder: the local hub-format folder, None for random weights; points: True where the answer is what
+        :meth:`point` reads from the prefill, and no text is decoded.
     """
 
     name: str
@@ -71,6 +72,7 @@ class VlmAdapter(ABC):
     text: Any
     lm_head: Any
     folder: Path | None = None
+    points: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -132,6 +134,21 @@ class VlmAdapter(ABC):
             mixed: weighted sums of values, ``(1, n, n_q_heads * head_dim)``.
         """
         return self.text.layers[layer].self_attn.o_proj(mixed)
+
+    def point(self, last: Tensor, sources: Tensor, places: Tensor, spans: Sequence[tuple[int, int]],
+              grids: Sequence[tuple[int, int]]) -> str:
+        """The answer of a model that ``points``.
+
+        Args:
+            last: hidden state of the prompt's last token after the final norm, ``(dim,)``.
+            sources: visual tokens as they entered decoder layer 0, without markers, ``(n, dim)``.
+            places: their positions in the full prompt, int64 ``(n,)``.
+            spans, grids: of every image in the full prompt: half-open span, and merge blocks (rows, columns).
+
+        Returns:
+            ``click X Y``, fractions of the last image; empty where there is nothing to point at.
+        """
+        raise NotImplementedError(f"{type(self).__name__} answers in text")
 
     @property
     def attention(self) -> str:

@@ -136,6 +136,14 @@ class Family:
         return ImageRules(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, low, high, mean,
                           std)
 
+    def tokenizer(self, ask: Request) -> Any:
+        """The tokenizer of the folder, or the one that stands in for it.
+
+        Raises:
+            UserError: see :func:`.folder.chat_tokenizer`.
+        """
+        return chat_tokenizer(ask.folder or ask.tokenizer_folder, ask.trust_remote_code)
+
     def load(self, ask: Request) -> VlmAdapter:
         """Load what ``ask`` says.
 
@@ -147,7 +155,7 @@ class Family:
 
         model_class, _ = self.classes()
         config = None if ask.folder is None else self.read_config(ask.folder, ask.name)
-        tokenizer = chat_tokenizer(ask.folder or ask.tokenizer_folder, ask.trust_remote_code)
+        tokenizer = self.tokenizer(ask)
         if config is None:
             special = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>") for k, v in (
                 ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
@@ -176,11 +184,16 @@ class Family:
         try:
             model, report = model_class.from_pretrained(
                 folder, **options, dtype=ask.dtype, attn_implementation=ask.attn, local_files_only=True,
-                use_safetensors=True, output_loading_info=True)
+                use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
             model = model.to(ask.device).eval()
         except Exception as error:
             raise UserError(f"{ask.name}: the weights in {folder} cannot be loaded ({first_line(error)}); download the "
                             "folder again or point --model-path to a complete one.") from error
+        if report["mismatched_keys"]:  # of its own, transformers says that there are some, and not which
+            key, found, needed = sorted(report["mismatched_keys"])[0]
+            raise UserError(f"{ask.name}: {len(report['mismatched_keys'])} tensors in {folder} do not have the shape "
+                            f"that its config.json gives them (for example {key}: {list(found)} instead of "
+                            f"{list(needed)}); download the folder again.")
         if report["missing_keys"]:  # transformers would fill them with random numbers
             raise UserError(f"{ask.name}: the weights in {folder} lack {len(report['missing_keys'])} tensors (for "
                             f"example {sorted(report['missing_keys'])[0]}); download the folder again or point "

@@ -71,8 +71,10 @@ def check_memory(name: str, model_class: Any, config: Any, dtype: torch.dtype, d
     if dtype.itemsize > _HALF and count * _HALF <= free:
         fits = f"--dtype bfloat16 would fit ({said(count * _HALF)})"
     else:
+        # A model that points answers another kind of question than one that writes.
+        points = name in MODELS and MODELS[name].coordinates == "fractions"
         smaller = sorted((card.weights * dtype.itemsize, other) for other, card in MODELS.items()
-                         if 0 < card.weights * dtype.itemsize <= free)
+                         if 0 < card.weights * dtype.itemsize <= free and (card.coordinates == "fractions") == points)
         fits = (f"the largest model that fits is {smaller[-1][1]} ({said(smaller[-1][0])})" if smaller
                 else "no model fits")
     raise UserError(f"{name}: the weights need {said(need)} in {str(dtype).removeprefix('torch.')}, {device} has "

@@ -73,14 +73,9 @@ class QwenVL(VlmAdapter):
 
     def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:
         """See :class:`VlmAdapter`; the images come first in the user's turn, then the text."""
-        content = [{"type": "image"} for _ in n_tokens] + [{"type": "text", "text": question}]
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True,
-            **self.template_options,
-        )
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
-        for token in self.tokenizer(text, add_special_tokens=False)["input_ids"]:
+        for token in self.tokenizer(self._prompt(len(n_tokens), question), add_special_tokens=False)["input_ids"]:
             if token == self._image_id and len(spans) < len(n_tokens):
                 spans.append((len(ids), len(ids) + n_tokens[len(spans)]))
                 ids += [token] * n_tokens[len(spans) - 1]
@@ -90,6 +85,12 @@ class QwenVL(VlmAdapter):
             raise UserError(f"{self.name}: the chat template placed {len(spans)} images, the sample has "
                             f"{len(n_tokens)}; the folder's chat_template does not fit {type(self.model).__name__}.")
         return ids, spans
+
+    def _prompt(self, n_images: int, question: str) -> str:
+        """The prompt before tokenisation, with one placeholder per image."""
+        content = [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
+        return self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False,
+                                                  add_generation_prompt=True, **self.template_options)
 
     def positions(self, n_prompt: int, spans: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int]]) -> Tensor:
         """See :class:`VlmAdapter`; text counts on, an image spans its grid and advances by its longer side."""

@@ -20,7 +20,7 @@ def counts_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
         visual=tuple(len(k) for k in begun.kept), n_text=begun.n_text, prompt_full=begun.n_text + sum(full),
         prompt=begun.n_in, layer_tokens=result.layer_tokens, layer_visual=result.layer_visual,
         cache_entries=cache.lengths(), cache_heads=cache.heads(), n_new=0, vit_depth=entered.vit[0],
-        patches_entered=entered.vit[1],
+        patches_entered=entered.vit[1], candidates=result.candidates,
     )
 
 

@@ -17,7 +17,9 @@ class Decoder:
         self._spread = [h == n_query_heads and h != 0 for h in cache.heads()]
 
     def first(self, last: Tensor) -> int:
-        """The first token, from the last hidden state of the prefill ``(1, 1, dim)``."""
+        """The first token, from the last hidden state of the prefill ``(1, 1, dim)``; -1 where the model points."""
+        if self._adapter.points:
+            return -1
         return int(self._adapter.lm_head(last)[0, -1].argmax())
 
     def step(self, token: int) -> int:

@@ -292,11 +292,13 @@ class Pipeline:
         adapter, layout = self.adapter, entered.prompt.layout
         held, counts = cache.held_bytes(), counts_of(entered, begun, result, cache)
         with clock.stage("decode"):
-            new, finish = greedy(decoder, first, adapter.eos_ids, self.max_new_tokens)
+            new, finish = (greedy(decoder, first, adapter.eos_ids, self.max_new_tokens) if result.pointed is None
+                           else ([], "pointer"))
         counts = replace(counts, n_new=len(new))
         body = [t for t in new if t not in adapter.eos_ids]
         return Outcome(
-            text=adapter.tokenizer.decode(body, skip_special_tokens=True), ids=tuple(new), finish=finish,
+            text=adapter.tokenizer.decode(body, skip_special_tokens=True) if result.pointed is None else result.pointed,
+            ids=tuple(new), finish=finish,
             model_sizes=layout.image_sizes, file_sizes=entered.file_sizes, kept=begun.kept, counts=counts,
             times=times_of(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
             peak_bytes=memory.read(), notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),

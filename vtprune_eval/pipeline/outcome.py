@@ -21,6 +21,7 @@ class Counts:
         n_new: generated tokens.
         vit_depth: ViT blocks that saw ``patches_entered``; the others saw ``patches``. 0: nothing is dropped inside.
         patches_entered: patches per image that entered the ViT, () when they are ``patches``.
+        candidates: visual tokens that an action head chose from; 0 where the model decodes text.
     """
 
     patches_full: tuple[int, ...]
@@ -37,6 +38,7 @@ class Counts:
     n_new: int
     vit_depth: int = 0
     patches_entered: tuple[int, ...] = ()
+    candidates: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Outcome:
 
     Attributes:
         text: the decoded answer without special tokens; ids: generated ids (with the end token, if reached).
-        finish: ``eos`` or ``length``.
+        finish: ``eos`` or ``length``; ``pointer`` where an action head answered.
         model_sizes: (width, height) of every image as the model saw it (coordinate frame of the answer).
         file_sizes: (width, height) of every image file.
         kept: kept merge blocks per image at the input of layer 0, as sorted flat indices.

@@ -48,11 +48,16 @@ class State:
 
 @dataclass(frozen=True)
 class PrefillResult:
-    """Last hidden state ``(1, 1, dim)`` after the final norm, and what each layer processed."""
+    """Last hidden state ``(1, 1, dim)`` after the final norm, and what each layer processed.
+
+    Where the model points: what it answers, and the number of visual tokens it could choose from.
+    """
 
     last: Tensor
     layer_tokens: tuple[int, ...]
     layer_visual: tuple[int, ...]
+    pointed: str | None = None
+    candidates: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     pruner, compressors, observers = hooks.pruner, hooks.compressors, hooks.observers
     prune_at = set(pruner.layers_of(n_layers)) if pruner else set()
     cached = [number for number in range(n_layers) if adapter.has_cache(number)]
+    # Markers have no DeepStack rows, in families without DeepStack, too; an action head chooses from the others.
+    shown = (state.hidden[0, state.deepstack_rows], state.index[state.deepstack_rows]) if adapter.points else None
     tokens, visual = [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
     mask = _mask(adapter, state.hidden)
@@ -164,7 +171,11 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
                 for number, view in seen.waiting[id(m)]:
                     _compress(m, replace(view, observed=observed), hooks.compressions, number)
     last = adapter.text.norm(state.hidden[:, -1:])
-    return PrefillResult(last, tuple(tokens), tuple(visual))
+    result = PrefillResult(last, tuple(tokens), tuple(visual))
+    if shown is None:
+        return result
+    return replace(result, pointed=adapter.point(last[0, 0], *shown, layout.spans, layout.grids),
+                   candidates=len(shown[1]))
 
 
 def _compress(method: Method, view: LayerView, compressions: tuple[Compression, ...], layer: int) -> None:

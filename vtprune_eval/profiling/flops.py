@@ -35,6 +35,7 @@ class ModelDims:
         linear: indices of decoder layers with linear attention; () for none. Of these layers: linear_k_heads,
             linear_v_heads, linear_k_dim, linear_v_dim (per head), linear_kernel (of the convolution).
         gated: True where the query projection also gives a gate of the same width.
+        action_head: True where the model points with an action head and runs no LM head.
     """
 
     vit_depth: int
@@ -61,6 +62,7 @@ class ModelDims:
     linear_v_dim: int = 0
     linear_kernel: int = 0
     gated: bool = False
+    action_head: bool = False
 
     @classmethod
     def from_config(cls, config: Any) -> ModelDims:
@@ -150,6 +152,11 @@ class ModelDims:
         """Vocabulary logits for ``positions`` positions."""
         return 2.0 * positions * self.dim * self.vocab
 
+    def pointing(self, tokens: int) -> float:
+        """FocusUI's action head over ``tokens`` visual tokens: self-attention (4 d^2 projections, full square), two
+        matrices per token and two for the pointer, and their product."""
+        return 2.0 * tokens * (6 * self.dim**2 + self.dim) + 4.0 * tokens**2 * self.dim + 4.0 * self.dim**2
+
 
 def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
     """FLOPs per stage from the lengths that were really executed.
@@ -157,6 +164,7 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
     Returns:
         patch_embed, vit_linear, vit_attention, merger, deepstack, llm_linear, llm_attention (prefill), lm_head (the
         first token), decode (every later token, with the cache it really had), total_prefill (all but decode), total.
+        A model that points has action_head instead of lm_head, and decodes nothing.
     """
     patches = sum(counts.patches)
     tokens = patches // dims.merge
@@ -172,8 +180,11 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
         "llm_linear": sum(dims.layer_linear(n, layer) for layer, n in enumerate(counts.layer_tokens)),
         "llm_attention": sum(dims.delta_rule(n) if layer in dims.linear else dims.layer_attention(n * (n + 1) / 2)
                              for layer, n in enumerate(counts.layer_tokens)),
-        "lm_head": dims.lm_head(1),
     }
+    if dims.action_head:
+        out["action_head"] = dims.pointing(counts.candidates) if counts.candidates else 0.0
+    else:
+        out["lm_head"] = dims.lm_head(1)
     out["total_prefill"] = sum(out.values())
     steps = max(0, counts.n_new - 1)
     # Step i (from 0) attends to the entries kept after prefill, the i tokens decoded before it, and itself.

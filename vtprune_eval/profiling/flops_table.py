@@ -122,6 +122,12 @@ def explain(dims: ModelDims, counts: Counts) -> list[str]:
         "decode": f"K (L {per_token} + 2 D V) + sum over layers of 4 q (K E + K (K + 1) / 2), K = {k} tokens after "
                   "the first, E cached entries = " + ", ".join(f"{e} in {c} layers" for c, e in held),
     }
+    if dims.action_head:
+        c = counts.candidates
+        lines["action_head"] = (f"2 m (6 D^2 + D) + 4 m^2 D + 4 D^2 over m kept tokens = 2 * {c} (6*{dims.dim}^2 + "
+                                f"{dims.dim}) + 4 * {c}^2 * {dims.dim} + 4 * {dims.dim}^2")
+        lines["decode"] = "nothing is decoded, the head's answer is read from the prefill"
+        del lines["lm_head"]
     if dims.linear:  # two kinds of decoder layers: FLOPs per token of each stand for their matrices
         lines["llm_linear"] = "sum over full-attention and linear layers of S times FLOPs per token = " + " + ".join(
             f"{counts.layer_tokens[i]}*{dims.layer_linear(1, i):.0f}" for i in range(dims.layers))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,8 +55,10 @@ def model_dims(name: str) -> tuple[ModelDims, tuple[int, int]]:
         size = json.loads((NANO / "preprocessor_config.json").read_text())["size"]
         parts = {k: SimpleNamespace(**config[k]) for k in ("vision_config", "text_config")}
         return ModelDims.from_config(SimpleNamespace(**parts)), (size["shortest_edge"], size["longest_edge"])
+    from ..models import family_of
+
     config, limits = _configuration(name)
-    return ModelDims.from_config(config), limits
+    return replace(ModelDims.from_config(config), action_head=family_of(name).adapter.points), limits
 
 
 def model_block(name: str) -> int:
@@ -108,7 +111,7 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
 
     Args:
         dims: model sizes; grids: merge blocks (rows, columns) per image; n_text: tokens that are not visual.
-        n_new: generated tokens.
+        n_new: generated tokens; of a model that points, none.
         method: None, or a method without hooks, keeps everything. ``budget``: a percentage or a token count.
 
     Raises:
@@ -143,5 +146,6 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
         visual_full=full, visual=kept, n_text=n_text, prompt_full=n_text + sum(full), prompt=n_text + sum(kept),
         layer_tokens=layer_tokens, layer_visual=tuple(layer_visual),
         cache_entries=layer_tokens if entries < 0 else (entries,) * dims.layers,
-        cache_heads=(dims.kv_heads,) * dims.layers, n_new=n_new,
+        cache_heads=(dims.kv_heads,) * dims.layers, n_new=0 if dims.action_head else n_new,
+        candidates=sum(kept) if dims.action_head else 0,
     )
