@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import UserError
+from .lazy import load_on_first_use
 
 USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
        python -m vtprune_eval list models|methods|tasks [--format json]
@@ -71,6 +72,7 @@ def run_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 the user can mend it, 130 interrupted)."""
     args = list(sys.argv[1:] if argv is None else argv)
+    load_on_first_use("torch")  # modules of methods import it; their names and hyper-parameters do not need it
     try:
         if args and args[0] == "list":
             return _list(args[1:])

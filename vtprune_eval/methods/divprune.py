@@ -8,13 +8,15 @@ one row per chosen token; beyond ``MATRIX_TOKENS`` the similarity matrix is not 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from .base import Method, TokenView
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Up to so many tokens (256 MiB) the similarity matrix is held.
 MATRIX_TOKENS = 8192

@@ -6,13 +6,14 @@ Chen et al., "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764 (ECC
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from ..budget import StageBudget
 from .base import LayerView, Method, hyper
 from .kernels.attention import window_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

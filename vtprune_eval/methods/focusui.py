@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from ..errors import UserError
 from .base import Method, TokenEdit, TokenLayout, TokenView, hyper
 from .kernels.attention import best
 from .kernels.labels import graph_components, graph_weights
-from .kernels.scorer import load_scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MARKER = "<|image_drop_end|>"
 SCORER_FILE = "focusui_scorer.safetensors"
@@ -84,6 +85,8 @@ class FocusUI(Method):
             full = torch.from_numpy(np.concatenate(parts)).float().to(view.features.device)
             return full[view.present]
         words = view.question_features
+        from .kernels.scorer import load_scorer  # its layers are torch classes, which naming the method does not need
+
         if words is None or not len(words):
             raise UserError("focusui scores tokens by the instruction, and this sample has none.")
         features = view.features

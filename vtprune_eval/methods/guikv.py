@@ -9,14 +9,16 @@ are shared by the query heads of a group and the residuals of all images are one
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from .base import LayerView, hyper
 from .kernels.attention import best
 from .snapkv import SnapKV
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,19 @@ outlines touch), the best of the background, and a uniform grid of what is left.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from ..errors import UserError
 from .base import LayerView, Method, TokenLayout, hyper
 from .guipruner_tar import EPSILON
 from .kernels.attention import best, received_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ and is timed as selection.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from ..budget import StageBudget
 from .base import LayerView, Method, hyper
 from .kernels.attention import best, received_attention
 from .snapkv import all_entries, with_window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ arXiv 2508.00553.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from .base import Method, TokenView, hyper
 from .kernels.attention import best
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -6,17 +6,19 @@ It reads the answer, so it is never ranked, and it refuses tasks without boxes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from ..errors import UserError
 from .base import Method, TokenView
 from .guipruner_ssp import spread
 from .kernels.labels import box_coverage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

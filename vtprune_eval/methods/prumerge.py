@@ -6,15 +6,17 @@ Shang et al., "LLaVA-PruMerge: Adaptive Token Reduction for Efficient Large Mult
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from .base import Method, TokenEdit, TokenView, hyper
 from .guipruner_ssp import spread
 from .kernels.attention import best
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

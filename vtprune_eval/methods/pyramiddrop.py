@@ -7,15 +7,17 @@ arXiv 2410.17247 (CVPR 2025).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from ..pipeline.select import kept_by_score
 from .base import LayerView, Method, hyper
 from .kernels.attention import window_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def stage_share(mean: float) -> float:

@@ -8,14 +8,16 @@ windows, reached by ``--set window_size=32``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from .base import LayerView, Method, hyper
 from .kernels.attention import best, pooled, window_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GRANULARITY = "sets per query head (stored once each, as published), per kv head (mean over its query heads), or " \
               "the set of each group's first query head"

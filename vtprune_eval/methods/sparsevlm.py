@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from ..pipeline.select import kept_by_score
 from .base import LayerEdit, LayerView, Method, hyper
 from .kernels.attention import rows_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Tokens kept after the three stages, of 576, for average budgets of 64, 128, 192 tokens (released settings).
 _LISTS = ((64, (66, 30, 17)), (128, (303, 110, 36)), (192, (300, 200, 110)))

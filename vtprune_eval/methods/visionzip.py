@@ -6,14 +6,16 @@ Yang et al., "VisionZip: Longer is Better but Not Necessary in Vision Language M
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
 
 from ..budget import StageBudget
 from .base import Method, TokenEdit, TokenView, hyper
 from .kernels.attention import best
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,15 @@ Acceleration", arXiv 2410.23317.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from ..budget import StageBudget
 from .base import LayerView, Method, TokenLayout, hyper
 from .kernels.attention import best, pooled, sparse_share, window_attention
 from .snapkv import GRANULARITY, all_entries, with_window
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def layer_shares(gammas: tuple[float, ...], low: float) -> tuple[float, ...]:

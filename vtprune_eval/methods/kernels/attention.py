@@ -5,8 +5,12 @@ Nothing here holds more than a block of rows of an attention map. All sums are f
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Rows of attention (queries x heads of one kv group) that are held at once.
 BLOCK_ROWS = 1024
