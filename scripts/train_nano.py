@@ -1,6 +1,6 @@
 """Train the embedded nano model on the CPU; stops and resumes at any time.
 
-    python scripts/train_nano.py --cache CACHE --minutes 106 --out vtprune_eval/models/nano
+    python scripts/train_nano.py --cache CACHE --minutes 97 --out vtprune_eval/models/nano
 
 A worker process renders training pages into CACHE/pool; a checkpoint is written to CACHE every two minutes and when
 the time is over. Started again, training goes on from the checkpoint, with ``--minutes`` as the new total.
@@ -175,7 +175,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for rendered pages and checkpoints")
     parser.add_argument("--out", type=Path, required=True, help="hub-format folder to write")
-    parser.add_argument("--minutes", type=float, default=106)
+    parser.add_argument("--minutes", type=float, default=97)
     parser.add_argument("--sheets", type=int, default=300, help="sheets of training pages to render")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--lr", type=float, default=1e-3)
