@@ -55,6 +55,24 @@ def test_planned_lengths_are_those_of_a_run(tiny, picture, method, of):
     assert flops_of(tiny.dims, plan) == done.flops
 
 
+class AfterTwo(Random):
+    """Drops its patches after two ViT blocks."""
+
+    vit_depth = 2
+
+
+def test_planned_lengths_of_a_drop_inside_the_vit(tiny, picture):
+    budget = Budget("percent", Fraction(30))
+    done = Pipeline(tiny, AfterTwo(), budget, max_new_tokens=3).run(
+        Sample("x", (picture("a", 300, 200), picture("b", 96, 64)), "click ok", None))
+    grids = block_grids([(300, 200), (96, 64)], (1024, 1 << 20))
+    plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, AfterTwo(), budget)
+    assert done.counts.vit_depth == 2 and plan == done.counts
+    assert flops_of(tiny.dims, plan) == done.flops
+    before = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, Random(), budget)
+    assert flops_of(tiny.dims, before)["vit_linear"] < done.flops["vit_linear"]
+
+
 @pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_5"])
 @pytest.mark.parametrize("method", [Full(), Random()], ids=lambda m: f"{m.name}")
 def test_planned_lengths_of_other_families(family, picture, method):

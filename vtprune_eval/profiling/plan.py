@@ -120,6 +120,7 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
     full = tuple(h * w for h, w in grids)
     kept, patches = full, full
     layer_visual = [sum(full)] * dims.layers
+    depth = 0  # ViT blocks that still see every patch
     entries = n_text + sum(full)
     hooks = method.hooks() if method is not None else ()
     if method is not None and budget is not None and hooks:
@@ -137,6 +138,7 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
             kept = split_proportionally(n_keep, full)
             if hooks[0] != "select_tokens":
                 patches = kept
+                depth = method.vit_depth if kept != full else 0
         layer_visual = [sum(full) if layer < after else n_keep for layer in range(dims.layers)]
         if hooks != ("compress_kv",):
             entries = -1  # each layer caches what it processed
@@ -147,5 +149,6 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
         layer_tokens=layer_tokens, layer_visual=tuple(layer_visual),
         cache_entries=layer_tokens if entries < 0 else (entries,) * dims.layers,
         cache_heads=(dims.kv_heads,) * dims.layers, n_new=0 if dims.action_head else n_new,
-        candidates=sum(kept) if dims.action_head else 0,
+        candidates=sum(kept) if dims.action_head else 0, vit_depth=depth,
+        patches_entered=tuple(n * dims.merge for n in full) if depth else (),
     )
