@@ -58,6 +58,12 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--device", help="cpu (default), cuda, cuda:N")
     p.add_argument("--profile", help="what is read of the GPU: full (default: energy per sample and state), light "
                                      "(state of start and end), off; stage times and memory are always taken")
+    p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")
+    p.add_argument("--timings", type=int, metavar="N", help="samples per task and cell that are timed, each on its own "
+                                                            "(default: all; 8 where computation is shared or cached)")
+    p.add_argument("--max-branch-bytes", metavar="SIZE", help="memory for shared state (default 4GB)")
+    p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
+    p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")
     p.add_argument("--attn", help="sdpa (default), eager, flash_attention_2")
     p.add_argument("--budget-of", help="what a percentage counts: visual (default) or prompt (cache methods)")
     p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")

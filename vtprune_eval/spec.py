@@ -16,9 +16,11 @@ from .errors import UserError, unknown_name
 from .profiling.gpu import PROFILES
 from .registry import check_method_name, make_method
 from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
+from .units import parse_bytes
 
 # Fields that say where or how results are shown, not what they are.
-_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile", "trust_remote_code", "shard"}
+_NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile", "trust_remote_code", "share", "timings",
+                 "max_branch_bytes", "cache", "cache_size", "shard"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class RunSpec:
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
+        share: ``auto`` (cells compute once what they have in common) or ``off``; timings: samples per task and cell
+        that are timed, each on its own, None for all, or for a few where computation is shared or cached;
+        max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
+        cache_size: its limit.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
     """
 
@@ -70,6 +76,11 @@ class RunSpec:
     out: str | None = None
     format: str = "table"
     profile: str = "full"
+    share: str = "auto"
+    timings: int | None = None
+    max_branch_bytes: str = "4GB"
+    cache: str | None = None
+    cache_size: str = "20GB"
     shard: str | None = None
 
     def __post_init__(self) -> None:
@@ -84,6 +95,7 @@ class RunSpec:
         for name, value, known in (
             ("--weights", self.weights, ("hub", "random")), ("--dtype", self.dtype, DTYPES),
             ("--profile", self.profile, PROFILES),
+            ("--share", self.share, ("auto", "off")),
             ("--attn", self.attn, ATTENTION), ("--budget-of", self.budget_of, ("visual", "prompt")),
             ("--format", self.format, ("table", "json", "md", "csv")),
         ):
@@ -92,11 +104,14 @@ class RunSpec:
         if not isinstance(self.trust_remote_code, bool):
             raise UserError(f"trust_remote_code={self.trust_remote_code!r}: true or false is needed.")
         for name, number, low in (("--limit", self.limit, 1), ("--max-new-tokens", self.max_new_tokens, 1),
-                                  ("--seed", self.seed, 0)):
+                                  ("--seed", self.seed, 0),
+                                  ("--timings", self.timings, 0)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):
                 raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
         for text in self.budgets:
             Budget.parse(text)
+        parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
+        parse_bytes(self.cache_size, "--cache-size")
         if not self.methods or not self.tasks or not self.budgets:
             raise UserError("a run needs at least one method, one budget and one task.")
         if self.shard is not None:

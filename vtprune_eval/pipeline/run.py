@@ -7,40 +7,28 @@ import json
 import platform
 import signal
 import sys
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..engine.shards import Shard
-from ..errors import SampleError, UserError
+from ..errors import UserError
 from ..models import check_model_name
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..prompts import style_of
 from ..results.breakdown import breakdown, breakdown_text
-from ..results.record import failed_record, make_record
-from ..results.store import RecordWriter, RunFolder, read_records, rewrite_in_order, write_atomic
+from ..results.store import RunFolder, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
-from ..sample import Sample
 from ..spec import Cell, RunSpec
 from ..tasks import Task, load_task
-from .outcome import Outcome
-
-# Untimed calls before the first timed one of a cell: three, or as many as fit into two seconds.
-WARMUP_SAMPLES, WARMUP_SECONDS = 3, 2.0
-CRASHES_BEFORE_STOP = 5
-Records = dict[str, dict[str, Any]]  # by sample id
-
-
-class Runs(Protocol):
-    """A pipeline or its stand-in."""
-
-    def run(self, sample: Sample) -> Outcome:
-        """Answer one sample."""
-        ...
+from .cells import CRASHES_BEFORE_STOP as CRASHES_BEFORE_STOP
+from .cells import WARMUP_SAMPLES as WARMUP_SAMPLES
+from .cells import Job, OpenCell, Records, answer_task, open_cache
+from .cells import Runs as Runs
+from .cells import answer as answer
+from .cells import warm_up as warm_up
 
 
 def execute(spec: RunSpec) -> int:
@@ -128,73 +116,17 @@ def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any
     plan = plan_of(spec, tasks, folder)
     total = sum(len(task.samples) for task, _, _, _ in plan)
     before = sum(len(done) for _, _, _, done in plan)
+    store = open_cache(spec)
     with tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar:
-        for task, cell, path, done in plan:
-            if len(done) < len(task.samples):
-                runner = factory(cell, task)
-                _one_cell(spec, task, cell, path, done, runner, coordinates, identity, bar, stop, meter)
+        job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store)
+        for task in tasks:
+            answer_task(job, task, [OpenCell(task, cell, cell_key(spec, task, cell), path, done)
+                                    for own, cell, path, done in plan if own is task])
             if stop:
                 return False
+    if store is not None:
+        print(f"cache: {store.hits} entries found, {store.misses} computed.", file=sys.stderr)
     return True
-
-
-def _one_cell(spec: RunSpec, task: Task, cell: Cell, path: Any, done: dict[str, dict[str, Any]], runner: Runs,
-              coordinates: str, identity: dict[str, Any], bar: Any, stop: list[bool],
-              meter: Gpu) -> None:
-    pending = task.samples.without(done)
-    key = cell_key(spec, task, cell)
-    warm_up(runner, pending)
-    crashes: Counter[str] = Counter()
-    right = graded = 0
-    with RecordWriter(path) as writer:
-        for sample in pending:
-            meter.start()
-            record = answer(key, task, sample, runner, coordinates)
-            record["energy_j"], record["gpu_process_bytes"] = meter.stop(), meter.process_bytes()
-            if record["reason"] == "crash":
-                crashes[record["message"]] += 1
-                if len(crashes) == 1 and crashes.total() == CRASHES_BEFORE_STOP and not graded:
-                    raise UserError(f"{cell.method} on {task.name}: the first {CRASHES_BEFORE_STOP} samples all failed "
-                                    f"({record['message']}); this is a mistake in the method or the model.")
-            writer.append(record)
-            done[sample.id] = record
-            if record["score"] is not None and record["reason"] != "crash":
-                right, graded = right + record["score"], graded + 1
-                if identity["trained"]:
-                    bar.set_postfix_str(f"{task.name} {cell.method}@{cell.budget} acc {100 * right / graded:.1f}",
-                                        refresh=False)
-            bar.update()
-            if stop:
-                return
-    rewrite_in_order(path, task.samples.ids, done)
-
-
-def warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
-    """A few untimed answers before the first timed one of a cell."""
-    start = time.monotonic()
-    for sample in pending[:WARMUP_SAMPLES]:
-        try:
-            runner.run(sample)
-        except Exception:  # the same sample fails again below, where it is recorded
-            continue
-        if time.monotonic() - start > WARMUP_SECONDS:
-            return
-
-
-def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> dict[str, Any]:
-    """One record, whatever happens: an exception is a failed sample and never scores an earlier answer."""
-    try:
-        outcome = runner.run(sample)
-    except SampleError as error:
-        return failed_record(key, sample, error.reason, str(error), task.scored, task.protocol)
-    except UserError:
-        raise
-    except Exception as error:
-        return failed_record(key, sample, "crash", f"{type(error).__name__}: {error}"[:300], task.scored,
-                             task.protocol)
-    frame = {"coordinates": coordinates, "model_sizes": [list(s) for s in outcome.model_sizes],
-             "file_sizes": [list(s) for s in outcome.file_sizes]}
-    return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame, task.protocol)
 
 
 def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:

@@ -26,7 +26,9 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
     ``protocol`` whose rule gave it; ``cluster`` and ``meta`` of the sample; ``counts`` as
     :class:`~vtprune_eval.pipeline.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
     ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap; ``frame`` of the
-    coordinates; ``notes``. The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU.
+    coordinates; ``notes``. The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU. A record whose
+    answer comes from shared or prefetched computation has ``shared`` (``prefill``, ``vit`` or ``images``: what it was
+    branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and ``gpu_process_bytes``.
     """
     return {
         "schema": SCHEMA, "key": key, "id": sample.id, "status": "ok", "reason": score.reason, "message": "",

@@ -74,7 +74,8 @@ def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, trained: bool = True) -> dict[str, Any]:
-    """Means of counts, medians of times (ms), largest peak (bytes) over the answered records; {} for none.
+    """Means of counts over the answered records, medians of times (ms) and largest peak (bytes) over those of them that
+    were timed (``timed_samples`` says how many, where not all were); {} for none.
 
     Args:
         own: records of a cell; full: those of the full model, for ratios on the samples that both answered.
@@ -83,11 +84,12 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
     done = [r for r in own if r["status"] == "ok"]
     if not done:
         return {}
+    timed = [r for r in done if r["times"] is not None]
     kept = sum(sum(r["counts"]["visual"]) for r in done)
     total = sum(sum(r["counts"]["visual_full"]) for r in done)
 
     def median(name: str, q: float = 0.5) -> float | None:
-        values = [r["times"][name] for r in done if r["times"][name] is not None]
+        values = [r["times"][name] for r in timed if r["times"][name] is not None]
         return float(np.quantile(values, q)) if values else None
 
     out: dict[str, Any] = {
@@ -97,12 +99,14 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         / sum(sum(r["counts"]["patches_full"]) for r in done),
         "flops": float(np.mean([r["flops"]["total"] for r in done])),
         "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
-        "peak_bytes": max(r["peak_bytes"] for r in done),
+        "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
     for name in ("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms", "preprocess_ms",
                  "image_decode_ms", "decode_ms"):
         out[name] = median(name)
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
+    if len(timed) < len(done):
+        out["timed_samples"] = len(timed)
     metered = [r for r in done if r.get("energy_j") is not None]
     if metered:
         joules = sum(r["energy_j"] for r in metered)
@@ -114,15 +118,18 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         by_id = {r["id"]: r for r in full if r["status"] == "ok"}
         pairs = [(r, by_id[r["id"]]) for r in done if r["id"] in by_id]
         if pairs:
-            out["speedup"] = _ratio(pairs, "e2e_ms")
-            out["speedup_ttft"] = _ratio(pairs, "ttft_ms")
+            both = [(a, b) for a, b in pairs if a["times"] is not None and b["times"] is not None]
+            out["speedup"] = _ratio(both, "e2e_ms")
+            out["speedup_ttft"] = _ratio(both, "ttft_ms")
             out["flops_ratio"] = float(np.mean([b["flops"]["total"] for _, b in pairs])
                                        / np.mean([a["flops"]["total"] for a, _ in pairs]))
     return out
 
 
 def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> float | None:
-    """Median time of the full model over the median time of the method, on the same samples."""
+    """Median time of the full model over the median time of the method, on the same samples; None without any."""
+    if not pairs:
+        return None
     low = float(np.median([a["times"][name] for a, _ in pairs]))
     return float(np.median([b["times"][name] for _, b in pairs])) / low if low > 0 else None
 
@@ -219,6 +226,12 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
         unclear = sum(not c["distinguishable"] for c in compared)
         out.append(f"{unclear} of {len(compared)} differences to full are not distinguishable from chance (paired, "
                    f"Holm-adjusted p of at least {ALPHA:g}).")
+    timed = sorted({row["costs"]["timed_samples"] for row in summary["rows"] if "timed_samples" in row["costs"]})
+    if timed:
+        n = str(timed[0]) if len(timed) == 1 else f"{timed[0]} to {timed[-1]}"
+        out.append(f"Times, peak memory and energy are from {n} samples per row, each run on its own; the others "
+                   "have none, because rows share their computation." if timed[-1] else
+                   "Times, peak memory and energy are absent: no sample was run on its own.")
     for row in summary["rows"]:
         out += row["notes"]
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
