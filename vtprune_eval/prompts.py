@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -23,8 +24,8 @@ from .scoring.untrusted import Unreadable
 _KEYS = {"grammar", "source", "prompt", "history_as", "history_item", "history_join", "history_none", "history_from",
          "history_texts"}
 # Checkpoints that share an architecture and not a way of answering.
-_BY_NAME = (("uitars", "ui_tars"), ("opencua", "opencua"), ("seeclick", "seeclick"), ("osatlas", "osatlas"),
-            ("nano", "mini"), ("stub", "mini"))
+_BY_NAME = (("uitars", "ui_tars"), ("opencua", "opencua"), ("focusui", "focusui"), ("seeclick", "seeclick"),
+            ("osatlas", "osatlas"), ("nano", "mini"), ("stub", "mini"))
 
 
 def style_of(model: str, family: str) -> str:
@@ -65,7 +66,7 @@ class Prompt:
         first = max(0, len(item.past) - self.history_texts) if self.history_texts is not None else 0
         # Numbers count within the window, as SeeClick's do, when it is cut; else from the start of the episode.
         said = [self._said(step) for step in item.past[first:]]
-        lines = [Template(self.history_item).substitute(n=n, said=s) for n, s in enumerate(said, self.history_from)]
+        lines = [_line(self.history_item, n, s) for n, s in enumerate(said, self.history_from)]
         return self.history_join.join(lines) or self.history_none
 
     def _said(self, step: Step) -> str:
@@ -78,6 +79,12 @@ class Prompt:
         return step.text or (describe(step.action) if step.action else "unknown")
 
 
+@lru_cache(maxsize=1024)
+def _line(form: str, n: int, said: str) -> str:
+    return Template(form).substitute(n=n, said=said)
+
+
+@lru_cache(maxsize=1024)  # a step is told again in every later prompt of its episode
 def describe(action: Action) -> str:
     """An action in plain words, points as fractions with two decimals."""
     at = f" at ({action.point[0]:.2f}, {action.point[1]:.2f})" if action.point else ""

@@ -19,6 +19,7 @@ from vtprune_eval.methods.focusui import FocusUI, padding
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.kernels.scorer import load_scorer
 from vtprune_eval.methods.snapkv import SnapKV
+from vtprune_eval.methods.streamingllm import StreamingLLM
 from vtprune_eval.methods.stride import Stride
 from vtprune_eval.models import MODELS, family_of, load_model
 from vtprune_eval.models.focusui import ADDED, ActionHead
@@ -193,11 +194,54 @@ def test_methods_of_every_stage(name, adapters, tmp_path):
     inside = run(adapter, sample, FastV())
     assert inside.counts.candidates == n and inside.counts.layer_visual[-1] < n
     cache = run(adapter, sample, SnapKV())
+    assert any("prefill" in note for note in cache.notes)
     assert cache.text == full.text and sum(cache.counts.cache_entries) < sum(full.counts.cache_entries)
     for outcome in (fewer, inside, cache):
         assert all(0 < v < 1 for v in numbers(outcome.text))
         assert "lm_head" not in outcome.flops and outcome.flops["decode"] == 0
     assert fewer.flops["action_head"] < full.flops["action_head"] == inside.flops["action_head"]
+
+
+@pytest.mark.parametrize("methods", [(SnapKV(), StreamingLLM()), (FocusUI(), FocusUI(pad="none"))])
+def test_cells_that_share_their_beginning_point_as_alone(methods, adapters, tmp_path):
+    from vtprune_eval.pipeline.images import load_images
+    from vtprune_eval.pipeline.sweep import Sweep
+    from vtprune_eval.profiling.clock import StageClock
+
+    adapter, sample = adapters("focusui-qwen3vl-2b"), a_sample(tmp_path, 6)
+    cells = [Pipeline(adapter, method, Budget.parse("40")) for method in methods]
+    images = load_images(sample, adapter.images, StageClock(adapter.device), keep_files=True)
+    answers = list(Sweep(cells, max_branch_bytes=1 << 30).run(sample, images, [0, 1]))
+    assert {a.shared for a in answers} <= {"vit", "prefill"}
+    for answer in answers:
+        alone = cells[answer.cell].run(sample)
+        assert (answer.outcome.text, answer.outcome.counts) == (alone.text, alone.counts)
+
+
+@pytest.mark.parametrize(("benchmark", "protocols"), [
+    ("screenspot", ("official", "vlmeval")), ("screenspot_v2", ("official", "vlmeval")),
+    ("screenspot_pro", ("official", "vlmeval")), ("osworld_g", ("official", "focusui", "vlmeval")),
+    ("ui_vision", ("official",))])
+def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
+    """The prompt is the instruction alone, and every rule reads the point that the head gives."""
+    from pathlib import Path
+
+    from vtprune_eval.prompts import load_prompt, style_of
+    from vtprune_eval.readers import Item
+    from vtprune_eval.scoring.judges import judge
+
+    folder = Path(__file__).parents[2] / "tasks" / benchmark / "prompts"
+    truth = {"box_xywh": [100, 300, 200, 100], "corners": [100, 300, 300, 400], "image_size": [1000, 800],
+             "box_type": "bbox", "box_coordinates": [100, 300, 200, 100]}
+    frame = {"coordinates": "fractions", "file_sizes": [[1000, 800]], "model_sizes": [[560, 448]]}
+    for name in (n for n, card in MODELS.items() if card.family.startswith("focusui")):
+        for protocol in protocols:
+            prompt = load_prompt(folder, style_of(name, MODELS[name].family), protocol)
+            item = Item(id="a", images=(), target={}, fields={"instruction": "Open the $5 menu"})
+            assert prompt.question(item) == "Open the $5 menu"
+            scores = [judge(benchmark.removesuffix("_v2"), protocol, prompt.grammar, text, truth, frame).score
+                      for text in ("click 0.200000 0.440000", "click 0.400000 0.440000", "")]
+            assert scores == [1, 0, 0]
 
 
 def test_no_image_is_no_point(adapters):

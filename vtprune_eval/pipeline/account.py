@@ -39,6 +39,8 @@ def notes_of(adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[s
     groups = {h // adapter.dims.kv_heads for h in counts.cache_heads if h}
     if "compress_kv" in budgets and max(groups, default=1) > 1:
         notes.append(f"entries are stored once per query head: {max(groups)} times the bytes of grouped entries")
+    if "compress_kv" in budgets and adapter.points:
+        notes.append("the answer is read from the prefill, so that a compressed cache cannot change it")
     n_cached = sum(map(adapter.has_cache, range(len(counts.cache_heads))))
     if "compress_kv" in budgets and n_cached < len(counts.cache_heads):
         notes.append(f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "

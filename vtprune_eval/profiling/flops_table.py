@@ -21,6 +21,7 @@ NOTES = (
     "1 multiply-add = 2 FLOPs. Decoder attention is causal: S (S + 1) / 2 pairs; ViT attention is the full square.",
     "Not counted: norms, activations, softmax, rotary embeddings, embedding look-ups, and the method's own selector.",
 )
+MARKER_NOTE = "Markers that a method puts in the place of dropped tokens (POSPAD) depend on the image and come on top."
 PAPER_NOTES = (
     "Accounting of arXiv 2604.00886, appendix E, as its authors run it: ViT and decoder layers only, S^2 pairs in the "
     "decoder (no causal halving), no mergers, patch embedding, LM head or decoding.",
@@ -72,20 +73,21 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"--retain {given.retain}: a percentage (26.2) or a token count (256tok) is needed.")
     full = planned_counts(dims, grids, given.text_tokens, given.new_tokens)
     cut = planned_counts(dims, grids, given.text_tokens, given.new_tokens, method, budget)
-    notes: tuple[str, ...] = NOTES
     if given.accounting == "pixelprune":
         if dims.linear or dims.vit_local:
             raise UserError(f"--accounting pixelprune counts Qwen3-VL models; {given.model} has other layers.")
         if method.hooks() not in ((), ("reduce_images",), ("select_patches",)):
             raise UserError(f"--accounting pixelprune knows methods before the ViT only; {given.method} is not.")
-        a, b, notes = _as_paper(dims, full), _as_paper(dims, cut), PAPER_NOTES
+        notes: tuple[str, ...] = PAPER_NOTES
+        a, b = _as_paper(dims, full), _as_paper(dims, cut)
     else:
         a, b = flops_of(dims, full), flops_of(dims, cut)
+        notes = (*NOTES, MARKER_NOTE) if method.hooks() == ("select_tokens",) else NOTES
     steps = explain(dims, cut) if given.explain_flops and given.accounting == "executed" else []
     if given.format == "json":
         print(json.dumps({
             "model": given.model, "method": given.method, "retain": given.retain, "accounting": given.accounting,
-            "grids_blocks": grids, "text_tokens": given.text_tokens, "new_tokens": given.new_tokens,
+            "grids_blocks": grids, "text_tokens": given.text_tokens, "new_tokens": full.n_new,
             "flops_full": a, "flops": b, "notes": notes, **({"formulas": steps} if steps else {}),
         }, indent=2))
         return 0
@@ -126,8 +128,8 @@ def explain(dims: ModelDims, counts: Counts) -> list[str]:
         c = counts.candidates
         lines["action_head"] = (f"2 m (6 D^2 + D) + 4 m^2 D + 4 D^2 over m kept tokens = 2 * {c} (6*{dims.dim}^2 + "
                                 f"{dims.dim}) + 4 * {c}^2 * {dims.dim} + 4 * {dims.dim}^2")
+        del lines["lm_head"], lines["decode"]
         lines["decode"] = "nothing is decoded, the head's answer is read from the prefill"
-        del lines["lm_head"]
     if dims.linear:  # two kinds of decoder layers: FLOPs per token of each stand for their matrices
         lines["llm_linear"] = "sum over full-attention and linear layers of S times FLOPs per token = " + " + ".join(
             f"{counts.layer_tokens[i]}*{dims.layer_linear(1, i):.0f}" for i in range(dims.layers))
@@ -152,7 +154,7 @@ def _print(given: argparse.Namespace, grids: Sequence[tuple[int, int]], full: Co
     label = f"{given.method} {given.retain}" if given.retain else given.method
     shapes = ", ".join(f"{c} x {h}x{w}" for (h, w), c in _counted(grids))
     print(f"{given.model}: images (count x rows x columns of merge blocks) {shapes}; {given.text_tokens} text tokens; "
-          f"{given.new_tokens} new tokens\n")
+          f"{full.n_new} new tokens\n")
     lengths = [
         ["patches into the ViT", sum(full.patches), sum(cut.patches), sum(full.patches) / sum(cut.patches)],
         ["tokens, decoder layer 0", full.layer_tokens[0], cut.layer_tokens[0],
