@@ -14,7 +14,9 @@ class Decoder:
 
     def __init__(self, adapter: VlmAdapter, cache: KVCache, next_position: int, n_query_heads: int) -> None:
         self._adapter, self._cache, self._position = adapter, cache, next_position
-        self._spread = [h == n_query_heads and h != 0 for h in cache.heads()]
+        # Read once: the sizes are made anew from the configuration at every look, which a step per layer would feel.
+        grouped = adapter.dims.q_heads != adapter.dims.kv_heads
+        self._spread = [grouped and h == n_query_heads and h != 0 for h in cache.heads()]
 
     def first(self, last: Tensor) -> int:
         """The first token, from the last hidden state of the prefill ``(1, 1, dim)``; -1 where the model points."""
@@ -30,7 +32,7 @@ class Decoder:
         rope = adapter.text.rotary_emb(hidden, torch.full((3, 1, 1), self._position, device=device))
         self._position += 1
         for number, layer in enumerate(adapter.text.layers):
-            if self._spread[number] and adapter.dims.q_heads != adapter.dims.kv_heads:
+            if self._spread[number]:
                 hidden = self._per_query_head(number, layer, hidden, rope)
             else:
                 hidden = layer(hidden, position_embeddings=rope, attention_mask=None, past_key_values=self._cache)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class DiskCache:
         self._folder, self._max = folder, max_bytes
         self.hits = self.misses = self.damaged = 0
         self._warned = False
+        self._lock = threading.Lock()  # the thread that prepares images and the one of the model use one cache
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = self._temporary("probe")
@@ -104,9 +106,10 @@ class DiskCache:
                       "on without it", file=sys.stderr)
             self._warned = True
             return
-        self._bytes += size
-        if self._bytes > self._max:
-            self._evict()
+        with self._lock:
+            self._bytes += size
+            if self._bytes > self._max:
+                self._evict()
 
     def _evict(self) -> None:
         """Remove the least recently used entries, of other processes too, until there is room again."""
@@ -134,9 +137,10 @@ class DiskCache:
     def _temporary(self, key: str) -> Path:
         folder = self._folder / key[:2]
         folder.mkdir(exist_ok=True)
-        return folder / f"{key}.{os.getpid()}-{time.monotonic_ns()}.tmp"
+        return folder / f"{key}.{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}.tmp"
 
     def _remove(self, path: Path, size: int) -> None:
+        """Remove an entry; the next scan corrects what another process or thread did meanwhile."""
         try:
             path.unlink()
             self._bytes -= size
