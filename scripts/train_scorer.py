@@ -40,14 +40,16 @@ def features(adapter, image: np.ndarray) -> torch.Tensor:
     """Merged visual tokens of one page, ``(rows * columns, dim)``."""
     grid = (image.shape[0] // BLOCK, image.shape[1] // BLOCK)
     with torch.inference_mode():
-        return adapter.encode(patch_rows(image, adapter.images, None), [grid], [None]).tokens.float().clone()
+        tokens = adapter.encode(patch_rows(image, adapter.images, None), [grid], [None]).tokens.float()
+    return tokens.clone()  # autograd keeps no tensor that was made in inference mode
 
 
 def words(adapter, question: str) -> torch.Tensor:
     """Embeddings of a question alone, ``(n, dim)``."""
     ids = adapter.tokenizer(question, add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
-        return adapter.text.embed_tokens(torch.tensor(ids)).float().clone()
+        embedded = adapter.text.embed_tokens(torch.tensor(ids)).float()
+    return embedded.clone()
 
 
 def hit_rate(adapter, scorer: Scorer, share: float = 0.1) -> float:
