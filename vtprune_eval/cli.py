@@ -70,6 +70,9 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--out", help="run folder (default runs/MODEL-IDENTITY); an existing one is resumed")
     p.add_argument("--shard", metavar="I/N", help="answer only every N-th sample, from the I-th on (I counts from 0); "
                                                   "`merge` puts the shards together")
+    p.add_argument("--engine", help="local (default: this process) or ray: workers of a Ray cluster, the one of "
+                                    "RAY_ADDRESS or one started here")
+    p.add_argument("--workers", type=int, help="of --engine ray (default: one per GPU; without GPUs one per machine)")
     p.add_argument("--config", metavar="FILE", help="YAML file with any of these settings; options override it")
     p.add_argument("--format", help="of the summary on stdout: table (default), json, md, csv")
     return p

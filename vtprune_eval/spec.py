@@ -20,7 +20,8 @@ from .units import parse_bytes
 
 # Fields that say where or how results are shown, not what they are.
 _NOT_IDENTITY = {"out", "format", "data_path", "model_path", "profile", "trust_remote_code", "share", "timings",
-                 "max_branch_bytes", "cache", "cache_size", "shard"}
+                 "max_branch_bytes", "cache", "cache_size", "shard", "engine",
+                 "workers"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class RunSpec:
         max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
         cache_size: its limit.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
+        engine: ``local`` (this process) or ``ray`` (a cluster); workers: of the engine ray, None for its own number.
     """
 
     model: str = "nano"
@@ -82,6 +84,8 @@ class RunSpec:
     cache: str | None = None
     cache_size: str = "20GB"
     shard: str | None = None
+    engine: str = "local"
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         from .models import ATTENTION, DTYPES, check_model_name
@@ -97,14 +101,14 @@ class RunSpec:
             ("--profile", self.profile, PROFILES),
             ("--share", self.share, ("auto", "off")),
             ("--attn", self.attn, ATTENTION), ("--budget-of", self.budget_of, ("visual", "prompt")),
-            ("--format", self.format, ("table", "json", "md", "csv")),
+            ("--engine", self.engine, ("local", "ray")), ("--format", self.format, ("table", "json", "md", "csv")),
         ):
             if value not in known:
                 raise unknown_name(f"value of {name}", str(value), known)
         if not isinstance(self.trust_remote_code, bool):
             raise UserError(f"trust_remote_code={self.trust_remote_code!r}: true or false is needed.")
         for name, number, low in (("--limit", self.limit, 1), ("--max-new-tokens", self.max_new_tokens, 1),
-                                  ("--seed", self.seed, 0),
+                                  ("--seed", self.seed, 0), ("--workers", self.workers, 1),
                                   ("--timings", self.timings, 0)):
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):
                 raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
@@ -116,6 +120,11 @@ class RunSpec:
             raise UserError("a run needs at least one method, one budget and one task.")
         if self.shard is not None:
             Shard.parse(self.shard)
+        if self.workers is not None and self.engine != "ray":
+            raise UserError("--workers belongs to --engine ray; add it, or leave --workers out.")
+        if self.engine == "ray" and (self.cache is not None or self.timings is not None):
+            name = "--cache" if self.cache is not None else "--timings"
+            raise UserError(f"{name} belongs to --engine local; leave it out: workers answer every sample alone.")
         self._check_cells()
 
     def _check_cells(self) -> None:

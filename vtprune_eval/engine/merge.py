@@ -19,6 +19,7 @@ from ..results.folder import expected_key, parse_records, read_json, spec_of, ta
 from ..results.store import RunFolder, differences, rewrite_in_order, write_atomic
 from ..spec import Cell
 from ..tasks import Task
+from .machines import joined
 from .shards import Shard
 
 MARK = "merged.json"
@@ -66,7 +67,8 @@ def main(argv: Sequence[str]) -> int:
                 for record in _records(by_index[i], Shard(i, count), task, cell, key)}
     with RunFolder(out) as folder:
         _claim(folder, settings, by_index)
-        environment = _environment([by_index[i] for i in range(count)])
+        machines = [read_json(by_index[i] / "environment.json") for i in range(count)]
+        environment = {**joined(machines), "shards": machines}
         write_atomic(out / "environment.json", json.dumps(environment, indent=2) + "\n")
         for task in tasks:
             for cell in spec.cells():
@@ -153,21 +155,3 @@ def _claim(folder: RunFolder, settings: dict[str, Any], shards: dict[int, Path])
         raise UserError(f"{folder.path} already holds records; choose a new folder with --out.")
     folder.settle(settings)
     write_atomic(mark, text)
-
-
-def _environment(paths: Sequence[Path]) -> dict[str, Any]:
-    """The first shard's environment; what differs between machines is named, and every warning is kept."""
-    all_of = [read_json(p / "environment.json") for p in paths]
-    first = all_of[0]
-    gpus = [e.get("gpu") or {} for e in all_of]
-    return {
-        **first, "processor": _names(e.get("processor") for e in all_of),
-        "gpu": {**gpus[0], "name": _names(g.get("name") for g in gpus),
-                "warnings": list(dict.fromkeys(w for g in gpus for w in g.get("warnings", [])))},
-        "shards": all_of,
-    }
-
-
-def _names(values: Any) -> str | None:
-    """Distinct names in order, joined; None where there is none."""
-    return " + ".join(dict.fromkeys(v for v in values if v)) or None

@@ -23,12 +23,7 @@ from ..results.store import RunFolder, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..spec import Cell, RunSpec
 from ..tasks import Task, load_task
-from .cells import CRASHES_BEFORE_STOP as CRASHES_BEFORE_STOP
-from .cells import WARMUP_SAMPLES as WARMUP_SAMPLES
 from .cells import Job, OpenCell, Records, answer_task, open_cache
-from .cells import Runs as Runs
-from .cells import answer as answer
-from .cells import warm_up as warm_up
 
 
 def execute(spec: RunSpec) -> int:
@@ -41,24 +36,39 @@ def execute(spec: RunSpec) -> int:
     if spec.data_path and len(tasks) > 1:
         raise UserError("--data-path belongs to one task; run the tasks one at a time.")
     with RunFolder(spec.folder) as folder:
-        identity, factory, coordinates = load_factory(spec)
-        settings = {
-            **spec.canonical(), "fingerprint": identity["fingerprint"], "architecture": identity["architecture"],
-            "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
-            **({"shard": spec.shard} if spec.shard else {}),
-        }  # the commit stands in environment.json: another commit of one version may resume a run
-        folder.settle(settings)
-        gpu = open_gpu(spec.device, spec.profile)
-        _write_environment(folder, identity, gpu)
-        meter = gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
-        with _interrupts() as stop:
-            finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter)
-        _write_environment(folder, identity, gpu)  # again, with what disturbed the run
-        gpu.close()
+        if spec.engine == "ray":
+            from ..engine.ray_engine import run_on_ray
+
+            identity, finished = run_on_ray(spec, tasks, folder)
+        else:
+            identity, finished = _run_here(spec, tasks, folder)
         if not finished:
             print(f"interrupted; start the same command again to go on, or add --out {folder.path}.", file=sys.stderr)
             return 130
         return report(spec, tasks, folder, identity)
+
+
+def _run_here(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+    """All cells in this process; identity of the model, and False if the user interrupted."""
+    identity, factory, coordinates = load_factory(spec)
+    folder.settle(settings_of(spec, tasks, identity))
+    gpu = open_gpu(spec.device, spec.profile)
+    write_environment(folder, environment_of(identity), gpu.state(), gpu.reason)
+    meter = gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
+    with interrupts() as stop:
+        finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter)
+    write_environment(folder, environment_of(identity), gpu.state(), gpu.reason)  # again, with what disturbed the run
+    gpu.close()
+    return identity, finished
+
+
+def settings_of(spec: RunSpec, tasks: list[Task], identity: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` holds. The commit stands in ``environment.json``: another commit of one version may resume."""
+    return {
+        **spec.canonical(), "fingerprint": identity["fingerprint"], "architecture": identity["architecture"],
+        "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
+        **({"shard": spec.shard} if spec.shard else {}),
+    }
 
 
 def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
@@ -165,13 +175,15 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     return 0
 
 
-def _write_environment(folder: RunFolder, identity: dict[str, Any], gpu: Gpu) -> None:
+def write_environment(folder: RunFolder, environment: dict[str, Any], state: dict[str, Any] | None,
+                      reason: str) -> None:
+    """Write ``environment.json``; ``state`` is that of the GPU, None without one, for which ``reason`` says why."""
     path = folder.path / "environment.json"
     try:
         earlier = json.loads(path.read_text()).get("gpu", {})
     except (OSError, ValueError, AttributeError):
         earlier = {}
-    data = {**environment_of(identity), "gpu": marked(gpu.state(), gpu.reason, earlier)}
+    data = {**environment, "gpu": marked(state, reason, earlier)}
     write_atomic(path, json.dumps(data, indent=2) + "\n")
 
 
@@ -210,7 +222,7 @@ def _commit() -> str | None:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[bool]]:
+def interrupts() -> Iterator[list[bool]]:
     """Ctrl-C finishes the record in hand; a second one stops at once."""
     stop: list[bool] = []
 
