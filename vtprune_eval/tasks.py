@@ -326,5 +326,12 @@ def fingerprint(samples: Sequence[Sample]) -> str:
 
 def update_fingerprint(digest: Any, sample: Sample) -> None:
     """Add one sample to a hash; a missing image counts with a size of -1."""
-    sizes = [(p.name, p.stat().st_size if p.exists() else -1) for p in sample.images]
+    sizes = [(p.name, _size(p)) for p in sample.images]
     digest.update(repr((sample.id, sizes, sample.question, sample.target)).encode("utf-8", "surrogatepass"))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

@@ -2,7 +2,8 @@
 
 Run: ``python scripts/bench/run_overhead.py [--records N] [--delay-ms MS]``. The time inside the stub is taken by
 wrapping it; everything else, from reading the data to the last line of the summary, is overhead. The promise is 2 % at
-50 ms per sample; the exit code is 1 above it.
+50 ms per sample; the exit code is 1 above it. On a machine with other work, the wall time contains the waiting for a
+free core; the processor time beside it does not.
 """
 
 from __future__ import annotations
@@ -45,14 +46,15 @@ def main() -> int:
     from vtprune_eval import cli
     from vtprune_eval.models.stub import StubPipeline
 
-    inside, real = [0.0], StubPipeline.run
+    inside, inside_cpu, real = [0.0], [0.0], StubPipeline.run
 
     def timed(self, sample):  # type: ignore[no-untyped-def]
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.thread_time()
         try:
             return real(self, sample)
         finally:
             inside[0] += time.perf_counter() - start
+            inside_cpu[0] += time.thread_time() - cpu
 
     StubPipeline.run = timed  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder:
@@ -68,8 +70,8 @@ def main() -> int:
     share = 100 * (total - inside[0]) / total
     print(f"{given.records} records at {given.delay_ms:g} ms: {total:.1f} s in all, {inside[0]:.1f} s in the stub, "
           f"{1000 * (total - inside[0]) / given.records:.2f} ms per record beside it: {share:.2f} % "
-          f"(promised {LIMIT_PCT:g} %); processor time {1000 * cpu / given.records:.2f} ms per record, the "
-          "stub's own included")
+          f"(promised {LIMIT_PCT:g} %); processor time beside it {1000 * (cpu - inside_cpu[0]) / given.records:.2f} ms "
+          f"per record, {100 * (cpu - inside_cpu[0]) / (inside[0] + cpu - inside_cpu[0]):.2f} %")
     return int(share > LIMIT_PCT)
 
 

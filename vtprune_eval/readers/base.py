@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -131,7 +132,7 @@ def inside_folder(folder: Path, name: str, where: str) -> Path:
         UserError: an absolute name or one with ``..``: a record must not open other files.
     """
     # Texts instead of paths: this runs for every screenshot of every sample.
-    if name.startswith("/") or ".." in name.replace("\\", "/").split("/") or "\0" in name or Path(name).is_absolute():
+    if name.startswith("/") or ".." in name.replace("\\", "/").split("/") or "\0" in name or os.path.isabs(name):
         raise UserError(f"{where}: the image name {name[:80]!r} points outside of the data folder; refused.")
     return folder / name
 

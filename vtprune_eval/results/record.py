@@ -35,10 +35,10 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
         "answer": outcome.text, "ids": list(outcome.ids), "finish": outcome.finish, "score": score.value,
         "parsed": score.parsed, "cluster": sample.cluster, "meta": sample.meta, "parts": score.parts,
         "protocol": protocol,
-        "counts": dataclasses.asdict(outcome.counts), "flops": outcome.flops, "kv_bytes": outcome.kv_bytes,
+        "counts": _fields(outcome.counts), "flops": outcome.flops, "kv_bytes": outcome.kv_bytes,
         "kept": [_bitmap(kept) for kept in outcome.kept], "frame": frame, "notes": list(outcome.notes),
         "peak_bytes": outcome.peak_bytes,
-        "times": {k: None if math.isnan(v) else round(v, 4) for k, v in dataclasses.asdict(outcome.times).items()},
+        "times": {k: None if math.isnan(v) else round(v, 4) for k, v in _fields(outcome.times).items()},
     }
 
 
@@ -59,8 +59,14 @@ def result_of(record: dict[str, Any]) -> dict[str, Any]:
     return {k: record[k] for k in RESULT_FIELDS}
 
 
+def _fields(value: Any) -> dict[str, Any]:
+    """A flat dataclass as a dictionary; ``dataclasses.asdict`` would copy every tuple element by element."""
+    return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
 def _bitmap(kept: tuple[int, ...]) -> str:
-    value = 0
+    """Hexadecimal number with bit i set for every kept i; bytes, because a growing integer is copied for every bit."""
+    bits = bytearray(max(kept, default=0) // 8 + 1)
     for i in kept:
-        value |= 1 << i
-    return f"{value:x}"
+        bits[i >> 3] |= 1 << (i & 7)
+    return f"{int.from_bytes(bits, 'little'):x}"
