@@ -28,6 +28,9 @@ BUDGETS = ("1", "3", "5", "10", "15", "20", "40", "80")
 TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 # Read the answer or drop nothing: no competitors.
 NOT_COMPARED = {"full", "oracle"}
+# One study of every method per stage: the methods of a stage share the most work.
+STAGES = {"before-vit": ("reduce_images", "select_patches"), "after-vit": ("select_tokens",),
+          "decoder": ("prune_layer",), "kv-cache": ("compress_kv",)}
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,17 @@ class Claim:
     history: int = 0
 
 
+def methods_of(stage: str) -> tuple[str, ...]:
+    """The built-in methods whose last hook belongs to a stage, by name."""
+    last = {n: method_class(n).hooks()[-1:] for n, source in method_names().items() if source == "builtin"}
+    return tuple(sorted(n for n, hook in last.items() if n not in NOT_COMPARED and set(hook) & set(STAGES[stage])))
+
+
 def studies() -> dict[str, Study]:
     """Every run of the page by name."""
-    names = sorted(n for n, source in method_names().items() if source == "builtin" and n not in NOT_COMPARED)
-    kv = tuple(n for n in names if "compress_kv" in method_class(n).hooks())
-    rest = tuple(n for n in names if n not in kv)
     few = ("10", "20", "40")
     return {
-        "all-kv": Study(("full", *kv)),
-        "all-visual": Study(("full", *rest)),
+        **{stage: Study(("full", *methods_of(stage))) for stage in STAGES},
         "auto": Study(("pixelprune", "random", "conncomp", "resize", "stride"), ("auto",)),
         "renumbered": Study(("pixelprune",), ("auto",), params=("pixelprune.renumber=true",)),
         "direct-removal": Study(("focusui",), few, ("mini-grounding",), ("focusui.pad=none",)),
@@ -81,19 +86,19 @@ CLAIMS = (
           ("auto", "random"), ("auto",)),
     Claim("PixelPrune beats ConnComp at equal tokens", "PixelPrune, section 4.1", ("auto", "pixelprune"),
           ("auto", "conncomp"), ("auto",)),
-    Claim("POSPAD beats direct removal", "FocusUI, section 3.3", ("all-visual", "focusui"),
+    Claim("POSPAD beats direct removal", "FocusUI, section 3.3", ("after-vit", "focusui"),
           ("direct-removal", "focusui"), ("10", "20", "40"), ("mini-grounding",)),
-    Claim("POSPAD is as good as full padding", "FocusUI, section 3.3", ("all-visual", "focusui"),
+    Claim("POSPAD is as good as full padding", "FocusUI, section 3.3", ("after-vit", "focusui"),
           ("full-padding", "focusui"), ("10", "20", "40"), ("mini-grounding",)),
-    Claim("GUI-KV beats SnapKV with several screenshots", "GUI-KV, abstract", ("all-kv", "guikv"),
-          ("all-kv", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=3),
+    Claim("GUI-KV beats SnapKV with several screenshots", "GUI-KV, abstract", ("kv-cache", "guikv"),
+          ("kv-cache", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=3),
     Claim("The same with grouped entries", "GUI-KV, abstract", ("guikv-grouped", "guikv"),
           ("guikv-grouped", "snapkv"), ("10", "20"), ("mini-nav",), history=3),
-    Claim("A uniform layer budget beats a pyramid", "GUI-KV, section on layer budgets", ("all-kv", "snapkv"),
-          ("all-kv", "pyramidkv"), ("5", "10", "20")),
-    Claim("TAR beats a uniform history resize", "GUIPruner, ablation", ("all-visual", "guipruner-tar"),
+    Claim("A uniform layer budget beats a pyramid", "GUI-KV, section on layer budgets", ("kv-cache", "snapkv"),
+          ("kv-cache", "pyramidkv"), ("5", "10", "20")),
+    Claim("TAR beats a uniform history resize", "GUIPruner, ablation", ("before-vit", "guipruner-tar"),
           ("tar-uniform", "guipruner-tar"), ("10", "20", "40"), ("mini-nav",)),
-    Claim("SSP after layer 2 beats SSP after layer 1", "GUIPruner, section 3", ("all-visual", "guipruner-ssp"),
+    Claim("SSP after layer 2 beats SSP after layer 1", "GUIPruner, section 3", ("decoder", "guipruner-ssp"),
           ("ssp-layer-1", "guipruner-ssp"), ("10", "20", "40")),
 )
 
@@ -154,10 +159,10 @@ def page(folder: Path, limit: int | None) -> str:
     every = studies()
     for task in TASKS:
         table = []
-        full = [r["score"] for r in records(folder / "all-kv", task, "full", "100")]
+        full = [r["score"] for r in records(folder / "kv-cache", task, "full", "100")]
         mean, low, high = mean_interval(full)
         table.append([f"full ({100 * low:.0f} to {100 * high:.0f})", *[f"{100 * mean:.0f}"] * len(BUDGETS)])
-        for study in ("all-visual", "all-kv", "oracle"):
+        for study in (*STAGES, "oracle"):
             if task not in every[study].tasks:
                 continue
             for method in every[study].methods:
@@ -199,7 +204,7 @@ def main() -> int:
         return 0
     (ROOT / "docs" / "findings.md").write_text(page(args.folder, args.limit))
     if args.leaderboard:
-        runs = [str(args.folder / name) for name in ("all-visual", "all-kv", "auto")]
+        runs = [str(args.folder / name) for name in (*STAGES, "auto")]
         build = [sys.executable, "-m", "vtprune_eval", "leaderboard", "build", *runs]
         return subprocess.run(build, cwd=ROOT).returncode
     return 0
