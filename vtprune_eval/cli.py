@@ -94,6 +94,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"vtprune_eval: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # before the first sample, or the second Ctrl-C of a run
+        print("vtprune_eval: stopped; what was written is kept, and the same command goes on from there.",
+              file=sys.stderr)
+        return 130
     except BrokenPipeError:
         return 141
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,8 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """File-name form, e.g. ``pixelprune@auto``."""
-        return f"{self.method}@{self.budget}".replace(":", "-").replace("/", "-")
+        """File-name form, e.g. ``pixelprune@auto``; a third-party method's name cannot lead out of the folder."""
+        return re.sub(r"[^A-Za-z0-9.+_@-]", "-", f"{self.method}@{self.budget}")
 
 
 @dataclass(frozen=True)

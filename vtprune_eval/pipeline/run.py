@@ -106,9 +106,10 @@ def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[T
     """Every (task, cell) with its record file and the records that are there, mended; says what is resumed."""
     plan = []
     for task in tasks:
+        ids = set(task.samples.ids)
         for cell in spec.cells():
             path = folder.records_path(task.name, cell.slug)
-            done, notes = read_records(path, cell_key(spec, task, cell))
+            done, notes = read_records(path, cell_key(spec, task, cell), ids)
             for note in notes:
                 print(f"note: {note}", file=sys.stderr)
             plan.append((task, cell, path, done))

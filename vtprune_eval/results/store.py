@@ -13,10 +13,12 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import UserError
+from .record import RESULT_FIELDS
 
 SYNC_SECONDS = 0.5
 SYNC_RECORDS = 32
@@ -86,7 +88,10 @@ class RunFolder:
         if path.exists():
             try:
                 old = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
+            except OSError as error:
+                raise UserError(f"{path} cannot be read ({error.strerror}); choose another folder with --out."
+                                ) from error
+            except (ValueError, RecursionError):
                 raise UserError(f"{path} is damaged; move the folder away or choose another with --out.") from None
             if not isinstance(old, dict):
                 raise UserError(f"{path} is damaged; move the folder away or choose another with --out.")
@@ -103,6 +108,10 @@ class RunFolder:
         return self.path / "records" / f"{task}--{slug}.jsonl"
 
 
+# What a line needs to be a record: a reader of the run may rely on these.
+_FIELDS = {*RESULT_FIELDS, "times", "peak_bytes"}
+
+
 def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
     """What differs between two runs' settings, for a sentence; empty where nothing does."""
     keys = sorted(k for k in there.keys() | now.keys() if there.get(k) != now.get(k))
@@ -114,19 +123,27 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_records(path: Path, key: str) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def read_records(path: Path, key: str, ids: Collection[str] | None = None,
+                 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Read a record file, mending it where a kill or a full disk tore it.
 
     Args:
         path: may be absent.
         key: identity that every record must carry; lines of another identity are dropped.
+        ids: of the samples that can have a record; None for any.
 
     Returns:
         records by sample id (the first of an id counts), and a sentence per mended place.
+
+    Raises:
+        UserError: not readable, or no room to mend it.
     """
-    if not path.exists():
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
         return {}, []
-    raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); choose another folder with --out.") from error
     good: dict[str, dict[str, Any]] = {}
     lines: list[bytes] = []
     notes: list[str] = []
@@ -137,8 +154,9 @@ def read_records(path: Path, key: str) -> tuple[dict[str, dict[str, Any]], list[
         torn = number == len(pieces)  # no newline behind it
         try:
             record = json.loads(line)
-            usable = isinstance(record, dict) and record.get("key") == key and isinstance(record.get("id"), str)
-        except ValueError:
+            usable = isinstance(record, dict) and record.get("key") == key and record.keys() >= _FIELDS
+            usable = usable and isinstance(record["id"], str) and (ids is None or record["id"] in ids)
+        except (ValueError, RecursionError):
             usable, record = False, {}
         if torn or not usable:
             what = "was cut off" if torn else "is damaged"
