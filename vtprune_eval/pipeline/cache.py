@@ -61,10 +61,8 @@ class KVCache:
         """
         keys, values = self.entries(layer)
         group = kept.shape[0] // keys.shape[0]
-        if group > 1:
-            keys, values = keys.repeat_interleave(group, 0), values.repeat_interleave(group, 0)
-        keys = keys.gather(1, kept[:, :, None].expand(-1, -1, keys.shape[2]))
-        values = values.gather(1, kept[:, :, None].expand(-1, -1, values.shape[2]))
+        heads = torch.arange(kept.shape[0], device=kept.device)[:, None] // group
+        keys, values = keys[heads, kept], values[heads, kept]  # whole rows; what is not kept is not repeated either
         self._reserve(layer, keys[None], values[None], kept.shape[1])
         self.update(keys[None], values[None], layer)
 

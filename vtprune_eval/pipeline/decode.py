@@ -15,7 +15,7 @@ class Decoder:
     def __init__(self, adapter: VlmAdapter, cache: KVCache, next_position: int, n_query_heads: int) -> None:
         self._adapter, self._cache, self._position = adapter, cache, next_position
         # Read once: the sizes are made anew from the configuration at every look, which a step per layer would feel.
-        grouped = adapter.dims.q_heads != adapter.dims.kv_heads
+        grouped = n_query_heads != adapter.dims.kv_heads
         self._spread = [grouped and h == n_query_heads and h != 0 for h in cache.heads()]
 
     def first(self, last: Tensor) -> int:

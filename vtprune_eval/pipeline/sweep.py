@@ -163,14 +163,15 @@ class Sweep:
         branches = [branch for cell in cells for branch in self._pipelines[cell].compression(
             entered, begun, budgets[cell], kept[cell].__setitem__)]
         result = leader.prefill(entered, begun, budgets[cells[0]], cache, _one_object_each(branches), clock)
+        first = None  # the same for all: it depends on the prompt's last hidden state alone
         for cell in cells:
             branch = cache.fork()
             for layer, entries in kept.pop(cell).items():
                 branch.keep(layer, entries)
             decoder = Decoder(adapter, branch, begun.next_position, adapter.dims.q_heads)
+            first = decoder.first(result.last) if first is None else first
             yield Answer(cell, self._pipelines[cell].finish(
-                entered, begun, budgets[cell], result, branch, decoder, decoder.first(result.last), clock, memory),
-                PREFILL)
+                entered, begun, budgets[cell], result, branch, decoder, first, clock, memory), PREFILL)
 
 
 def _one_object_each(compressions: list[Compression]) -> tuple[Compression, ...]:
