@@ -9,6 +9,7 @@ A file has ``grammar`` (how the answer is read), ``source`` (where the form come
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,11 @@ def style_of(model: str, family: str) -> str:
     """Name of the prompt style of a model: by its short name where that tells more than its architecture."""
     plain = re.sub(r"[^a-z0-9]", "", model.lower())
     return next((style for start, style in _BY_NAME if plain.startswith(start)), family)
+
+
+# How an earlier step is written, by ``history_as``; everything else is told in words.
+_WRITERS: dict[str, Callable[[Action], str]] = {
+    "seeclick": lambda action: convert.seeclick(action, decimals=2), "seeclick_web": convert.seeclick_web}
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,9 @@ class Prompt:
         return self.history_join.join(lines) or self.history_none
 
     def _said(self, step: Step) -> str:
-        writers = {"seeclick": lambda a: convert.seeclick(a, decimals=2), "seeclick_web": convert.seeclick_web}
-        if self.history_as in writers and step.action is not None:
+        if self.history_as in _WRITERS and step.action is not None:
             try:
-                return writers[self.history_as](step.action)
+                return _WRITERS[self.history_as](step.action)
             except Unreadable:
                 pass
         return step.text or (describe(step.action) if step.action else "unknown")

@@ -148,11 +148,16 @@ class ImageRoots:
     def __init__(self, folder: Path, roots: Sequence[str], *, flat: bool = False) -> None:
         self._roots = [folder / r for r in roots if (folder / r).is_dir()] or [folder]
         self._flat = flat
+        self._found: dict[str, Path] = {}
 
     def find(self, name: str, where: str) -> Path:
         """The first existing candidate; the first candidate if there is none (a sample with a missing image)."""
         if len(self._roots) == 1 and not self._flat:
-            return inside_folder(self._roots[0], name, where)
+            if name not in self._found:  # nothing is looked up on disk here, and histories name a screenshot again
+                if len(self._found) >= 256:
+                    self._found.clear()
+                self._found[name] = inside_folder(self._roots[0], name, where)
+            return self._found[name]
         names = [name, Path(name).name] if self._flat and Path(name).name != name else [name]
         first = None
         for root in self._roots:
