@@ -55,7 +55,9 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--limit", type=int, help="samples per task, a fixed draw")
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
-    p.add_argument("--device", help="cpu (default), cuda, cuda:N")
+    p.add_argument("--device", help="cpu (default), cuda, cuda:N, or auto: one model over all visible GPUs")
+    p.add_argument("--device-map", dest="device", choices=("auto",), default=argparse.SUPPRESS,
+                   help="auto: the same as --device auto")
     p.add_argument("--profile", help="what is read of the GPU: full (default: energy per sample and state), light "
                                      "(state of start and end), off; stage times and memory are always taken")
     p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")

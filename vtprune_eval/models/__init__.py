@@ -120,7 +120,7 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         name: short name.
         weights: ``hub`` (a local folder or the hub) or ``random`` (true architecture, no download).
         path: local hub-format folder, instead of the hub.
-        dtype, device, attn: floating type, torch device, attention backend.
+        dtype, device, attn: floating type, torch device (``auto``: all GPUs), attention backend.
         seed: of random weights.
         trust_remote_code: whether Python code of the model's folder may be run.
 
@@ -167,16 +167,18 @@ def _check_runtime(device: str, dtype: str, attn: str) -> None:
 
     import torch
 
+    from .family import AUTO
+
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     if attn not in ATTENTION:
         raise unknown_name("attention backend", attn, ATTENTION)
     try:
-        wanted = torch.device(device)
+        wanted = torch.device("cuda" if device == AUTO else device)
     except RuntimeError:
         wanted = None
     if wanted is None or wanted.type not in {"cpu", "cuda"}:
-        raise UserError(f"--device {device!r} is not a device; use cpu, cuda or cuda:N.")
+        raise UserError(f"--device {device!r} is not a device; use cpu, cuda, cuda:N, or auto for all GPUs.")
     if attn == "flash_attention_2":
         if importlib.util.find_spec("flash_attn") is None:
             raise UserError("--attn flash_attention_2 needs the package flash-attn: pip install 'vtprune_eval[flash]'.")
@@ -185,7 +187,7 @@ def _check_runtime(device: str, dtype: str, attn: str) -> None:
                             "sdpa here.")
     if wanted.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError("--device cuda: this machine has no usable CUDA device; use --device cpu.")
+            raise UserError(f"--device {device}: this machine has no usable CUDA device; use --device cpu.")
         if (wanted.index or 0) >= torch.cuda.device_count():
             raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices; use cuda:0 "
                             f"to cuda:{torch.cuda.device_count() - 1}.")

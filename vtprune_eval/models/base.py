@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,16 @@ class VlmAdapter(ABC):
     def device(self) -> torch.device:
         """Device of the first decoder layer."""
         return next(self.text.layers[0].parameters()).device
+
+    @cached_property
+    def layer_devices(self) -> tuple[torch.device, ...]:
+        """Device of every decoder layer."""
+        return tuple(next(layer.parameters()).device for layer in self.text.layers)
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """The devices that the model computes on, that of the first decoder layer first."""
+        return tuple(dict.fromkeys(self.layer_devices))
 
     @property
     def dtype(self) -> torch.dtype:

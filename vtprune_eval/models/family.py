@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from .base import VlmAdapter
 
+# The device name that spreads a model over all visible GPUs.
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class Request:
@@ -24,7 +27,7 @@ class Request:
     Attributes:
         name: short name; folder: its hub-format folder, None for random weights at the true size.
         random: fill the weights with random numbers, drawn with ``seed``.
-        dtype: of the weights; device: torch device; attn: attention backend.
+        dtype: of the weights; device: torch device, or ``AUTO``; attn: attention backend.
         coordinates: frame of the answers; identity: what is known of the model before loading.
         tokenizer_folder: where the tokenizer comes from when ``folder`` is None.
         trust_remote_code: whether the folder's own Python code may be run.
@@ -152,6 +155,7 @@ class Family:
         """
         from .memory import check_memory
         from .random_init import random_model
+        from .sharding import device_map, follow, free_per_gpu
 
         model_class, _ = self.classes()
         config = None if ask.folder is None else self.read_config(ask.folder, ask.name)
@@ -163,29 +167,40 @@ class Family:
             config = self.true_config(ask.name, **special)
         rules = self.image_rules(config, ask.folder)
         config._attn_implementation = ask.attn
-        check_memory(ask.name, model_class, config, ask.dtype, ask.device)
+        places = None
+        if ask.device == AUTO:
+            places = device_map(ask.name, model_class, config, ask.dtype, free_per_gpu())
+        else:
+            check_memory(ask.name, model_class, config, ask.dtype, ask.device)
         if ask.random or ask.folder is None:
-            model = random_model(model_class, config, dtype=ask.dtype, device=ask.device, seed=ask.seed)
+            model = random_model(model_class, config, dtype=ask.dtype, device=ask.device, seed=ask.seed, places=places)
             model.generation_config.eos_token_id = tokenizer.eos_token_id
             print_ = f"random:{ask.seed}"
         else:
-            model, print_ = self._trained(model_class, config, ask.folder, ask), fingerprint(ask.folder)
+            model, print_ = self._trained(model_class, config, ask.folder, ask, places), fingerprint(ask.folder)
+        if places is not None:
+            follow(model, places)
         model.requires_grad_(False)
         identity = {**ask.identity, "architecture": self.architecture, "fingerprint": print_}
+        if places is not None:
+            identity["device"] = f"{AUTO}: {', '.join(sorted(set(places.values())))}"
         # The constructors of the adapters agree; the abstract face has none.
         adapter = self.adapter(ask.name, model, tokenizer, rules, identity, ask.coordinates)  # type: ignore[call-arg]
         adapter.folder = ask.folder
         return adapter
 
-    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request) -> Any:
+    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request,
+                 places: Mapping[str, str] | None) -> Any:
         options: dict[str, Any] = {}
         if self.key_mapping:
             options = {"config": config, "key_mapping": dict(self.key_mapping)}
+        if places:
+            options["device_map"] = dict(places)
         try:
             model, report = model_class.from_pretrained(
                 folder, **options, dtype=ask.dtype, attn_implementation=ask.attn, local_files_only=True,
                 use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
-            model = model.to(ask.device).eval()
+            model = model.eval() if places else model.to(ask.device).eval()
         except Exception as error:
             raise UserError(f"{ask.name}: the weights in {folder} cannot be loaded ({first_line(error)}); download the "
                             "folder again or point --model-path to a complete one.") from error

@@ -16,7 +16,7 @@ because no token is decoded from it. With several images the point is on the las
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -151,9 +151,10 @@ class PointingFamily(Family):
                             "FocusUI checkpoint; download the tokenizer files of the checkpoint itself.")
         return tokenizer
 
-    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request) -> Any:
+    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request,
+                 places: Mapping[str, str] | None) -> Any:
         check_tensors(folder, ask.name, config.text_config.hidden_size)
-        return super()._trained(model_class, config, folder, ask)
+        return super()._trained(model_class, config, folder, ask, places)
 
 
 def check_tensors(folder: Path, name: str, dim: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 
-def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: str, seed: int) -> Any:
+def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: str, seed: int,
+                 places: Mapping[str, str] | None = None) -> Any:
     """Build ``model_class(config)`` with random weights.
 
     Latency, memory and FLOPs of such a model are those of the real one; its answers mean nothing. Matrices are
@@ -18,14 +20,17 @@ def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: 
         model_class: a transformers class that takes a configuration.
         config: its configuration.
         dtype, device: of the weights.
-        seed: of the block of numbers.
+        seed: of the block of numbers; places: device of every part, instead of ``device``, for several of them.
     """
     with torch.device("meta"):
         model = model_class(config)
-    model = model.to(dtype).to_empty(device=device)
+    model = model.to(dtype)
+    for part, place in (places or {"": device}).items():
+        model.get_submodule(part).to_empty(device=place)
     model.tie_weights()  # leaving the meta device gave the LM head a matrix of its own, which the real model lacks
     generator = torch.Generator().manual_seed(seed)
-    block = torch.randn(1 << 20, generator=generator).to(dtype).to(device)
+    blocks: dict[torch.device, torch.Tensor] = {}
+    drawn = torch.randn(1 << 20, generator=generator).to(dtype)
     with torch.no_grad():
         for number, (name, weight) in enumerate(model.named_parameters()):
             if name.endswith("bias"):
@@ -34,6 +39,7 @@ def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: 
                 weight.fill_(1.0)
             else:
                 flat, fan_in = weight.view(-1), weight[0].numel()
+                block = blocks.setdefault(weight.device, drawn.to(weight.device))
                 scale = 0.02 if "embed" in name and weight.ndim == 2 else fan_in**-0.5
                 shift = (number * 7919) % block.numel()
                 source = torch.roll(block, shift) * scale
@@ -44,5 +50,5 @@ def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: 
     for module in list(model.modules()):
         for child_name, child in list(module.named_children()):
             if hasattr(child, "inv_freq"):
-                setattr(module, child_name, type(child)(config=child.config).to(device))
+                setattr(module, child_name, type(child)(config=child.config).to(child.inv_freq.device))
     return model.eval()

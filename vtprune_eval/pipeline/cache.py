@@ -60,6 +60,7 @@ class KVCache:
                 multiple (query-head granularity) the entries are stored once per query head.
         """
         keys, values = self.entries(layer)
+        kept = kept.to(keys.device)  # a mask of a later layer may come from another GPU
         group = kept.shape[0] // keys.shape[0]
         heads = torch.arange(kept.shape[0], device=kept.device)[:, None] // group
         keys, values = keys[heads, kept], values[heads, kept]  # whole rows; what is not kept is not repeated either

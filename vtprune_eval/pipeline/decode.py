@@ -42,6 +42,8 @@ class Decoder:
                         rope: tuple[Tensor, Tensor]) -> Tensor:
         """A layer whose cache holds separate entries for every query head (GUI-KV's published storage)."""
         module: torch.nn.Module = layer
+        there = self._adapter.layer_devices[number]
+        hidden, rope = hidden.to(there), (rope[0].to(there), rope[1].to(there))
         normed = module.input_layernorm(hidden[0])  # type: ignore[operator]
         q, k, v = self._adapter.project(number, normed, rope)
         group = q.shape[0] // k.shape[0]

@@ -104,7 +104,7 @@ class Pipeline:
             SampleError: ``bad_image``, ``too_long``, ``out_of_memory``; the run goes on without this sample.
         """
         with memory_errors(sample):
-            clock, memory = StageClock(self.adapter.device), PeakMemory(self.adapter.device)
+            clock, memory = StageClock(*self.adapter.devices), PeakMemory(*self.adapter.devices)
             memory.reset()
             if images is None:
                 images = load_images(sample, self.adapter.images, clock,

@@ -35,6 +35,15 @@ class State:
     deepstack: tuple[Tensor, ...]
     deepstack_rows: Tensor
 
+    def to(self, device: torch.device) -> None:
+        """Move everything to the device of the next layer, which is another one where the model lies on several."""
+        if self.hidden.device == device:
+            return
+        self.hidden, self.index, self.visual = (t.to(device) for t in (self.hidden, self.index, self.visual))
+        self.rope = (self.rope[0].to(device), self.rope[1].to(device))
+        self.deepstack = tuple(level.to(device) for level in self.deepstack)
+        self.deepstack_rows = self.deepstack_rows.to(device)
+
     def cut(self, keep: Tensor) -> None:
         """Shorten everything by one bool mask ``(n,)``."""
         self.hidden = self.hidden[:, keep]
@@ -132,6 +141,7 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     for number, layer in enumerate(layers):
         tokens.append(state.hidden.shape[1])
         visual.append(n_visual)
+        state.to(adapter.layer_devices[number])
         entered = state.hidden
         left = layer(entered, position_embeddings=state.rope, attention_mask=mask, past_key_values=cache)
         state.hidden = left
@@ -167,8 +177,8 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     for m in compressors:
         if m.deferred:
             with clock.stage("select"):
-                observed = tuple(seen.statistics.get(id(m), ()))
                 for number, view in seen.waiting[id(m)]:
+                    observed = _observed(seen, m, view.keys.device)
                     _compress(m, replace(view, observed=observed), hooks.compressions, number)
     last = adapter.text.norm(state.hidden[:, -1:])
     result = PrefillResult(last, tuple(tokens), tuple(visual))
@@ -218,19 +228,26 @@ def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout,
     def next_layer(rows: Tensor) -> tuple[Tensor, Tensor]:
         if number + 1 >= n_layers:
             raise RuntimeError("the last layer has no next layer")
-        after = adapter.text.layers[number + 1].input_layernorm(state.hidden[0, rows])
-        q, k, _ = adapter.project(number + 1, after, _rope_rows(state, rows))
-        return q, k
+        here, there = state.hidden.device, adapter.layer_devices[number + 1]
+        after = adapter.text.layers[number + 1].input_layernorm(state.hidden[0, rows].to(there))
+        cos, sin = _rope_rows(state, rows)
+        q, k, _ = adapter.project(number + 1, after, (cos.to(there), sin.to(there)))
+        return q.to(here), k.to(here)
 
     def view(method: Method) -> LayerView:
         return LayerView(
             layer=number, n_layers=n_layers, layout=layout, index=state.index, visual=state.visual, keys=keys,
             values=values, queries=queries_of(method), hidden_in=entered[0],
             hidden_out=state.hidden[0], hidden_normed=normed, seed=hooks.seed,
-            images=hooks.images, observed=tuple(seen.statistics.get(id(method), ())), next_layer=next_layer,
+            images=hooks.images, observed=_observed(seen, method, keys.device), next_layer=next_layer,
         )
 
     return view
+
+
+def _observed(seen: _Seen, method: Method, device: torch.device) -> tuple[Any, ...]:
+    """What a method observed, tensors on ``device``."""
+    return tuple(s.to(device) if isinstance(s, Tensor) else s for s in seen.statistics.get(id(method), ()))
 
 
 def _rope_rows(state: State, rows: slice | Tensor) -> tuple[Tensor, Tensor]:

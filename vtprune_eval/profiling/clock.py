@@ -15,15 +15,15 @@ class StageClock:
     The two synchronisations per stage are the clock's whole cost; a stage may be entered several times.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
-        self._device = device
+    def __init__(self, *devices: torch.device) -> None:
+        """``devices``: all that the stages compute on."""
+        self._cuda = [device for device in devices if device.type == "cuda"]
         self.ms: dict[str, float] = {}
 
     def now(self) -> int:
-        """Nanoseconds, after the device has finished what it was given."""
-        if self._cuda:
-            torch.cuda.synchronize(self._device)
+        """Nanoseconds, after every device has finished what it was given."""
+        for device in self._cuda:
+            torch.cuda.synchronize(device)
         return time.perf_counter_ns()
 
     @contextmanager

@@ -1,0 +1,75 @@
+"""Pretended devices: tensors that compute on the CPU and say that they lie elsewhere.
+
+Inside :class:`PretendDevices` a tensor moved to ``cpu:N`` keeps its numbers on the CPU, carries that device's name, and
+refuses to meet a tensor of another device, as two GPUs do. Torch itself lets a zero-dimensional CPU tensor through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
+
+
+class Elsewhere(torch.Tensor):
+    """A CPU tensor under the name of another device."""
+
+    inner: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, inner: torch.Tensor, device: torch.device) -> Elsewhere:
+        made = torch.Tensor._make_wrapper_subclass(
+            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
+            device=device)
+        made.inner = inner
+        return made
+
+    def tolist(self) -> Any:
+        """Torch has this for plain tensors only."""
+        return self.inner.tolist()
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"{self.inner!r} on {self.device}"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(func, args, kwargs or {})
+
+
+def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """One operation on the CPU, after looking where its inputs lie."""
+    found: list[torch.Tensor] = []
+    tree_map(lambda x: found.append(x) if isinstance(x, torch.Tensor) else None, (args, kwargs))
+    named = {x.device for x in found if isinstance(x, Elsewhere)}
+    wanted = kwargs.get("device")
+    target = torch.device(wanted) if wanted is not None else next(iter(named), None)
+    if func is not torch.ops.aten._to_copy.default and func is not torch.ops.aten.copy_.default:
+        others = [x for x in found if not isinstance(x, Elsewhere) and x.ndim]
+        if len(named) > 1 or (named and others):
+            raise RuntimeError(f"{func}: tensors on {sorted({str(x.device) for x in found})}")
+    plain_args, plain = tree_map(lambda x: x.inner if isinstance(x, Elsewhere) else x, (args, kwargs))
+    if wanted is not None:
+        plain = {**plain, "device": torch.device("cpu")}
+    if func is torch.ops.aten.copy_.default:
+        func(*plain_args, **plain)
+        return args[0]
+    out = func(*plain_args, **plain)
+    if target is None or target.index is None:
+        return out
+    same = {id(x.inner): x for x in found if isinstance(x, Elsewhere)}
+
+    def named_again(x: Any) -> Any:
+        if not isinstance(x, torch.Tensor):
+            return x
+        return same[id(x)] if id(x) in same else Elsewhere(x, target)
+
+    return tree_map(named_again, out)
+
+
+class PretendDevices(TorchDispatchMode):
+    """Factories on pretended devices, too."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(func, args, kwargs or {})
