@@ -17,13 +17,14 @@ from ..engine.shards import Shard
 from ..errors import UserError
 from ..models import check_model_name
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
+from ..profiling.own_cost import sentence as profiler_sentence
 from ..prompts import style_of
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.store import RunFolder, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..spec import Cell, RunSpec
 from ..tasks import Task, load_task
-from .cells import Job, OpenCell, Records, answer_task, open_cache
+from .cells import Done, Job, OpenCell, answer_task, open_cache
 
 
 def execute(spec: RunSpec) -> int:
@@ -57,9 +58,25 @@ def _run_here(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict
     meter = gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
     with interrupts() as stop:
         finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter)
-    write_environment(folder, environment_of(identity), gpu.state(), gpu.reason)  # again, with what disturbed the run
+    environment = environment_of(identity) | {"profiler": _profiler_cost(spec, meter)}
+    write_environment(folder, environment, gpu.state(), gpu.reason)  # again, with what disturbed the run
     gpu.close()
     return identity, finished
+
+
+def _profiler_cost(spec: RunSpec, meter: Gpu) -> dict[str, float] | None:
+    """Microseconds of the profiler's readings on this machine; None for the stub, or if a GPU is gone."""
+    if spec.model == "stub":
+        return None
+    import torch
+
+    from ..profiling.own_cost import measure_own_cost
+
+    names = [spec.device] if spec.device != "auto" else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    try:
+        return measure_own_cost([torch.device(name) for name in names], meter).as_json()
+    except RuntimeError:
+        return None
 
 
 def settings_of(spec: RunSpec, tasks: list[Task], identity: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +119,8 @@ def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[Task, Cell, Path, Records]]:
-    """Every (task, cell) with its record file and the records that are there, mended; says what is resumed."""
+def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[Task, Cell, Path, Done]]:
+    """Every (task, cell) with its record file and the ids of the records in it, mended; says what is resumed."""
     plan = []
     for task in tasks:
         ids = set(task.samples.ids)
@@ -112,7 +129,7 @@ def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[T
             done, notes = read_records(path, cell_key(spec, task, cell), ids)
             for note in notes:
                 print(f"note: {note}", file=sys.stderr)
-            plan.append((task, cell, path, done))
+            plan.append((task, cell, path, dict.fromkeys(done)))
     before = sum(len(done) for _, _, _, done in plan)
     if before:
         total = sum(len(task.samples) for task, _, _, _ in plan)
@@ -162,7 +179,8 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     part = f", shard {spec.shard} (a part of the samples)" if spec.shard else ""
     heading = f"# {spec.model}, run {spec.identity}{part}\n\n"
     about = f"\n\nWeights: {identity['weights']} ({identity['fingerprint']}), {identity['dtype']}, " \
-            f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians.\n"
+            f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians. " \
+            f"{profiler_sentence(_profiler_of(folder), list(records.values()))}".rstrip() + "\n"
     write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
     print(table(summary, spec.format))
     where = sys.stdout if spec.format == "table" else sys.stderr
@@ -174,6 +192,14 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         print(f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",
               file=sys.stderr)
     return 0
+
+
+def _profiler_of(folder: RunFolder) -> dict[str, float] | None:
+    try:
+        found: dict[str, float] | None = json.loads((folder.path / "environment.json").read_text()).get("profiler")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found
 
 
 def write_environment(folder: RunFolder, environment: dict[str, Any], state: dict[str, Any] | None,
