@@ -115,6 +115,10 @@ class RunSpec:
                 raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
         for text in self.budgets:
             Budget.parse(text)
+        if self.cache is not None and not (isinstance(self.cache, str) and self.cache.strip()):
+            raise UserError("--cache needs the name of a folder; leave it out to run without a cache.")
+        if self.engine == "ray" and (self.cache is not None or self.timings is not None):
+            raise UserError("--engine ray runs every sample on its own and times it; leave out --cache and --timings.")
         parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
         parse_bytes(self.cache_size, "--cache-size")
         if not self.methods or not self.tasks or not self.budgets:
@@ -210,6 +214,8 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
             value = tuple(str(v).strip() for v in items if str(v).strip())
         if key == "params" and not isinstance(value, dict):
             raise UserError("the setting 'set' must map METHOD.key to a value.")
+        if key in {"share", "profile"} and value is False:
+            value = "off"  # YAML reads the word as a truth value
         clean[key] = value
     return RunSpec(**clean)
 

@@ -177,6 +177,19 @@ def test_the_stand_in_runs_without_times_too(tmp_path):
     assert [sum(r["times"] is not None for r in own) for own in records(tmp_path / "r").values()] == [2, 2]
 
 
+@pytest.mark.parametrize(("settings", "sentence"), [
+    ({"cache": ""}, "name of a folder"), ({"cache": 3}, "name of a folder"), ({"cache": " "}, "name of a folder"),
+    ({"engine": "ray", "cache": "c"}, "leave out --cache"), ({"engine": "ray", "timings": 2}, "leave out --cache"),
+    ({"share": True}, "--share")])
+def test_settings_that_do_not_fit(settings, sentence):
+    with pytest.raises(UserError, match=sentence):
+        from_mapping({"model": "stub", **settings})
+
+
+def test_yaml_reads_off_as_a_truth_value_and_off_is_meant():
+    assert from_mapping({"model": "stub", "share": False}).share == "off"
+
+
 def test_settings_of_sharing_are_not_part_of_a_runs_identity():
     plain = from_mapping({"model": "stub"})
     other = from_mapping({"model": "stub", "share": "off", "timings": 3, "cache": "x", "cache_size": "1GB",

@@ -79,7 +79,7 @@ def test_a_valid_checksum_over_something_else_is_dropped_too(tmp_path):
     assert cache.get(KEY) is None
 
 
-def test_the_least_recently_used_goes_first_and_the_limit_holds(tmp_path):
+def test_the_least_recently_used_goes_first_and_the_limit_holds(tmp_path, capsys):
     probe = DiskCache(tmp_path / "probe", 1 << 20)
     probe.put(KEY, tensors())
     size = entries(tmp_path / "probe")[0].stat().st_size
@@ -96,6 +96,7 @@ def test_the_least_recently_used_goes_first_and_the_limit_holds(tmp_path):
     assert sum(p.stat().st_size for p in entries(tmp_path / "c")) <= 5 * size
     cache.put(keys[6], {"a": torch.zeros(100 * size)})  # larger than the whole cache: not stored, nothing evicted
     assert {p.stem for p in entries(tmp_path / "c")} == there
+    assert "larger than --cache-size" in capsys.readouterr().err
 
 
 def test_leftovers_of_killed_writers_go_and_fresh_ones_stay(tmp_path):

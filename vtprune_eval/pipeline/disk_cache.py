@@ -91,6 +91,7 @@ class DiskCache:
         body = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         size = len(MAGIC) + 65 + len(body)
         if size > self._max:
+            self._say(f"an entry of {size} bytes is larger than --cache-size; it is not kept")
             return
         path = self._path(key)
         temporary = self._temporary(key)
@@ -101,15 +102,18 @@ class DiskCache:
             os.replace(temporary, path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            if not self._warned:
-                print(f"note: --cache {self._folder}: an entry could not be written ({error.strerror}); the run goes "
-                      "on without it", file=sys.stderr)
-            self._warned = True
+            self._say(f"an entry could not be written ({error.strerror}); the run goes on without it")
             return
         with self._lock:
             self._bytes += size
             if self._bytes > self._max:
                 self._evict()
+
+    def _say(self, what: str) -> None:
+        """One note per run: a full disk would otherwise say it at every entry."""
+        if not self._warned:
+            print(f"note: --cache {self._folder}: {what}", file=sys.stderr)
+        self._warned = True
 
     def _evict(self) -> None:
         """Remove the least recently used entries, of other processes too, until there is room again."""
