@@ -23,7 +23,9 @@ def task():
 
 
 def part(task, path, done=()) -> Part:
-    return Part(task, CELL, "k", path / f"{random.random()}.jsonl", {i: record(i) for i in done})
+    own = Part(task, CELL, "k", path / f"{random.random()}.jsonl", dict.fromkeys(done))
+    own.path.write_text("".join(json.dumps(record(i)) + "\n" for i in done))
+    return own
 
 
 def record(own: str, score: float = 1.0, reason: str = "ok", message: str = "") -> dict:
@@ -73,9 +75,10 @@ def test_the_sample_that_kills_is_found_and_the_others_are_answered(task, tmp_pa
             for i in ids:
                 own.add(record(i))
     assert deaths == DEATHS_OF_A_SAMPLE + 1  # once in company, then alone
-    assert [i for i, r in own.done.items() if r["reason"] == "worker_lost"] == [killer]
-    assert own.done[killer]["status"] == "failed" and own.done[killer]["score"] == 0.0
     assert lines(own) == task.samples.ids
+    written = [json.loads(line) for line in own.path.read_text().splitlines()]
+    (failed,) = (r for r in written if r["reason"] == "worker_lost")
+    assert (failed["id"], failed["status"], failed["score"]) == (killer, "failed", 0.0)
 
 
 def test_calls_get_smaller_towards_the_end(task, tmp_path):

@@ -6,7 +6,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +46,6 @@ def run_until(lines: Sequence[Sequence[str]], env: dict[str, str], seconds: floa
         child.join(seconds)
         while child.is_alive() and time.monotonic() < deadline:  # join may return a little early
             time.sleep(0.001)
-        if child.is_alive():
-            os.kill(child.pid, signal.SIGKILL)
+        child.kill()  # SIGKILL; nothing where it has ended
     child.join()
     return child.exitcode

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import UserError
 from ..pipeline import run as loop
 from ..results.folder import expected_key, parse_records, read_json, spec_of, task_of
-from ..results.store import RunFolder, differences, rewrite_in_order, write_atomic
+from ..results.store import RunFolder, differences, write_atomic, write_records
 from ..spec import Cell
 from ..tasks import Task
 from .machines import joined
@@ -55,16 +55,17 @@ def main(argv: Sequence[str]) -> int:
     settings = {k: v for k, v in read_json(by_index[0] / "run.json").items() if k != "shard"}
     spec = replace(spec_of(settings), out=str(out), format=given.format, data_path=given.data_path)
     tasks = [_task(settings, spec_of(settings), name, given.data_path) for name in spec.tasks]
-    merged: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+
+    def records(task: Task, cell: Cell) -> dict[str, dict[str, Any]]:
+        key = expected_key(settings, task.name, cell)
+        return {r["id"]: r for i in range(count) for r in _records(by_index[i], Shard(i, count), task, cell, key)}
+
     for task in tasks:
         for cell in spec.cells():
-            key = expected_key(settings, task.name, cell)
-            if key != loop.cell_key(spec, task, cell):
+            if expected_key(settings, task.name, cell) != loop.cell_key(spec, task, cell):
                 raise UserError(f"the shards were made by version {settings.get('package')} of vtprune_eval, whose "
                                 "records this version does not continue: merge them with that version.")
-            merged[task.name, cell.slug] = {
-                record["id"]: record for i in range(count)
-                for record in _records(by_index[i], Shard(i, count), task, cell, key)}
+            records(task, cell)  # all are looked at before anything is written; none are held
     with RunFolder(out) as folder:
         _claim(folder, settings, by_index)
         machines = [read_json(by_index[i] / "environment.json") for i in range(count)]
@@ -72,8 +73,7 @@ def main(argv: Sequence[str]) -> int:
         write_atomic(out / "environment.json", json.dumps(environment, indent=2) + "\n")
         for task in tasks:
             for cell in spec.cells():
-                rewrite_in_order(folder.records_path(task.name, cell.slug), task.samples.ids,
-                                 merged[task.name, cell.slug])
+                write_records(folder.records_path(task.name, cell.slug), task.samples.ids, records(task, cell))
         return loop.report(spec, tasks, folder, environment["model"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..pipeline.cells import CRASHES_BEFORE_STOP
+from ..pipeline.cells import CRASHES_BEFORE_STOP, Done
 from ..results.record import failed_record
 from ..results.store import RecordWriter, rewrite_in_order
 from ..spec import Cell
@@ -27,7 +27,7 @@ class Part:
     """One (task, cell): what is to be done, what is done, and the one writer of its record file.
 
     Attributes:
-        task, cell, key, path: what it is; done: records by sample id; pending: ids that no worker has.
+        task, cell, key, path: what it is; done: ids of its records; pending: ids that no worker has.
         suspects: ids that a worker had when it died; deaths: of workers that had this sample alone; workers: how many
             work on it now.
     """
@@ -36,7 +36,7 @@ class Part:
     cell: Cell
     key: str
     path: Path
-    done: dict[str, dict[str, Any]]
+    done: Done
     pending: deque[str] = field(init=False)
     suspects: set[str] = field(default_factory=set)
     deaths: Counter[str] = field(default_factory=Counter)
@@ -94,10 +94,10 @@ class Part:
         if self._writer is None:
             self._writer = self._files.enter_context(RecordWriter(self.path))
         self._writer.append(record)
-        self.done[record["id"]] = record
+        self.done[record["id"]] = None
         if len(self.done) == len(self.task.samples):
             self.close()
-            rewrite_in_order(self.path, self.task.samples.ids, self.done)
+            rewrite_in_order(self.path, self.task.samples.ids)
 
     def close(self) -> None:
         """Write what is waiting and close the file."""

@@ -17,13 +17,15 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import UserError
 from ..pipeline import run as loop
+from ..pipeline.cells import Done
 from ..results.store import RunFolder
-from ..spec import RunSpec
+from ..spec import Cell, RunSpec
 from ..tasks import Task
 from .machines import joined
 from .queue import Part, choose
@@ -34,7 +36,7 @@ PATIENCE_SECONDS = 20.0  # without a single worker, before it is said what is wa
 ANSWER_SECONDS = 10.0  # for a worker that has nothing to do to say how its machine is
 CONNECT_SECONDS = 10.0
 STORE_BYTES = 128 << 20  # of the local cluster: only records travel
-Plan = Sequence[tuple[Task, Any, Any, dict[str, dict[str, Any]]]]
+Plan = Sequence[tuple[Task, Cell, Path, Done]]
 
 
 @dataclass

@@ -38,7 +38,8 @@ CRASHES_BEFORE_STOP = 5
 # Samples per task and cell that are timed where the others share computation, unless --timings says another number.
 TIMED_SAMPLES = 8
 
-Records = dict[str, dict[str, Any]]
+# Ids of a cell's records in the order of its file; the records themselves stay on disk, or memory would grow with them.
+Done = dict[str, None]
 Answers = Generator[tuple[Sample, int, "Outcome | Exception", str], None, None]
 
 
@@ -78,7 +79,7 @@ class OpenCell:
     cell: Cell
     key: str
     path: Path
-    done: Records
+    done: Done
     right: float = 0.0
     graded: int = 0
     _crashes: Counter[str] = field(default_factory=Counter)
@@ -108,7 +109,7 @@ class OpenCell:
             self.right, self.graded = self.right + record["score"], self.graded + 1
         assert self._writer is not None
         self._writer.append(record)
-        self.done[record["id"]] = record
+        self.done[record["id"]] = None
 
 
 def open_cache(spec: RunSpec) -> DiskCache | None:
@@ -136,7 +137,7 @@ def answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
     if not job.stop:
         for cell in cells:
             if list(cell.done) != ids:  # samples were answered in another order, or a kill came before this line
-                rewrite_in_order(cell.path, ids, cell.done)
+                rewrite_in_order(cell.path, ids)
 
 
 def _answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:

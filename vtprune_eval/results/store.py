@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -170,26 +170,29 @@ def read_records(path: Path, key: str, ids: Collection[str] | None = None,
 
 
 class RecordWriter:
-    """Appends records to one file from a thread of its own (context manager)."""
+    """Appends records to one file from a thread of its own (context manager).
+
+    The file is open only while something is written: a sweep has more cells than a process may have open files.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._queue: queue.Queue[str | None] = queue.Queue(maxsize=1024)
         self._error: OSError | None = None
+        self._thread: threading.Thread | None = None
         try:
-            self._stream = path.open("ab", buffering=0)
+            path.open("ab").close()
         except OSError as error:
             raise _disk_error(error, path) from error
-        self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> RecordWriter:
-        self._thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._queue.put(None)
-        self._thread.join()
-        self._stream.close()
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
         if kind is None:
             self._raise()
 
@@ -200,6 +203,9 @@ class RecordWriter:
             UserError: an earlier record could not be written.
         """
         self._raise()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, daemon=True)
+            self._thread.start()
         self._queue.put(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
 
     def _raise(self) -> None:
@@ -221,7 +227,8 @@ class RecordWriter:
                     unsynced += 1
                 due = unsynced >= SYNC_RECORDS or time.monotonic() - since >= SYNC_SECONDS or line is None
                 if unsynced and due and self._error is None:
-                    os.fsync(self._stream.fileno())
+                    with self._path.open("ab") as stream:
+                        os.fsync(stream.fileno())
                     unsynced = 0
             except OSError as error:
                 self._error, unsynced = error, 0
@@ -230,11 +237,18 @@ class RecordWriter:
 
     def _write(self, data: bytes) -> None:
         """Write all of ``data``; an unbuffered write may take only a part of it when the disk fills up."""
-        while data:
-            data = data[self._stream.write(data):]
+        with self._path.open("ab", buffering=0) as stream:
+            while data:
+                data = data[stream.write(data):]
 
 
-def rewrite_in_order(path: Path, order: list[str], records: dict[str, dict[str, Any]]) -> None:
-    """Put the complete records of a finished cell into the order of the task."""
-    lines = [json.dumps(records[i], separators=(",", ":"), allow_nan=False) for i in order if i in records]
-    write_atomic(path, "".join(line + "\n" for line in lines))
+def write_records(path: Path, order: Sequence[str], records: dict[str, dict[str, Any]]) -> None:
+    """Write a record file in one step, in the order of the task."""
+    write_atomic(path, "".join(json.dumps(records[i], separators=(",", ":"), allow_nan=False) + "\n"
+                               for i in order if i in records))
+
+
+def rewrite_in_order(path: Path, order: Sequence[str]) -> None:
+    """Put the records of a finished cell into the order of the task, line by line as they stand there."""
+    lines = {json.loads(line)["id"]: line for line in path.read_bytes().splitlines(keepends=True)}
+    write_atomic(path, b"".join(lines[i] for i in order))
