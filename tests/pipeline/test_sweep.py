@@ -9,6 +9,8 @@ from typing import ClassVar
 import pytest
 import torch
 
+from tests.models.families import CACHED, NAMES
+from tests.models.families import tiny as tiny_family
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.methods.base import Method
@@ -154,6 +156,19 @@ def test_a_question_without_images_is_shared_too(adapter):
     found = answers(Sweep(cells, max_branch_bytes=PLENTY), adapter, sample, len(cells))
     for number, cell in enumerate(cells):
         assert plain(found[number].outcome) == plain(cell.run(sample))
+
+
+@pytest.mark.parametrize("family", sorted(NAMES))
+def test_every_family_gives_in_a_sweep_what_it_gives_alone(family, make_sample):
+    adapter = tiny_family(family)
+    sample = make_sample(15, 2)
+    cells = cells_of(adapter, ["full", "guikv", "vlcache", "divprune", "snapkv", "stride"], ("10", "50"))
+    alone = [plain(cell.run(sample)) for cell in cells]
+    sweep = Sweep(cells, max_branch_bytes=PLENTY)
+    found = answers(sweep, adapter, sample, len(cells))
+    assert [plain(found[i].outcome) for i in range(len(cells))] == alone
+    assert not sweep.failures
+    assert found[0].shared == (PREFILL if family in CACHED else VIT)  # a fixed state cannot be branched from
 
 
 @dataclass(frozen=True)
