@@ -60,7 +60,7 @@ class RayEngine:
     """
 
     def __init__(self, spec: RunSpec, tasks: Sequence[Task]) -> None:
-        if spec.device.startswith("cuda:"):
+        if spec.device not in ("cpu", "cuda"):
             raise UserError(f"--device {spec.device}: --engine ray gives every worker a GPU of its own; write --device "
                             "cuda.")
         try:
