@@ -28,6 +28,22 @@ class Sample:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+def target_box(target: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """The rectangle (x1, y1, x2, y2) around a target that is a place, in pixels of the last file; None for others.
+
+    A polygon gives the rectangle around it. The action of a step has no box here: its target is an action.
+    """
+    box = target.get("box_xyxy")
+    if box:
+        return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    truth = target.get("truth") or {}
+    corners = truth.get("box_coordinates") or []
+    if truth.get("box_type") != "polygon" or len(corners) < 6:
+        return None
+    xs, ys = corners[::2], corners[1::2]
+    return (float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys)))
+
+
 @dataclass(frozen=True)
 class Score:
     """What a task's rule says of one answer.

@@ -15,6 +15,7 @@ from vtprune_eval.methods.cdpruner import greedy_map, relevance
 from vtprune_eval.methods.dart import Dart
 from vtprune_eval.methods.divprune import max_min
 from vtprune_eval.methods.focusui import FocusUI, padding
+from vtprune_eval.methods.guipruner_ssp import spread
 from vtprune_eval.methods.kernels.attention import best
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
 from vtprune_eval.methods.prumerge import outliers
@@ -183,6 +184,7 @@ def test_outliers():
     assert outliers(torch.ones(5)) == 1
 
 
-def test_oracle_needs_a_box():
-    with pytest.raises(UserError, match="grounding"):
-        make_method("oracle").select_tokens(token_view(), budget_for((6,), 2))
+def test_oracle_without_a_box_is_an_even_grid():
+    """A refusal of OSWorld-G among samples with boxes; a task without any is refused before the run."""
+    keep = make_method("oracle").select_tokens(token_view(), budget_for((6,), 2))
+    assert keep.nonzero()[:, 0].tolist() == spread(6, 2).tolist()

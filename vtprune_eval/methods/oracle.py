@@ -1,6 +1,6 @@
 """``oracle``: keeps what the ground truth points at, plus a uniform grid; the head-room line of grounding plots.
 
-It reads the answer, so it is never ranked, and it refuses tasks without boxes.
+It reads the answer, so it is never ranked; tasks without boxes are refused before a run starts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from ..budget import StageBudget
-from ..errors import UserError
 from .base import Method, TokenView
 from .guipruner_ssp import spread
 from .kernels.labels import box_coverage
@@ -30,17 +29,11 @@ class Oracle(Method):
     sees_target: ClassVar[bool] = True
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
-        """See :meth:`Method.select_tokens`.
-
-        Raises:
-            UserError: the sample has no target box.
-        """
-        if not view.target_boxes:
-            raise UserError("oracle keeps the blocks under the target box, and this task has none; use a grounding "
-                            "task (mini-grounding, screenspot_v2, osworld_g).")
+        """See :meth:`Method.select_tokens`. A sample without a box (a refusal) gets the even grid alone."""
         block = view.layout.merge_size * view.layout.patch_size
         rows, cols = view.layout.grids[-1]
-        covered = np.max([box_coverage(box, rows, cols, block) for box in view.target_boxes], axis=0)
+        covered = np.max([box_coverage(box, rows, cols, block) for box in view.target_boxes]
+                         or [np.zeros((rows, cols))], axis=0)
         full = torch.zeros(view.layout.n_visual)
         full[-rows * cols:] = torch.from_numpy(covered).reshape(-1).float()
         scores = full[view.present.cpu()]

@@ -17,7 +17,7 @@ from ..models.base import Encoded, VlmAdapter
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
-from ..sample import Sample
+from ..sample import Sample, target_box
 from .account import counts_of, notes_of, times_of
 from .budgets import check_budget, resolve
 from .cache import KVCache
@@ -357,10 +357,11 @@ class Pipeline:
 def _target_boxes(sample: Sample, file_size: tuple[int, int],
                   prompt: Prompt) -> tuple[tuple[float, float, float, float], ...]:
     """The sample's boxes (pixels of the last file) in pixels of the last image as the model sees it."""
-    box = sample.target.get("box_xyxy")
-    boxes = [box] if box else []
+    box = target_box(sample.target)
+    if box is None:
+        return ()
     sx, sy = (m / f for m, f in zip(prompt.layout.image_sizes[-1], file_size, strict=True))
-    return tuple((b[0] * sx, b[1] * sy, b[2] * sx, b[3] * sy) for b in boxes)
+    return ((box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy),)
 
 
 def _check_sizes(sizes: tuple[tuple[int, int], ...], n_images: int, block: int) -> None:
