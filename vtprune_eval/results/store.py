@@ -1,6 +1,6 @@
 """The run folder: settings, lock, append-only record files. Nothing that was written is lost.
 
-One writer thread appends lines and groups the syncs (at most 0.5 s or 32 records apart). A torn last line, the trace
+One process appends lines; a thread groups the syncs (at most 0.5 s or 32 records apart). A torn last line, the trace
 of a kill or of a full disk, is cut off and its sample redone. ``run.json`` holds the settings; other settings for the
 same folder are refused.
 """
@@ -10,9 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import queue
 import threading
-import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -170,15 +168,18 @@ def read_records(path: Path, key: str, ids: Collection[str] | None = None,
 
 
 class RecordWriter:
-    """Appends records to one file from a thread of its own (context manager).
+    """Appends records to one file (context manager); a thread only syncs it.
 
-    The file is open only while something is written: a sweep has more cells than a process may have open files.
+    The caller writes: to hand every record to another thread costs a change of threads per record, which on a busy
+    machine takes milliseconds. The file is open only while something is written: a sweep has more cells than a process
+    may have open files.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._queue: queue.Queue[str | None] = queue.Queue(maxsize=1024)
         self._error: OSError | None = None
+        self._unsynced = 0
+        self._wake, self._done = threading.Event(), False
         self._thread: threading.Thread | None = None
         try:
             path.open("ab").close()
@@ -190,50 +191,52 @@ class RecordWriter:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._thread is not None:
-            self._queue.put(None)
+            self._done = True
+            self._wake.set()
             self._thread.join()
             self._thread = None
         if kind is None:
             self._raise()
 
     def append(self, record: dict[str, Any]) -> None:
-        """Hand one record to the writer.
+        """Write one record; it is synced within half a second or 32 records.
 
         Raises:
-            UserError: an earlier record could not be written.
+            UserError: it could not be written, or an earlier one could not be synced.
         """
         self._raise()
+        try:
+            self._write((json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n").encode("utf-8"))
+        except OSError as error:
+            self._error = error
+        self._raise()
+        self._unsynced += 1
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True)
             self._thread.start()
-        self._queue.put(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+        if self._unsynced >= SYNC_RECORDS:
+            self._wake.set()
 
     def _raise(self) -> None:
         if self._error is not None:
             raise _disk_error(self._error, self._path) from self._error
 
     def _work(self) -> None:
-        unsynced, since = 0, time.monotonic()
-        while True:
-            try:
-                line = self._queue.get(timeout=SYNC_SECONDS if unsynced else None)
-            except queue.Empty:
-                line = ""
-            try:
-                if line and self._error is None:
-                    if not unsynced:
-                        since = time.monotonic()
-                    self._write(line.encode("utf-8"))
-                    unsynced += 1
-                due = unsynced >= SYNC_RECORDS or time.monotonic() - since >= SYNC_SECONDS or line is None
-                if unsynced and due and self._error is None:
-                    with self._path.open("ab") as stream:
-                        os.fsync(stream.fileno())
-                    unsynced = 0
-            except OSError as error:
-                self._error, unsynced = error, 0
-            if line is None:
-                return
+        while not self._done:
+            self._wake.wait(SYNC_SECONDS)
+            self._wake.clear()
+            self._sync()
+        self._sync()  # what came between the last round and the end
+
+    def _sync(self) -> None:
+        if not self._unsynced or self._error is not None:
+            return
+        self._unsynced = 0  # before the sync: a record that is counted meanwhile is of the next round
+        try:
+            with self._path.open("ab") as stream:
+                os.fsync(stream.fileno())
+        except OSError as error:
+            self._error = error
 
     def _write(self, data: bytes) -> None:
         """Write all of ``data``; an unbuffered write may take only a part of it when the disk fills up."""

@@ -1,0 +1,92 @@
+"""The writer of records: every line is there at once, syncs are grouped, and none is forgotten."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from vtprune_eval.errors import UserError
+from vtprune_eval.results import store
+from vtprune_eval.results.store import RecordWriter
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """Sizes of the file at every sync, with the thread that asked for it."""
+    sizes: list[tuple[int, str]] = []
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        sizes.append((os.fstat(fd).st_size, threading.current_thread().name))
+        real(fd)
+
+    monkeypatch.setattr(store.os, "fsync", fsync)
+    return sizes
+
+
+def test_syncs_are_grouped_and_the_last_one_covers_everything(tmp_path, synced):
+    path = tmp_path / "r.jsonl"
+    with RecordWriter(path) as writer:
+        for i in range(200):
+            writer.append({"id": str(i)})
+            assert path.read_bytes().count(b"\n") == i + 1  # a kill after this line loses nothing
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == [str(i) for i in range(200)]
+    assert 1 <= len(synced) <= 200 // store.SYNC_RECORDS + 2
+    assert synced[-1][0] == path.stat().st_size
+    assert threading.current_thread().name not in {name for _, name in synced}  # the run never waits for the disk
+
+
+def test_a_single_record_is_synced_within_the_promised_time(tmp_path, synced):
+    with RecordWriter(tmp_path / "r.jsonl") as writer:
+        writer.append({"id": "a"})
+        end = time.monotonic() + store.SYNC_SECONDS + 5
+        while not synced and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(synced) == 1
+        time.sleep(2.2 * store.SYNC_SECONDS)
+        assert len(synced) == 1  # nothing new, nothing to sync
+    assert len(synced) == 1
+
+
+def test_many_records_do_not_wait_for_the_clock(tmp_path, synced, monkeypatch):
+    monkeypatch.setattr(store, "SYNC_SECONDS", 60.0)
+    with RecordWriter(tmp_path / "r.jsonl") as writer:
+        for i in range(store.SYNC_RECORDS):
+            writer.append({"id": str(i)})
+        end = time.monotonic() + 5
+        while not synced and time.monotonic() < end:
+            time.sleep(0.01)
+        assert len(synced) == 1
+
+
+def test_a_full_disk_stops_the_run_at_the_record_that_did_not_fit(tmp_path, monkeypatch):
+    path, written = tmp_path / "r.jsonl", []
+    real = RecordWriter._write
+
+    def full(self, data: bytes) -> None:
+        if len(written) == 3:
+            real(self, data[:4])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(data)
+        real(self, data)
+
+    monkeypatch.setattr(RecordWriter, "_write", full)
+    with RecordWriter(path) as writer:
+        for i in range(3):
+            writer.append({"id": str(i)})
+        for _ in range(2):  # and nothing is written behind the torn line
+            with pytest.raises(UserError, match="no space left"):
+                writer.append({"id": "x"})
+        writer._error = None
+    assert path.read_bytes() == b"".join(written) + b'{"id'
+
+
+def test_a_writer_that_wrote_nothing_starts_no_thread(tmp_path):
+    before = threading.active_count()
+    with RecordWriter(tmp_path / "r.jsonl"):
+        assert threading.active_count() == before
