@@ -1,0 +1,230 @@
+"""The full leaderboard on paper: GPU-hours, hours on 8, 64 and 512 GPUs, and what saturates first.
+
+    python scripts/scaling_cost.py
+    python scripts/scaling_cost.py --mfu 0.25 --models qwen3vl-2b,qwen3vl-8b
+
+Nothing here is measured on a GPU. FLOPs are those of ``python -m vtprune_eval flops`` (planned lengths, the records'
+own formula) for a typical prompt of each task; the speed of the GPU and of everything around it are assumptions, all
+of them options or in the tables below, and printed with the result. Selectors' own cost is not in it; a method whose
+lengths follow from no single share is counted as ``full``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from vtprune_eval.budget import Budget
+from vtprune_eval.errors import UserError
+from vtprune_eval.models import MODELS
+from vtprune_eval.pipeline.cells import TIMED_SAMPLES
+from vtprune_eval.pipeline.outcome import Counts
+from vtprune_eval.profiling.flops import ModelDims, flops_of
+from vtprune_eval.profiling.plan import block_grids, model_block, model_dims, planned_counts
+from vtprune_eval.registry import make_method, method_names
+from vtprune_eval.tasks import definition
+
+GPUS = (8, 64, 512)
+BUDGETS = "1,3,5,10,15,20,40,80"
+# (samples or None where the task's definition counts them, image width, height, images, text tokens, new tokens)
+TASKS: dict[str, tuple[int | None, int, int, int, int, int]] = {
+    "screenspot": (None, 1920, 1080, 1, 60, 24),
+    "screenspot_v2": (None, 1920, 1080, 1, 60, 24),
+    "screenspot_pro": (None, 3840, 2160, 1, 60, 24),
+    "osworld_g": (None, 1920, 1080, 1, 60, 24),
+    "ui_vision": (5479, 1920, 1080, 1, 60, 24),
+    "androidcontrol": (None, 1080, 2400, 1, 300, 48),
+    "androidcontrol_low": (None, 1080, 2400, 1, 300, 48),
+    "aitw": (4000, 1080, 2160, 5, 300, 48),
+    "mind2web": (1300, 1280, 720, 1, 300, 48),
+    "mind2web_website": (1000, 1280, 720, 1, 300, 48),
+    "mind2web_domain": (4000, 1280, 720, 1, 300, 48),
+    "gui_odyssey": (29000, 1080, 2400, 5, 300, 48),
+    "agentnetbench": (1700, 1920, 1080, 3, 600, 120),
+    "DocVQA_VAL": (5349, 1700, 2200, 1, 60, 16),
+    "InfoVQA_VAL": (2801, 1200, 2400, 1, 60, 16),
+    "ChartQA_TEST": (2500, 850, 600, 1, 60, 16),
+    "OCRBench": (1000, 1000, 800, 1, 60, 32),
+}
+# Neither trained for everybody nor a method: the oracle reads the answer, FocusUI's models are a method of their own.
+NOT_MODELS, NOT_METHODS = {"nano", "stub", "focusui-3b", "focusui-7b", "focusui-qwen3vl-2b"}, {"full", "oracle"}
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Assumptions; the units are in the names.
+
+    Attributes:
+        peak_flops_s: of one GPU (dense bf16); mfu: share of it that batch 1 reaches in ViT and prefill.
+        bytes_s: memory bandwidth; bandwidth_share: reached in decoding; launch_s: least time of one decoded token
+            (kernel launches of an eager model); image_s_per_mpixel: decode and resize of an image on one core.
+        warm_up_samples: per cell and worker; load_bytes_s: storage to all workers together.
+        write_s: of one record in the one process that writes a Ray run; record_bytes: of its line on disk;
+        held: memory of a record in the summary, as a multiple of its line.
+    """
+
+    peak_flops_s: float = 989e12
+    mfu: float = 0.35
+    bytes_s: float = 3.35e12
+    bandwidth_share: float = 0.6
+    launch_s: float = 0.02
+    image_s_per_mpixel: float = 0.03
+    warm_up_samples: int = 3
+    load_bytes_s: float = 20e9
+    write_s: float = 1 / 4000
+    record_bytes: float = 2500.0
+    held: float = 6.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one cell's sample: encode (images and ViT), prefill, decode; ``stage`` until which it is like full."""
+
+    encode_s: float
+    prefill_s: float
+    decode_s: float
+    stage: str
+
+    @property
+    def alone_s(self) -> float:
+        """All of it."""
+        return self.encode_s + self.prefill_s + self.decode_s
+
+
+@cache
+def sizes(model: str) -> tuple[ModelDims, tuple[int, int], int, float]:
+    """Dimensions, pixel limits, block, and bytes of the weights in bf16."""
+    dims, pixels = model_dims(model)
+    return dims, pixels, model_block(model), 2.0 * MODELS[model].weights
+
+
+def samples_of(task: str) -> int:
+    """How many samples a task has."""
+    return TASKS[task][0] or int(definition(task)["expected"]["records"])
+
+
+def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
+    """One sample of a cell, alone on a GPU."""
+    dims, pixels, block, weights = sizes(model)
+    _, width, height, n_images, n_text, n_new = TASKS[task]
+    grids = block_grids([(width, height)] * n_images, pixels, block)
+    full = planned_counts(dims, grids, n_text, n_new)
+    counts, stage = full, "prefill"
+    if method != "full":
+        made = make_method(method)
+        hooks = made.hooks()
+        if hooks != ("compress_kv",):
+            stage = "vit" if hooks[0] in ("select_tokens", "prune_layer") else ""
+        try:
+            counts = planned_counts(dims, grids, n_text, n_new, made, Budget.parse(budget))
+        except UserError:  # several drops: what full costs is more than it needs
+            counts = full
+    flops = flops_of(dims, counts)
+    rate = s.peak_flops_s * s.mfu
+    vit = sum(v for k, v in flops.items() if k.startswith(("patch_embed", "vit_", "merger", "deepstack")))
+    prefill = flops["llm_linear"] + flops["llm_attention"] + flops["lm_head"]
+    return Cost(n_images * width * height / 1e6 * s.image_s_per_mpixel + vit / rate, prefill / rate,
+                n_new * max(s.launch_s, (weights + kv_bytes(dims, counts)) / (s.bytes_s * s.bandwidth_share)), stage)
+
+
+def kv_bytes(dims: ModelDims, counts: Counts) -> float:
+    """Bytes of the cache that each decoded token reads (bf16)."""
+    full = (e for i, e in enumerate(counts.cache_entries) if i not in dims.linear)
+    return sum(full) * dims.kv_heads * dims.head_dim * 2 * 2.0
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All cells of one model on one sample of one task: GPU-seconds with every cell alone, and with shared prefixes."""
+
+    samples: int
+    cells: int
+    alone_s: float
+    shared_s: float
+
+    def on(self, n: float) -> float:
+        """GPU-seconds of ``n`` samples in one run that shares: the first few are timed, each cell alone."""
+        timed = min(n, TIMED_SAMPLES)
+        return timed * self.alone_s + (n - timed) * self.shared_s
+
+
+def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str], s: Speeds) -> Sweep:
+    """The cells of one model and task."""
+    full = cost(model, task, "full", "100", s)
+    cells = [full, *(cost(model, task, m, b, s) for m in methods for b in budgets)]
+    # ``full``'s own encoding and prefill are the shared ones.
+    shared = full.encode_s + full.prefill_s + sum(
+        c.decode_s + (0 if c.stage == "prefill" else c.prefill_s) + (0 if c.stage else c.encode_s) for c in cells)
+    return Sweep(samples_of(task), len(cells), sum(c.alone_s for c in cells), shared)
+
+
+def rows_of(sweeps: dict[str, list[Sweep]], s: Speeds) -> list[list[str]]:
+    """Lines of the second table: hours of every GPU when samples are divided over 8, 64 and 512."""
+    every = [own for of_model in sweeps.values() for own in of_model]
+    weights = sum(sizes(m)[3] for m in sweeps)
+    warm = s.warm_up_samples * sum(own.alone_s for own in every)
+    writing = s.write_s * sum(own.samples * own.cells for own in every)
+    rows: list[tuple[str, list[float]]] = [
+        ("answers, every cell alone", [sum(own.samples * own.alone_s for own in every) / g for g in GPUS]),
+        ("answers, shared prefixes", [sum(own.on(own.samples / g) for own in every) for g in GPUS]),
+        ("- of these, shared without the timed samples", [sum(own.samples * own.shared_s for own in every) / g
+                                                          for g in GPUS]),
+        ("warm-up of every cell on every worker", [warm for _ in GPUS]),
+        ("loading all models on every worker, at the same time", [weights * g / s.load_bytes_s for g in GPUS]),
+        ("writing all records by one Ray driver", [writing for _ in GPUS]),
+    ]
+    return [[name, *(f"{v / 3600:,.2f}" if v < 36_000 else f"{v / 3600:,.0f}" for v in values)]
+            for name, values in rows]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the page's tables; returns the exit code."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [m for m in MODELS if m not in NOT_MODELS]
+    p.add_argument("--models", default=",".join(known))
+    p.add_argument("--methods", default=",".join(m for m, source in method_names().items()
+                                                 if source == "builtin" and m not in NOT_METHODS))
+    p.add_argument("--budgets", default=BUDGETS)
+    for name, value in vars(Speeds()).items():
+        p.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    given = p.parse_args(argv)
+    s = Speeds(**{name: getattr(given, name) for name in vars(Speeds())})
+    if min(vars(s).values()) <= 0 or not math.isfinite(sum(vars(s).values())):
+        p.error("every assumption must be a positive number")
+    models, methods, budgets = (getattr(given, k).split(",") for k in ("models", "methods", "budgets"))
+    sweeps = {m: [sweep(m, task, methods, budgets, s) for task in TASKS] for m in models}
+    records = sum(own.samples * own.cells for of_model in sweeps.values() for own in of_model)
+    print(f"{len(models)} models x {1 + len(methods) * len(budgets)} cells ({len(methods)} methods x {len(budgets)} "
+          f"budgets, and full) x {len(TASKS)} tasks ({sum(map(samples_of, TASKS)):,} samples): {records:,} records.\n")
+    lines = []
+    for model, own in sweeps.items():
+        alone, shared = (sum(w.samples * getattr(w, k) for w in own) for k in ("alone_s", "shared_s"))
+        lines.append([model, f"{sizes(model)[3] / 1e9:.1f}", f"{alone / (records / len(models)):.2f}",
+                      f"{alone / 3600:,.0f}", f"{shared / 3600:,.0f}", f"{alone / shared:.1f}x"])
+    print(_table(["model", "weights GB", "s per record, alone", "GPU-hours, alone", "GPU-hours, shared", "saved"],
+                 lines))
+    print()
+    print(_table(["hours", *(f"{g} GPUs" for g in GPUS)], rows_of(sweeps, s)))
+    largest = max((own for of_model in sweeps.values() for own in of_model), key=lambda own: own.samples * own.cells)
+    print(f"\nRecords on disk: {records * s.record_bytes / 1e9:,.0f} GB. The summary of one model's largest task holds "
+          f"{largest.samples * largest.cells * s.record_bytes * s.held / 1e9:,.0f} GB in memory, if all cells are one "
+          "run.")
+    print("\nAssumed: " + ", ".join(f"{k} {v:g}" for k, v in vars(s).items()) + ".")
+    return 0
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
