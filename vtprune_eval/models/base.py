@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+
 
 @dataclass(frozen=True)
 class ImageRules:
@@ -136,6 +138,17 @@ class VlmAdapter(ABC):
     def has_cache(self, layer: int) -> bool:
         """Whether a decoder layer caches keys and values; a layer with linear attention keeps a fixed state instead."""
         return True
+
+    def require_cache(self, layer: int) -> None:
+        """Refuse to look at the queries and keys of a layer that has none.
+
+        Raises:
+            UserError: the layers that have them.
+        """
+        if not self.has_cache(layer):
+            full = [str(i) for i in range(len(self.text.layers)) if self.has_cache(i)]
+            raise UserError(f"{self.name}: decoder layer {layer} has linear attention, so nothing can be pruned by its "
+                            f"queries and keys; a method can act after layers {', '.join(full)}.")
 
     def attention_output(self, layer: int, normed: Tensor, mixed: Tensor) -> Tensor:
         """The attention's contribution to the residual stream.

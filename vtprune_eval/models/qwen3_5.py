@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from ..errors import UserError
 from .base import ImageRules
 from .family import Family
 from .qwen3_vl import DEFAULT_PIXELS, Qwen3VL
@@ -109,10 +108,7 @@ class Qwen3_5(Qwen3VL):
         """
         from transformers.models.qwen3_5.modeling_qwen3_5 import apply_rotary_pos_emb
 
-        if not self.has_cache(layer):
-            full = [i for i in range(len(self.text.layers)) if self.has_cache(i)]
-            raise UserError(f"{self.name}: decoder layer {layer} has linear attention, so nothing can be pruned by its "
-                            f"queries and keys; a method can act after layers {', '.join(map(str, full))}.")
+        self.require_cache(layer)
         a = self.text.layers[layer].self_attn
         shape = (1, normed.shape[0], -1, a.head_dim)
         q, _ = a.q_proj(normed).view(1, normed.shape[0], -1, 2 * a.head_dim).chunk(2, dim=-1)

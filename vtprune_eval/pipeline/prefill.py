@@ -211,6 +211,7 @@ def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout,
     ``beside``: methods that act together at this layer; None where every method is a run of its own. The last bits of
     a projection depend on its number of rows, so windows of different runs are projected separately.
     """
+    adapter.require_cache(number)
     n = entered.shape[1]
     normed = adapter.text.layers[number].input_layernorm(entered[0])
     keys, values = cache.entries(number)
