@@ -91,15 +91,16 @@ class Budget:
 
 
 def split_proportionally(total: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Share ``total`` tokens over images of ``sizes`` tokens (largest remainder; ties to the earlier image).
+    """Share ``total`` tokens over images of ``sizes`` tokens (largest remainder; ties to the later image).
 
-    Every image gets at least one token while ``total >= len(sizes)``; no image gets more than it has.
+    The latest screenshot is the one that is acted on: it must not be the first to vanish at tiny budgets. Every image
+    gets at least one token while ``total >= len(sizes)``; no image gets more than it has.
     The shares add up to ``min(total, sum(sizes))`` whenever ``total >= len(sizes)``.
     """
     n = sum(sizes)
     total = min(total, n)
     shares = [total * size // n for size in sizes]
-    order = sorted(range(len(sizes)), key=lambda i: (-((total * sizes[i]) % n), i))
+    order = sorted(range(len(sizes)), key=lambda i: (-((total * sizes[i]) % n), -i))
     for i in order[: total - sum(shares)]:
         shares[i] += 1
     for i in range(len(sizes)):  # no image may vanish while another has two or more

@@ -15,7 +15,7 @@ from .budget import Budget
 from .engine.shards import Shard
 from .errors import UserError, unknown_name
 from .profiling.gpu import PROFILES
-from .registry import check_method_name, make_method
+from .registry import check_method_name, make_method, method_class
 from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
 from .units import parse_bytes
 
@@ -117,8 +117,6 @@ class RunSpec:
             Budget.parse(text)
         if self.cache is not None and not (isinstance(self.cache, str) and self.cache.strip()):
             raise UserError("--cache needs the name of a folder; leave it out to run without a cache.")
-        if self.engine == "ray" and (self.cache is not None or self.timings is not None):
-            raise UserError("--engine ray runs every sample on its own and times it; leave out --cache and --timings.")
         parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
         parse_bytes(self.cache_size, "--cache-size")
         if not self.methods or not self.tasks or not self.budgets:
@@ -137,6 +135,9 @@ class RunSpec:
         from .pipeline.budgets import check_budget
 
         known = {part for m in self.methods for part in m.split("+")}
+        known |= {b.like for b in map(Budget.parse, self.budgets) if b.like}
+        if any(Budget.parse(text).kind == "auto" for text in self.budgets):
+            known |= {like for part in known for like in [method_class(part).default_like] if like}
         for key in self.params:
             if "." in key and key.split(".")[0] not in known:
                 raise unknown_name("method in --set", key.split(".")[0], known)
@@ -164,6 +165,12 @@ class RunSpec:
                                 f"METHOD.{next(iter(shared))}=...")
             out.append(make_method(part, own if part == "full" else {**shared, **own}))
         return tuple(out)
+
+    def copied(self, name: str) -> Any:
+        """The method whose count ``auto`` or ``like:`` copies, with the hyper-parameters it has in this run."""
+        if any(name in m.split("+") for m in self.methods):
+            return self.make(name)[0]
+        return make_method(name, {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(name + ".")})
 
     def budget(self, cell: Cell) -> Budget:
         """The parsed budget of a cell."""

@@ -34,11 +34,12 @@ def test_collisions_are_refused(tiny, text, why):
 
 
 @pytest.mark.parametrize("name", sorted(n for n, s in method_names().items() if s == "builtin"))
-@pytest.mark.parametrize("n_images", [1, 3])
-def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture, name, n_images):
+@pytest.mark.parametrize(("n_images", "budget"), [(1, "30"), (3, "30"), (3, "1tok")])
+def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture, name, n_images, budget):
+    """Three images and one token: two of the images vanish altogether."""
     images = tuple(picture(f"i{i}", 96 + 32 * i, 128, i) for i in range(n_images))
     sample = Sample("s", images, "click save", {"type": "box", "box_xyxy": [10, 10, 60, 40]})
-    pipeline = Pipeline(tiny, methods(name), Budget.parse("30"), max_new_tokens=3)
+    pipeline = Pipeline(tiny, methods(name), Budget.parse(budget), max_new_tokens=3)
     first, again = pipeline.run(sample), pipeline.run(sample)
     assert first.ids == again.ids
     assert first.kept == again.kept

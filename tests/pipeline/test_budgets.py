@@ -19,6 +19,7 @@ from vtprune_eval.methods.full import Full
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.registry import make_method, method_class, method_names
 from vtprune_eval.sample import Sample
+from vtprune_eval.spec import RunSpec
 
 WORDS = "account save draft 42 7391 the code of island".split()
 N_NEW = 10
@@ -87,6 +88,22 @@ def test_like_copies_the_count_per_image(tiny, picture):
             for n, b in (("pixelprune", "auto"), ("random", "like:pixelprune"), ("conncomp", "auto"))]
     assert kept[0] == kept[1] == kept[2]
     assert sum(kept[0]) < 48 + 40
+
+
+def test_the_copied_count_follows_the_copied_method_s_settings(tiny, picture):
+    """A run that sets PixelPrune's tau compares everything with that PixelPrune."""
+    sample = Sample("1", (picture("a", 256, 192, 1),), "what", {})
+    counts = {}
+    for tau in ("0", "0.9"):
+        spec = RunSpec(model="stub", methods=("pixelprune", "random"), budgets=("auto",),
+                       params={"pixelprune.tau": tau, "pixelprune.metric": "mae"})
+        counts[tau] = [Pipeline(tiny, spec.make(c.method), spec.budget(c), max_new_tokens=2,
+                                copied=spec.copied).run(sample).counts.visual for c in spec.cells()]
+    assert counts["0"][0] == counts["0"][1] != counts["0.9"][0] == counts["0.9"][1]
+    alone = RunSpec(model="stub", methods=("random",), budgets=("auto",), params={"pixelprune.tau": "0.9"})
+    assert alone.copied("pixelprune").tau == 0.9
+    with pytest.raises(UserError, match="unknown method in --set"):
+        RunSpec(model="stub", methods=("random",), budgets=("10",), params={"pixelprune.tau": "0.9"})
 
 
 def test_colliding_hooks_are_refused(tiny):

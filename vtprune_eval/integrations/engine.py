@@ -111,7 +111,8 @@ class Engine:
             from ..pipeline.generate import Pipeline
 
             self._pipelines[limit] = Pipeline(self.adapter, self.spec.make(self.cell.method),
-                                              self.spec.budget(self.cell), seed=self.spec.seed, max_new_tokens=limit)
+                                              self.spec.budget(self.cell), seed=self.spec.seed, max_new_tokens=limit,
+                                              copied=self.spec.copied)
         if sample_id is None:
             names = "/".join(p.name for p in images)
             sample_id = hashlib.sha256(f"{names}/{question}".encode()).hexdigest()[:16]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..budget import Budget, StageBudget, split_proportionally
 from ..errors import UserError
 from ..methods.base import Method, PatchView
@@ -29,23 +31,22 @@ def check_budget(method: Method, budget: Budget) -> None:
                             "like:pixelprune does.")
 
 
-def resolve(budget: Budget, method: Method, view: PatchView) -> StageBudget:
+def resolve(budget: Budget, method: Method, view: PatchView, copied: Callable[[str], Method]) -> StageBudget:
     """The budget of one sample.
 
     Args:
         budget: as asked for.
         method: the method that is told.
         view: the images at the size of the full model; ``like:`` runs the copied method on it.
+        copied: makes the method whose count is copied, by name.
     """
-    from ..registry import make_method
-
     sizes = tuple(h * w for h, w in view.grids)
     n_full = sum(sizes)
     like = budget.like if budget.kind == "like" else None
     if budget.kind == "auto" and not method.adaptive:
         like = method.default_like
     if like is not None:
-        other = make_method(like)
+        other = copied(like)
         free = StageBudget(None, None, n_full, Budget("auto"))
         counts = tuple(int(keep.sum()) for keep in other.select_patches(view, free))
         return StageBudget(sum(counts), counts, n_full, budget)

@@ -17,6 +17,7 @@ from ..models.base import Encoded, VlmAdapter
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
+from ..registry import make_method
 from ..sample import Sample, target_box
 from .account import counts_of, notes_of, times_of
 from .budgets import check_budget, resolve
@@ -39,13 +40,19 @@ class Pipeline:
     """
 
     def __init__(self, adapter: VlmAdapter, method: Method | Sequence[Method], budget: Budget, *,
-                 max_new_tokens: int = 64, seed: int = 0) -> None:
+                 max_new_tokens: int = 64, seed: int = 0, copied: Callable[[str], Method] = make_method) -> None:
         """Check that hooks do not collide and that the budget means something.
+
+        Args:
+            adapter: the model; method: one, or several that are composed; budget: of them all.
+            max_new_tokens: limit of an answer; seed: of everything random.
+            copied: makes the method whose count ``auto`` and ``like:`` copy, with the run's hyper-parameters.
 
         Raises:
             UserError: two methods use one hook, or the budget does not fit a method.
         """
         self.adapter, self.budget, self.seed, self.max_new_tokens = adapter, budget, seed, max_new_tokens
+        self._copied = copied
         self.methods = (method,) if isinstance(method, Method) else tuple(method)
         self._by_hook: dict[str, Method] = {}
         for m in self.methods:
@@ -124,7 +131,7 @@ class Pipeline:
         view = PatchView(frozen(images.pixels), tuple((h // block, w // block) for w, h in images.full), block,
                          self.seed_of(sample))
         with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
-            return {h: resolve(self._budget_of(m), m, view) for h, m in self._by_hook.items()}
+            return {h: resolve(self._budget_of(m), m, view, self._copied) for h, m in self._by_hook.items()}
 
     def enter(self, sample: Sample, images: Images, budgets: dict[str, StageBudget], clock: StageClock, *,
               needs: Sequence[str] | None = None, store: DiskCache | None = None) -> Entered:

@@ -117,4 +117,5 @@ def patch_rows(pixels: np.ndarray, rules: ImageRules, keep: np.ndarray | None) -
     mean = torch.tensor(rules.mean).view(1, 3, 1, 1) * 255
     std = torch.tensor(rules.std).view(1, 3, 1, 1) * 255
     x.sub_(mean).div_(std)
-    return x[:, :, None].expand(-1, -1, rules.temporal, -1, -1).reshape(len(x), -1)
+    # The width is named: of an image that loses all its blocks nothing is left to infer it from.
+    return x[:, :, None].expand(-1, -1, rules.temporal, -1, -1).reshape(len(x), 3 * rules.temporal * p * p)

@@ -121,7 +121,7 @@ def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
 
     def factory(cell: Cell, task: Task) -> Pipeline:
         return Pipeline(adapter, spec.make(cell.method), spec.budget(cell), seed=spec.seed,
-                        max_new_tokens=spec.max_new_tokens or task.max_new_tokens)
+                        max_new_tokens=spec.max_new_tokens or task.max_new_tokens, copied=spec.copied)
 
     return adapter.identity, factory, adapter.coordinates
 

@@ -149,7 +149,7 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
         notes.append(f"{method} at {budget}: under budget on {under} of {len(done)} samples")
     over = sum(any("were asked for" in n for n in r["notes"]) for r in done)
     if over:
-        notes.append(f"{method} at {budget}: count differs from the copied one on {over} of {len(done)} samples")
+        notes.append(f"{method} at {budget}: more visual tokens than asked for on {over} of {len(done)} samples")
     return notes
 
 
