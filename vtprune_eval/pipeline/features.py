@@ -36,7 +36,7 @@ def vit_key(adapter: VlmAdapter, pixels: Sequence[np.ndarray], keep: Sequence[np
     return digest.hexdigest()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)  # a model that is no longer in use must not be kept
 def _computed_by(adapter: VlmAdapter) -> str:
     """Weights, configuration, type, device and libraries, as text."""
     device = adapter.device
