@@ -58,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--method", default="full", help="methods (default full)")
     p.add_argument("--budget", default="25", help="budgets (default 25)")
     given = p.parse_args(argv)
-    import transformers  # noqa: F401 - loaded before the clock of the run starts
+    import tabulate  # noqa: F401 - loaded before the clock of the run starts, as the others
+    import tqdm  # noqa: F401
+    import transformers  # noqa: F401
 
     from vtprune_eval import cli, models
     from vtprune_eval.pipeline import cells
