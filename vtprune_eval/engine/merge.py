@@ -66,10 +66,10 @@ def main(argv: Sequence[str]) -> int:
                 raise UserError(f"the shards were made by version {settings.get('package')} of vtprune_eval, whose "
                                 "records this version does not continue: merge them with that version.")
             records(task, cell)  # all are looked at before anything is written; none are held
+    machines = [read_json(by_index[i] / "environment.json") for i in range(count)]
+    environment = {**joined(machines), "shards": machines}
     with RunFolder(out) as folder:
         _claim(folder, settings, by_index)
-        machines = [read_json(by_index[i] / "environment.json") for i in range(count)]
-        environment = {**joined(machines), "shards": machines}
         write_atomic(out / "environment.json", json.dumps(environment, indent=2) + "\n")
         for task in tasks:
             for cell in spec.cells():
