@@ -29,6 +29,7 @@ STARTED = time.monotonic()  # before the heavy imports: they are part of the pro
 
 import argparse  # noqa: E402
 import json  # noqa: E402
+import re  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
@@ -51,6 +52,7 @@ from gpu_cells import (  # noqa: E402
     load_group,
     measure,
 )
+from screens import size  # noqa: E402
 
 from vtprune_eval.errors import SampleError, UserError  # noqa: E402
 
@@ -132,14 +134,6 @@ def attention_backends(given: argparse.Namespace) -> tuple[list[str], list[str]]
     return ["sdpa", "flash_attention_2"], []
 
 
-def size(text: str) -> tuple[int, int]:
-    """``WxH`` in pixels."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 2716x1616")
-    return int(width), int(height)
-
-
 def positive(text: str) -> float:
     """A number of seconds above 0."""
     value = float(text)
@@ -191,10 +185,15 @@ def bench(given: argparse.Namespace, started: float) -> int:
     from vtprune_eval.profiling.gpu import open_gpu
     from vtprune_eval.registry import check_method_name
 
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", given.device):
+        raise UserError(f"--device {given.device!r}: use cuda, cuda:N, or cpu for a rehearsal.")
     if given.device.startswith("cuda") and not torch.cuda.is_available():
         raise UserError("no usable CUDA device here, and GPU numbers are never estimated; run this where there is one, "
                         "or rehearse with --device cpu --models nano.")
-    models, budgets = given.models.split(","), given.budgets.split(",")
+    if given.device.startswith("cuda:") and int(given.device[5:]) >= torch.cuda.device_count():
+        raise UserError(f"--device {given.device}: there are {torch.cuda.device_count()} CUDA devices here, counted "
+                        "from 0.")
+    models, budgets = (list(dict.fromkeys(text.split(","))) for text in (given.models, given.budgets))
     methods = given.methods.split(",") if given.methods else default_methods()
     for model in models:
         family_of(model)
@@ -227,8 +226,9 @@ def bench(given: argparse.Namespace, started: float) -> int:
                     continue
                 try:
                     group = load_group(model, attention, given, Path(folder))
-                except (UserError, torch.OutOfMemoryError) as error:
-                    report.miss(model, attention, "every cell", str(error).splitlines()[0])
+                except Exception as error:  # a backend that is installed and broken must not cost the other groups
+                    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+                    report.miss(model, attention, "every cell", said.splitlines()[0][:300])
                     continue
                 report.environment = environment(given, gpu)
                 run_group(group, cells(methods, budgets), gpu, report, deadline, given.window)

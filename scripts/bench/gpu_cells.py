@@ -124,6 +124,8 @@ def measure(group: Group, cell: Cell, gpu: Any, window_s: float) -> dict[str, An
     Raises:
         UserError, SampleError: the method cannot do this, or there is not enough memory.
     """
+    from vtprune_eval.methods.kernels.scorer import load_scorer
+
     pipeline, sample = group.pipeline(cell), group.samples[cell.workload]
     n_warm = warm_up(pipeline, sample, window_s / 2)
     if cell.method == "full":
@@ -141,6 +143,8 @@ def measure(group: Group, cell: Cell, gpu: Any, window_s: float) -> dict[str, An
     joules, spent = gpu.stop(), time.monotonic() - start
     if cell.method == "full":
         group.full.setdefault(cell.workload, []).extend(outcomes)
+    if cell.method == "focusui":
+        load_scorer.cache_clear()  # it would stay on the GPU, in the peaks of all later cells
     return row_of(group, cell, outcomes, n_warm, joules, spent, gpu)
 
 

@@ -118,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--tasks", default="mini-grounding,mini-doc,mini-nav")
     p.add_argument("--limit", type=int, default=10, help="samples per task (default 10)")
     given = p.parse_args(argv)
+    if given.limit < 1:
+        p.error("--limit is at least 1")
     import torch
 
     from vtprune_eval.budget import Budget

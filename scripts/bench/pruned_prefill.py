@@ -184,21 +184,23 @@ def markdown(data: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write ``pruned_prefill.json`` after every part, print."""
+    from screens import save, screen_keeping, size
+
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", default="qwen3vl-2b")
     p.add_argument("--parts", default=",".join(PARTS), help="of stages, prefill, pixelprune (default all)")
     p.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     p.add_argument("--repeats", type=int, default=5, help="calls per cell (default 5; pixelprune at most 3)")
-    p.add_argument("--image", default="1280x720", help="screenshot of stages and prefill")
-    p.add_argument("--large", default="2716x1616", help="screenshot of pixelprune")
+    p.add_argument("--image", type=size, default=(1280, 720), metavar="WxH",
+                   help="screenshot of stages and prefill (default 1280x720)")
+    p.add_argument("--large", type=size, default=(2716, 1616), metavar="WxH",
+                   help="screenshot of pixelprune (default 2716x1616)")
     p.add_argument("--out", type=Path, default=Path("runs/bench-prefill"))
     given = p.parse_args(argv)
     chosen = given.parts.split(",")
     unknown = [c for c in chosen if c not in PARTS]
     if unknown or given.repeats < 1:
         p.error(f"--parts knows {', '.join(PARTS)}, not {unknown}" if unknown else "--repeats is at least 1")
-    from screens import save, screen_keeping
-
     from vtprune_eval.errors import UserError
     from vtprune_eval.models import load_model
     from vtprune_eval.results.store import write_atomic
@@ -211,11 +213,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     adapter.eos_ids = frozenset()  # every call decodes the same number of tokens
     data: dict[str, Any] = {"model": given.model, "dtype": given.dtype, "environment": environment()}
-    given.out.mkdir(parents=True, exist_ok=True)
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        p.error(f"--out {given.out} cannot be used ({error.strerror}); choose another folder")
     parts = {"stages": stages, "prefill": prefill, "pixelprune": pixelprune}
     with tempfile.TemporaryDirectory() as folder:
         for part in chosen:
-            width, height = map(int, (given.large if part == "pixelprune" else given.image).split("x"))
+            width, height = given.large if part == "pixelprune" else given.image
             shot = screen_keeping(width, height, KEPT, adapter.images)[0]
             sample = Sample(part, (save(shot, Path(folder) / f"{part}.png"),), QUESTION, {"type": "none"})
             print(f"{part}:", file=sys.stderr)

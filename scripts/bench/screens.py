@@ -5,6 +5,8 @@ What a pixel-based method keeps depends on the image, so a bench of such a metho
 
 from __future__ import annotations
 
+import argparse
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,15 @@ def kept_share(image: np.ndarray, rules: ImageRules) -> float:
     return float(pred_2d_exact(resize(image, size), rules.block).mean())
 
 
+def size(text: str) -> tuple[int, int]:
+    """``WxH`` in pixels."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) > 0 and int(height) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not WIDTHxHEIGHT in pixels, such as 2716x1616")
+    return int(width), int(height)
+
+
+@lru_cache(maxsize=8)  # models with one processor see the same screens
 def screen_keeping(width: int, height: int, wanted: float, rules: ImageRules,
                    seed: int = 0) -> tuple[np.ndarray, float]:
     """A screen of which PixelPrune keeps about ``wanted`` of the blocks, and the share that it really keeps."""

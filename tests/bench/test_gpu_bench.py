@@ -141,7 +141,8 @@ def test_without_a_gpu_one_sentence(bench, tmp_path, capsys):
 
 @pytest.mark.parametrize(("args", "said"), [
     (("--models", "nanoo"), "unknown model"), (("--methods", "pixelprun"), "unknown method"),
-    (("--budgets", "200"), "outside"), (("--models", "stub"), "no network")])
+    (("--budgets", "200"), "outside"), (("--models", "stub"), "no network"),
+    (("--device", "mps"), "use cuda"), (("--budgets", ""), "not a percentage")])
 def test_bad_names_are_refused(bench, tmp_path, capsys, args, said):
     assert bench.gpu.main([*SMALL, *args, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
@@ -179,3 +180,42 @@ def test_screens_keep_the_share_that_is_asked_for(bench):
     image, kept = bench.screens.screen_keeping(1366, 801, 0.262, rules, seed=3)
     assert image.shape == (801, 1366, 3) and kept == bench.screens.kept_share(image, rules)
     assert kept == pytest.approx(0.262, abs=0.01)
+
+
+def test_a_scorer_does_not_stay_in_the_peaks_of_later_cells(whole):
+    from vtprune_eval.methods.kernels.scorer import load_scorer
+
+    assert load_scorer.cache_info().currsize == 0
+
+
+def test_energy_and_state_of_a_gpu_are_reported(bench, tmp_path, monkeypatch):
+    """The meter of a GPU, played by a stand-in; the times are still those of the CPU."""
+
+    class Meter:
+        reason = ""
+        windows = 0
+
+        def start(self) -> None:
+            self.windows += 1
+
+        def stop(self) -> float:
+            return 30.0
+
+        def process_bytes(self) -> int:
+            return 5_000_000
+
+        def state(self) -> dict:
+            return {"name": "Stand-in", "driver": "1.2", "warnings": ["throttled: software power cap"]}
+
+        def close(self) -> None:
+            pass
+
+    meter = Meter()
+    monkeypatch.setattr("vtprune_eval.profiling.gpu.open_gpu", lambda device, profile: meter)
+    code, data, text = run(bench, tmp_path, "--methods", "random", "--budgets", "25", "--window", "0.01")
+    assert code == 0 and meter.windows == 2  # one window per cell, over all of its timed calls
+    assert [r["energy_j"] for r in data["rows"]] == [30.0 / r["n_calls"] for r in data["rows"]]
+    full, cut = data["rows"]
+    assert cut["ratios"]["energy_j"] == full["energy_j"] / cut["energy_j"]
+    assert "**Disturbed: throttled: software power cap.**" in text and "driver 1.2" in text
+    assert f"~{cut['energy_j']:.1f}" in text and "energy over less than a second" in text
