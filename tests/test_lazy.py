@@ -39,7 +39,7 @@ def test_questions_about_the_package_load_nothing_heavy(args):
 @pytest.mark.parametrize("args", [
     ("--method", "pixelprun"), ("--method", "fastv", "--budget", "auto"), ("--budget", "abc"),
     ("--method", "snapkv,guikv,vlcache,focusui,cdpruner", "--budget", "10", "--set", "guikv.rank=-1"),
-    ("--method", "sparsevlm", "--budget", "10", "--set", "nothing=1"), ("--model", "qwen"), ("--tasks", "mini"),
+    ("--method", "sparsevlm", "--budget", "10", "--set", "nothing=1"), ("--model", "qwen"), ("--tasks", "min"),
 ])
 def test_a_refused_command_line_loads_nothing_heavy(args):
     assert imported(*args) == "code 2 loaded []"

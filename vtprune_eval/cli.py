@@ -43,7 +43,7 @@ def run_parser() -> argparse.ArgumentParser:
                    help="methods; a+b composes two (default full,pixelprune)")
     p.add_argument("--budget", "--budgets", dest="budgets", metavar="B,...",
                    help="10 (percent of the visual tokens), 256tok, auto, like:METHOD (default auto)")
-    p.add_argument("--tasks", "--task", dest="tasks", metavar="T,...", help="tasks (default: the three mini tasks)")
+    p.add_argument("--tasks", "--task", dest="tasks", metavar="T,...", help="tasks (default: mini, all embedded ones)")
     p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")

@@ -16,7 +16,7 @@ from .engine.shards import Shard
 from .errors import UserError, unknown_name
 from .profiling.gpu import PROFILES
 from .registry import check_method_name, make_method, method_class
-from .tasks import DEFAULT_TASKS, check_protocol, check_task_name
+from .tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name
 from .units import parse_bytes
 
 # Fields that say where or how results are shown, not what they are.
@@ -209,20 +209,26 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
     Raises:
         UserError: unknown key (nearest offered) or a value of the wrong form.
     """
-    names = {f.name for f in dataclasses.fields(RunSpec)}
+    names = {f.name: str(f.type) for f in dataclasses.fields(RunSpec)}
     clean: dict[str, Any] = {}
     aliases = {"method": "methods", "budget": "budgets", "task": "tasks", "set": "params"}
     for key, value in values.items():
         key = aliases.get(key.replace("-", "_"), key.replace("-", "_"))
         if key not in names:
-            raise unknown_name("setting", key, names | set(aliases))
+            raise unknown_name("setting", key, {*names, *aliases})
         if key in {"methods", "budgets", "tasks"}:
             items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
             value = tuple(str(v).strip() for v in items if str(v).strip())
+        if key == "tasks":
+            value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name, (name,))))
         if key == "params" and not isinstance(value, dict):
             raise UserError("the setting 'set' must map METHOD.key to a value.")
         if key in {"share", "profile"} and value is False:
             value = "off"  # YAML reads the word as a truth value
+        if names[key].startswith("str") and value is not None:
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                raise UserError(f"the setting {key!r} must be a text, found {value!r}.")
+            value = str(value)  # YAML reads a folder called 5 as a number
         clean[key] = value
     return RunSpec(**clean)
 

@@ -24,6 +24,8 @@ from .scoring.protocols import PROTOCOLS
 from .scoring.rules import RULES
 
 DEFAULT_TASKS = ("mini-grounding", "mini-doc", "mini-nav")
+# Names that stand for several tasks.
+SUITES = {"mini": DEFAULT_TASKS}
 MAX_HISTORY = 5
 # Reasons of rules for answers that could be read; every other one is a format error.
 _READABLE = {"no_counterpart", "nothing_annotated", "continues", "box_outside_image", "unknown_key",
@@ -180,7 +182,7 @@ def check_task_name(name: str) -> None:
         UserError: with the nearest names.
     """
     if _folder_and_variant(name) is None:
-        raise unknown_name("task", name, task_names(), "`python -m vtprune_eval list tasks` shows all.")
+        raise unknown_name("task", name, [*task_names(), *SUITES], "`python -m vtprune_eval list tasks` shows all.")
 
 
 def check_protocol(name: str, protocol: str | None, history: int | None) -> None:

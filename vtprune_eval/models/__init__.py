@@ -159,7 +159,20 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
     adapter = family.load(Request(name, folder, random, seed, getattr(torch, dtype), device, attn, card.coordinates,
                                   identity, NANO, card.remote_code and trust_remote_code))
     adapter.folder = folder
+    if path and name in family.sizes:
+        adapter.identity["note"] = _size_note(name, adapter.model.config, family.true_config(name))
     return adapter
+
+
+def _size_note(name: str, found: Any, true: Any) -> str:
+    """What a reader must know of a local folder of the right class and another size; empty if it has the right one."""
+    differ = []
+    for part, a, b in (("decoder", found.get_text_config(), true.get_text_config()),
+                       ("ViT", found.vision_config, true.vision_config)):
+        for key in ("hidden_size", "num_hidden_layers", "depth"):
+            if hasattr(b, key) and getattr(a, key, None) != getattr(b, key):
+                differ.append(f"{part} {key} {getattr(a, key, None)}, not {getattr(b, key)}")
+    return f"WARNING: the folder holds no {name} ({'; '.join(differ)}): its numbers are not {name}'s" if differ else ""
 
 
 def _check_runtime(device: str, dtype: str, attn: str) -> None:

@@ -21,7 +21,9 @@ def hub_folder(name: str, hub_id: str, revision: str | None, with_code: bool = F
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.utils import logging as hub_logging
 
+    hub_logging.set_verbosity_error()  # its retries are told line by line; the sentences below say how it ended
     wanted = [*_WANTED, *_CODE] if with_code else _WANTED
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))

@@ -20,6 +20,7 @@ from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
 from ..prompts import style_of
 from ..results.breakdown import breakdown, breakdown_text
+from ..results.record import light
 from ..results.store import RunFolder, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..sample import target_box
@@ -49,7 +50,7 @@ def execute(spec: RunSpec) -> int:
         else:
             identity, finished = _run_here(spec, tasks, folder)
         if not finished:
-            print(f"interrupted; start the same command again to go on, or add --out {folder.path}.", file=sys.stderr)
+            print(f"interrupted; start the same command again to go on ({folder.path}).", file=sys.stderr)
             return 130
         return report(spec, tasks, folder, identity)
 
@@ -172,12 +173,12 @@ def _all_cells(spec: RunSpec, tasks: list[Task], folder: RunFolder, factory: Any
 
 
 def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
-    """Write and print the summary of a finished run from its records; returns the exit code."""
+    """Write and print the summary of a finished run from its records; returns the exit code: 1 after a crash."""
     records = {}
     for task in tasks:
         for cell in spec.cells():
             done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
-            records[task.label, cell.method, cell.budget] = [done[i] for i in task.samples.ids if i in done]
+            records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
     summary = summarise(spec.model, [(c.method, c.budget) for c in spec.cells()], [(t.label, t.scored) for t in tasks],
                         records, identity["trained"])
     summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path)}
@@ -200,13 +201,14 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     print(table(summary, spec.format))
     where = sys.stdout if spec.format == "table" else sys.stderr
     print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)
-    for line in footnotes(summary):
-        if line.startswith("WARNING"):
-            print(line, file=sys.stderr)
+    if spec.format != "table":  # where they already stand
+        for line in footnotes(summary):
+            if line.startswith("WARNING"):
+                print(line, file=sys.stderr)
     if spec.shard:
         print(f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",
               file=sys.stderr)
-    return 0
+    return int(any(r["reason"] == "crash" for own in records.values() for r in own))
 
 
 def _profiler_of(folder: RunFolder) -> dict[str, float] | None:

@@ -137,6 +137,10 @@ def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> flo
 def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
     notes = []
     done = [r for r in own if r["status"] == "ok"]
+    crashed = [r for r in own if r["reason"] == "crash"]
+    if crashed:
+        notes.append(f"WARNING: {method} at {budget} crashed on {len(crashed)} of {len(own)} samples, first on "
+                     f"{crashed[0]['id']} ({crashed[0]['message']}): a fault of the program, no verdict on the method")
     if method != "full" and budget != "100" and done:
         untouched = all(r["counts"]["patches"] == r["counts"]["patches_full"]
                         and r["counts"]["visual"] == r["counts"]["visual_full"]
@@ -219,6 +223,8 @@ def _comparison_values(entry: dict[str, Any]) -> list[str]:
 def footnotes(summary: dict[str, Any]) -> list[str]:
     """What a reader of the table must know."""
     out = []
+    if summary.get("identity", {}).get("note"):
+        out.append(summary["identity"]["note"])
     if not summary["trained"]:
         out.append("Random weights: costs only, accuracy has no meaning and is not shown.")
     compared = [e["vs_full"] for row in summary["rows"] for e in row["tasks"].values() if "vs_full" in e]
@@ -236,7 +242,8 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
         out += row["notes"]
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
         if failed:
-            out.append(f"{row['method']} at {row['budget']}: failed samples, counted as wrong: {failed}")
+            out.append(f"{row['method']} at {row['budget']}: failed samples, counted as wrong (costs are of the "
+                       f"others): {failed}")
     return out
 
 
