@@ -81,7 +81,7 @@ class Speeds:
     load_bytes_s: float = 20e9
     write_s: float = 1 / 4000
     record_bytes: float = 2500.0
-    held: float = 6.0
+    held: float = 1.4
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,21 @@ def test_hundreds_of_cells_and_ten_thousand_files_in_one_folder(tmp_path, cli):
     assert {n: [result_of(json.loads(x)) for x in (folder / n).read_text().splitlines()] for n in expected} == expected
 
 
+def test_the_summary_does_not_need_what_it_does_not_hold(tmp_path, monkeypatch, capsys):
+    """Records are held without answers and lists: the summary is the one that whole records give."""
+    from vtprune_eval.results.record import light
+
+    run = ["--model", "stub", "--method", "full,random,guikv", "--budget", "20,100", "--limit", "9", "--format", "json",
+           "--out", str(tmp_path / "r")]
+    assert main(run) == 0
+    first = capsys.readouterr().out
+    monkeypatch.setattr("vtprune_eval.pipeline.run.light", lambda record: record)
+    assert main(run) == 0
+    assert capsys.readouterr().out == first
+    line = next((tmp_path / "r" / "records").iterdir()).read_text().splitlines()[0]
+    assert len(json.dumps(light(json.loads(line)))) < 0.8 * len(line)
+
+
 @pytest.mark.parametrize("step", [-86_400.0, 86_400.0, 0.0])
 def test_a_clock_that_jumps_changes_nothing(step, tmp_path, monkeypatch, capsys):
     """The wall clock goes back or on by a day at every look, or stands still: everything is measured on another."""

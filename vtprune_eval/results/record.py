@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from typing import Any
 
 from ..pipeline.outcome import Outcome
@@ -62,6 +63,27 @@ def result_of(record: dict[str, Any]) -> dict[str, Any]:
 def _fields(value: Any) -> dict[str, Any]:
     """A flat dataclass as a dictionary; ``dataclasses.asdict`` would copy every tuple element by element."""
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+
+
+def light(record: dict[str, Any]) -> dict[str, Any]:
+    """What a summary is made from: without the answer, its ids, the bitmaps and the frame, with the total of the FLOPs
+    alone, and with first, least and most of the lengths per layer. A quarter of the memory, for millions of records."""
+    out = _one_name_each({k: v for k, v in record.items() if k not in {"answer", "ids", "parsed", "kept", "frame"}})
+    counts, times = record["counts"], record["times"]
+    if times:
+        out["times"] = _one_name_each(times)
+    if record["flops"]:
+        out["flops"] = {"total": record["flops"]["total"]}
+    if counts:
+        lengths = {k: counts[k] for k in ("layer_tokens", "cache_entries") if counts[k]}
+        out["counts"] = {k: counts[k] for k in ("patches_full", "patches", "visual_full", "visual")} | {
+            k: [v[0], min(v), max(v)] for k, v in lengths.items()}
+    return out
+
+
+def _one_name_each(values: dict[str, Any]) -> dict[str, Any]:
+    """The same, with names that all records share: every parsed line has its own copies."""
+    return {sys.intern(k): v for k, v in values.items()}
 
 
 def _bitmap(kept: tuple[int, ...]) -> str:
