@@ -178,7 +178,7 @@ def test_the_stand_in_runs_without_times_too(tmp_path):
 
 
 @pytest.mark.parametrize(("settings", "sentence"), [
-    ({"cache": ""}, "name of a folder"), ({"cache": 3}, "name of a folder"), ({"cache": " "}, "name of a folder"),
+    ({"cache": ""}, "name of a folder"), ({"cache": " "}, "name of a folder"), ({"cache": ["c"]}, "cache"),
     ({"engine": "ray", "cache": "c"}, "leave out --cache"), ({"engine": "ray", "timings": 2}, "leave out --cache"),
     ({"share": True}, "--share")])
 def test_settings_that_do_not_fit(settings, sentence):

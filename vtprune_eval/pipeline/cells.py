@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -188,10 +188,11 @@ def _timed(job: Job, cell: OpenCell, pending: Sequence[Sample]) -> None:
 
 def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
     """All that the cells lack, sample by sample, the next sample's images being prepared meanwhile."""
-    lacking = [set(task.samples.ids).difference(cell.done) for cell in cells]
-    pending = task.samples.without(dict.fromkeys(set(task.samples.ids) - set().union(*lacking)))
-    answers = (_stub_answers if job.spec.model == "stub" else _shared_answers)(job, task, cells, lacking, pending)
+    complete = {i for i in cells[0].done if all(i in cell.done for cell in cells[1:])}
+    pending = task.samples.without(dict.fromkeys(complete))
     with ExitStack() as files:
+        answers = files.enter_context(closing(
+            (_stub_answers if job.spec.model == "stub" else _shared_answers)(job, task, cells, pending)))
         for cell in cells:
             files.enter_context(cell)
         for sample, number, outcome, shared in answers:
@@ -201,21 +202,18 @@ def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
                        "shared": shared}
             _write(job, cell, record)
             if job.stop:
-                answers.close()
                 return
 
 
-def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], lacking: Sequence[set[str]],
-                  pending: Sequence[Sample]) -> Answers:
+def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
     runners = [job.factory(cell.cell, task) for cell in cells]
     for sample in pending:
         for number, runner in enumerate(runners):
-            if sample.id in lacking[number]:
+            if sample.id not in cells[number].done:
                 yield sample, number, runner.run(sample), ""
 
 
-def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], lacking: Sequence[set[str]],
-                    pending: Sequence[Sample]) -> Answers:
+def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
     from .images import ahead
     from .sweep import IMAGES, Sweep
 
@@ -228,7 +226,7 @@ def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], lacking: Se
     for sample, future in ahead(pending, _loader(pipelines, job.store)):
         images, failed = _result(future)
         for sweep, numbers in sweeps:
-            chosen = [at for at, number in enumerate(numbers) if sample.id in lacking[number]]
+            chosen = [at for at, number in enumerate(numbers) if sample.id not in cells[number].done]
             if images is None:
                 yield from ((sample, numbers[at], failed, IMAGES) for at in chosen)
             else:
