@@ -37,11 +37,11 @@ def execute(spec: RunSpec) -> int:
     style = style_of(spec.model, check_model_name(spec.model).family)
     tasks = [load_task(name, spec.limit, spec.data_path, protocol=spec.protocol, history=spec.history, style=style)
              for name in spec.tasks]
-    if spec.shard:
-        tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
     if spec.data_path and len(tasks) > 1:
         raise UserError("--data-path belongs to one task; run the tasks one at a time.")
     _check_targets(spec, tasks)
+    if spec.shard:  # after the checks, so that all shards of a run are refused alike
+        tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
     with RunFolder(spec.folder) as folder:
         if spec.engine == "ray":
             from ..engine.ray_engine import run_on_ray
