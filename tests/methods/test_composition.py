@@ -45,6 +45,9 @@ def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture,
     assert first.kept == again.kept
     for kept in first.kept:
         assert list(kept) == sorted(set(kept))
+    if first.kept_last:  # tokens are dropped inside the decoder: from what entered, and as many as were counted
+        assert all(set(last) <= set(kept) for last, kept in zip(first.kept_last, first.kept, strict=True))
+        assert sum(map(len, first.kept_last)) <= first.counts.layer_visual[-1] < sum(map(len, first.kept))
     # No method drops text: every layer saw at least the text tokens.
     assert all(t - v == first.counts.n_text for t, v in zip(first.counts.layer_tokens, first.counts.layer_visual,
                                                             strict=True))

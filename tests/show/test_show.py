@@ -74,6 +74,16 @@ def test_dropped_blocks_are_grey_and_kept_ones_are_not(sample):
     assert np.ptp(at[0, 0]) < 60 and tuple(at[0, 0]) == tuple(at[1, 1])
 
 
+def test_what_was_dropped_inside_the_decoder_is_half_grey(sample):
+    """Block 0 never entered, block 1 entered and was dropped, block 2 stayed."""
+    picture = np.asarray(draw(sample, [Panel("m", {**record(kept="6", point=None), "kept_last": ["4"]})]), int)
+    view = picture[picture.shape[0] - MARGIN - COLUMN:, MARGIN:MARGIN + COLUMN]
+    never, dropped, stayed = (view[COLUMN * (5 * r + 4) // 10, COLUMN * (5 * c + 4) // 10]
+                              for r, c in ((0, 0), (0, 1), (1, 0)))
+    assert tuple(stayed) == (10, 20, 250)
+    assert np.ptp(never) < np.ptp(dropped) < np.ptp(stayed)
+
+
 def test_target_box_and_point_are_where_they_belong(sample):
     picture = np.asarray(draw(sample, [Panel("m", record(point=(0.75, 0.5)))]))
     top = picture.shape[0] - MARGIN - COLUMN

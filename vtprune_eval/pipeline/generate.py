@@ -306,7 +306,9 @@ class Pipeline:
         return Outcome(
             text=adapter.tokenizer.decode(body, skip_special_tokens=True) if result.pointed is None else result.pointed,
             ids=tuple(new), finish=finish,
-            model_sizes=layout.image_sizes, file_sizes=entered.file_sizes, kept=begun.kept, counts=counts,
+            model_sizes=layout.image_sizes, file_sizes=entered.file_sizes, kept=begun.kept,
+            kept_last=_per_image(result.visual_index, layout.spans) if "prune_layer" in self._by_hook else (),
+            counts=counts,
             times=times_of(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
             peak_bytes=memory.read(), notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),
         )
@@ -360,6 +362,12 @@ class Pipeline:
             per_image.append(tuple(kept[at:at + n].nonzero()[:, 0].tolist()))
             at += n
         return state, next_position, tuple(per_image)
+
+def _per_image(places: Tensor, spans: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
+    """Places in the full prompt as merge blocks of every image; ``spans``: where the images stand in it."""
+    found = places.tolist()
+    return tuple(tuple(p - start for p in found if start <= p < end) for start, end in spans)
+
 
 def _target_boxes(sample: Sample, file_size: tuple[int, int],
                   prompt: Prompt) -> tuple[tuple[float, float, float, float], ...]:

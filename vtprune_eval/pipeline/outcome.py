@@ -70,7 +70,8 @@ class Outcome:
         finish: ``eos`` or ``length``; ``pointer`` where an action head answered.
         model_sizes: (width, height) of every image as the model saw it (coordinate frame of the answer).
         file_sizes: (width, height) of every image file.
-        kept: kept merge blocks per image at the input of layer 0, as sorted flat indices.
+        kept: kept merge blocks per image at the input of layer 0, as sorted flat indices; kept_last: those that are
+            left behind the last layer, () without a method that drops tokens inside the decoder.
         kv_bytes: bytes truly held by the KV cache after prefill (sum of the live entries' storage).
         peak_bytes: peak memory during the sample (device allocation on CUDA, resident size of the process on CPU).
         notes: things a reader must know (e.g. under budget), one sentence each.
@@ -89,4 +90,5 @@ class Outcome:
     kv_bytes: int
     peak_bytes: int
     notes: tuple[str, ...] = ()
+    kept_last: tuple[tuple[int, ...], ...] = ()
     selected: dict[str, object] = field(default_factory=dict, compare=False)

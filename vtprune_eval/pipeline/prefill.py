@@ -59,12 +59,14 @@ class State:
 class PrefillResult:
     """Last hidden state ``(1, 1, dim)`` after the final norm, and what each layer processed.
 
-    Where the model points: what it answers, and the number of visual tokens it could choose from.
+    ``visual_index``: places in the full prompt of the visual tokens that are left at the end. Where the model points:
+    what it answers, and the number of visual tokens it could choose from.
     """
 
     last: Tensor
     layer_tokens: tuple[int, ...]
     layer_visual: tuple[int, ...]
+    visual_index: Tensor
     pointed: str | None = None
     candidates: int = 0
 
@@ -181,7 +183,7 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
                     observed = _observed(seen, m, view.keys.device)
                     _compress(m, replace(view, observed=observed), hooks.compressions, number)
     last = adapter.text.norm(state.hidden[:, -1:])
-    result = PrefillResult(last, tuple(tokens), tuple(visual))
+    result = PrefillResult(last, tuple(tokens), tuple(visual), state.index[state.visual])
     if shown is None:
         return result
     return replace(result, pointed=adapter.point(last[0, 0], *shown, layout.spans, layout.grids),

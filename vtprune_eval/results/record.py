@@ -26,7 +26,8 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
     ``score`` in [0, 1] or null; ``parsed`` action; ``parts`` of the score;
     ``protocol`` whose rule gave it; ``cluster`` and ``meta`` of the sample; ``counts`` as
     :class:`~vtprune_eval.pipeline.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
-    ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap; ``frame`` of the
+    ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap, and ``kept_last``
+    those behind the last layer where a method drops tokens inside the decoder; ``frame`` of the
     coordinates; ``notes``. The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU. A record whose
     answer comes from shared or prefetched computation has ``shared`` (``prefill``, ``vit`` or ``images``: what it was
     branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and ``gpu_process_bytes``.
@@ -37,7 +38,9 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
         "parsed": score.parsed, "cluster": sample.cluster, "meta": sample.meta, "parts": score.parts,
         "protocol": protocol,
         "counts": _fields(outcome.counts), "flops": outcome.flops, "kv_bytes": outcome.kv_bytes,
-        "kept": [_bitmap(kept) for kept in outcome.kept], "frame": frame, "notes": list(outcome.notes),
+        "kept": [_bitmap(kept) for kept in outcome.kept],
+        **({"kept_last": [_bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
+        "frame": frame, "notes": list(outcome.notes),
         "peak_bytes": outcome.peak_bytes,
         "times": {k: None if math.isnan(v) else round(v, 4) for k, v in _fields(outcome.times).items()},
     }

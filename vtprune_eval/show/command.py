@@ -142,9 +142,9 @@ td, th { text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #d0d4d
 .box { border: 3px solid #009e73; padding: 0 .4em; } .point { color: #d55e00; font-weight: bold; }
 </style></head><body>
 <h1>@TITLE@</h1>
-<p>@COUNT@. Grey blocks did not reach the decoder. <span class="box">target</span>
-<span class="point">&#10005;</span> predicted point. A downsized image is drawn as coarse as the model saw it. Tokens
-dropped later, inside the decoder or from the cache, are counted in the captions.</p>
+<p>@COUNT@. Grey blocks did not reach the decoder; half grey ones were dropped inside it; what was dropped from the
+cache is counted in the captions. <span class="box">target</span> <span class="point">&#10005;</span> predicted point. A
+downsized image is drawn as coarse as the model saw it.</p>
 <p><label><input type="checkbox" id="only"> only where full is right and a method is wrong</label></p>
 @FIGURES@
 <script>

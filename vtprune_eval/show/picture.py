@@ -1,7 +1,7 @@
 """One picture per sample: a column per method, a row per frame, dropped merge blocks dimmed.
 
-The records hold which merge blocks reached decoder layer 0. Tokens that a method drops later (inside the decoder, or
-from the KV cache) are counted in the caption and not drawn, because no record says which they were.
+Blocks that did not reach decoder layer 0 are grey; those that a method dropped inside the decoder are half grey.
+Entries that are dropped from the KV cache differ by layer and head: they are counted in the caption and not drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..sample import Sample
 
 COLUMN = 420  # pixels of a column at most; screenshots are wider than what a page can show side by side
 MARGIN, CAPTION_LINE = 10, 17
-DIM = 0.82  # share of grey in a dropped block
+DIM, HALF_DIM = 0.82, 0.5  # share of grey in a block that was dropped before, and inside the decoder
 TARGET, POINT = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's green and vermilion
 FILLING = (150, 150, 150)
 
@@ -124,11 +124,12 @@ def _view(panel: Panel, frame: Image.Image, shape: tuple[int, int], index: int, 
         return Image.blend(frame.resize(shape), Image.new("RGB", shape, FILLING), DIM)
     seen = tuple(record["frame"]["model_sizes"][index])
     grid = kept_blocks(record["kept"][index], seen, block)
-    keep = Image.new("L", (len(grid[0]), len(grid)))
-    keep.putdata([255 if kept else 0 for row in grid for kept in row])
+    last = kept_blocks(record["kept_last"][index], seen, block) if "kept_last" in record else grid
+    grey = Image.new("L", (len(grid[0]), len(grid)))
+    grey.putdata([0 if stays else round(255 * (HALF_DIM if kept else DIM))
+                  for row, below in zip(grid, last, strict=True) for kept, stays in zip(row, below, strict=True)])
     as_seen = frame.resize(seen, Image.Resampling.BICUBIC).resize(shape, Image.Resampling.BILINEAR)
-    dim = Image.blend(as_seen, Image.new("RGB", shape, FILLING), DIM)
-    return Image.composite(as_seen, dim, keep.resize(shape, Image.Resampling.NEAREST))
+    return Image.composite(Image.new("RGB", shape, FILLING), as_seen, grey.resize(shape, Image.Resampling.NEAREST))
 
 
 def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int]) -> None:
