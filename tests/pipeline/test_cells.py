@@ -180,7 +180,7 @@ def test_the_stand_in_runs_without_times_too(tmp_path):
 @pytest.mark.parametrize(("settings", "sentence"), [
     ({"cache": ""}, "name of a folder"), ({"cache": " "}, "name of a folder"), ({"cache": ["c"]}, "cache"),
     ({"engine": "ray", "cache": "c"}, "--cache"), ({"engine": "ray", "timings": 2}, "--timings"),
-    ({"share": True}, "--share")])
+    ({"share": True}, "share"), ({"share": "on"}, "--share")])
 def test_settings_that_do_not_fit(settings, sentence):
     with pytest.raises(UserError, match=sentence):
         from_mapping({"model": "stub", **settings})
