@@ -44,6 +44,8 @@ from gpu_cells import (  # noqa: E402
     N_FRAMES,
     N_NEW,
     SCREEN,
+    SMALL_FRAME,
+    SMALL_SCREEN,
     Cell,
     Group,
     cells,
@@ -58,6 +60,7 @@ from vtprune_eval.errors import SampleError, UserError  # noqa: E402
 
 # Of a cell's share of the time, what its timed calls get; the rest is for warm-up and the call of full.
 SHARE = 0.5
+LARGE_PART = 15  # a headline's window is at most this part of the time that is left
 
 
 class Report:
@@ -103,10 +106,10 @@ def run_group(group: Group, todo: list[Cell], gpu: Any, report: Report, deadline
         if cell.method != "full" and cell.workload not in group.full:
             report.miss(group.model, group.attention, cell.label, "full could not be measured on this workload")
             continue
-        # What the headlines need gets the whole window; the others share what is left.
-        share = SHARE * left / (len(plan) - number)
+        # What the headlines need gets the whole window, within reason; the others share what is left.
+        share = left / LARGE_PART if cell.headline else SHARE * left / (len(plan) - number)
         try:
-            row = measure(group, cell, gpu, window_s if cell.headline else min(window_s, share))
+            row = measure(group, cell, gpu, min(window_s, share))
         except (UserError, SampleError) as error:
             report.miss(group.model, group.attention, cell.label, str(error))
             free_memory(group.adapter.device)
@@ -152,8 +155,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--window", type=positive, default=2.0, help="seconds of calls per cell at least (default 2)")
     p.add_argument("--device", default="cuda", help="cuda (default), cuda:N, or cpu for a rehearsal")
     p.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
-    p.add_argument("--image", type=size, default=SCREEN, metavar="WxH", help="of the screen (default 2716x1616)")
-    p.add_argument("--frame", type=size, default=FRAME, metavar="WxH", help="of a history frame (default 1920x1080)")
+    p.add_argument("--image", type=size, metavar="WxH", help="of the screen (default 2716x1616; on a CPU 320x192)")
+    p.add_argument("--frame", type=size, metavar="WxH",
+                   help="of a history frame (default 1920x1080; on a CPU 160x96)")
     p.add_argument("--out", type=Path, default=Path("runs/bench-gpu"), help="folder (default runs/bench-gpu)")
     return p
 
@@ -201,6 +205,8 @@ def bench(given: argparse.Namespace, started: float) -> int:
         check_method_name(method)
     for budget in budgets:
         Budget.parse(budget)
+    given.image = given.image or (SMALL_SCREEN if given.device == "cpu" else SCREEN)
+    given.frame = given.frame or (SMALL_FRAME if given.device == "cpu" else FRAME)
     try:
         given.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 SCREEN, FRAME, N_FRAMES = (2716, 1616), (1920, 1080), 5
+SMALL_SCREEN, SMALL_FRAME = (320, 192), (160, 96)  # of a rehearsal on a CPU
+WORDS = 0.1  # share of the words drawn on a history frame
 KEPT = 0.262  # PixelPrune, Table 4: share of the patches of such a screenshot
 N_NEW = 8
 MIN_CALLS, MAX_CALLS, WARM_CALLS = 3, 20, 3
@@ -188,7 +190,7 @@ def load_group(model: str, attention: str, given: argparse.Namespace, folder: Pa
         UserError: it does not fit, or the backend is not installed.
     """
     import torch
-    from screens import save, screen_keeping
+    from screens import save, screen, screen_keeping
 
     from vtprune_eval.models import load_model
     from vtprune_eval.sample import Sample
@@ -196,8 +198,8 @@ def load_group(model: str, attention: str, given: argparse.Namespace, folder: Pa
     adapter = load_model(model, weights="random", dtype=given.dtype, device=given.device, attn=attention)
     adapter.eos_ids = frozenset()  # every call generates the same number of tokens
     samples = {}
-    for name, size, n in (("screen", given.image, 1), ("history", given.frame, N_FRAMES)):
-        shots = [screen_keeping(*size, KEPT, adapter.images, seed=seed)[0] for seed in range(n)]
+    for name, shots in (("screen", [screen_keeping(*given.image, KEPT, adapter.images)[0]]),
+                        ("history", [screen(*given.frame, WORDS, seed) for seed in range(N_FRAMES)])):
         paths = tuple(save(shot, folder / f"{model}-{name}-{i}.png") for i, shot in enumerate(shots))
         samples[name] = Sample(name, paths, QUESTION, {"type": "none"})
     weights = sum(p.numel() * p.element_size() for p in adapter.model.parameters())
