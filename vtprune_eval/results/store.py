@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import UserError
-from .record import RESULT_FIELDS
 
 SYNC_SECONDS = 0.5
 SYNC_RECORDS = 32
@@ -106,8 +105,10 @@ class RunFolder:
         return self.path / "records" / f"{task}--{slug}.jsonl"
 
 
-# What a line needs to be a record: a reader of the run may rely on these.
-_FIELDS = {*RESULT_FIELDS, "times", "peak_bytes"}
+# What a line needs to be a record: the summary reads these. Fields that a later version adds are not asked of a run that
+# began before.
+_FIELDS = {"schema", "key", "id", "status", "reason", "message", "score", "parts", "cluster", "meta", "counts", "flops",
+           "kv_bytes", "notes", "times", "peak_bytes"}
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
