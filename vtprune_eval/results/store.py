@@ -105,8 +105,8 @@ class RunFolder:
         return self.path / "records" / f"{task}--{slug}.jsonl"
 
 
-# What a line needs to be a record: the summary reads these. Fields that a later version adds are not asked of a run that
-# began before.
+# What a line needs to be a record: the summary reads these. Fields that a later version adds are not asked of a run
+# that began before.
 _FIELDS = {"schema", "key", "id", "status", "reason", "message", "score", "parts", "cluster", "meta", "counts", "flops",
            "kv_bytes", "notes", "times", "peak_bytes"}
 
