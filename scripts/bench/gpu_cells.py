@@ -80,20 +80,19 @@ class Group:
     adapter: Any
     samples: dict[str, Any]
     weights_bytes: int
-    scorer: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
     full: dict[str, list[Any]] = field(default_factory=dict)
     pipelines: dict[str, Any] = field(default_factory=dict)
 
     def pipeline(self, cell: Cell) -> Any:
-        """The pipeline of a cell; FocusUI gets a scorer with random weights where the model has none."""
+        """The pipeline of a cell; FocusUI has a scorer with random weights, like the model."""
         from vtprune_eval.budget import Budget
         from vtprune_eval.pipeline.generate import Pipeline
         from vtprune_eval.registry import make_method
 
         params = dict(cell.params)
         if cell.method == "focusui":
-            params["scorer"] = str(self.scorer)
+            params["scorer"] = "random"
         return Pipeline(self.adapter, make_method(cell.method, params), Budget.parse(cell.budget, of=cell.budget_of),
                         max_new_tokens=N_NEW)
 
@@ -126,7 +125,7 @@ def measure(group: Group, cell: Cell, gpu: Any, window_s: float) -> dict[str, An
     Raises:
         UserError, SampleError: the method cannot do this, or there is not enough memory.
     """
-    from vtprune_eval.methods.kernels.scorer import load_scorer
+    from vtprune_eval.methods.kernels.scorer import random_scorer
 
     pipeline, sample = group.pipeline(cell), group.samples[cell.workload]
     n_warm = warm_up(pipeline, sample, window_s / 2)
@@ -146,7 +145,7 @@ def measure(group: Group, cell: Cell, gpu: Any, window_s: float) -> dict[str, An
     if cell.method == "full":
         group.full.setdefault(cell.workload, []).extend(outcomes)
     if cell.method == "focusui":
-        load_scorer.cache_clear()  # it would stay on the GPU, in the peaks of all later cells
+        random_scorer.cache_clear()  # it would stay on the GPU, in the peaks of all later cells
     return row_of(group, cell, outcomes, n_warm, joules, spent, gpu)
 
 
@@ -189,7 +188,6 @@ def load_group(model: str, attention: str, given: argparse.Namespace, folder: Pa
     Raises:
         UserError: it does not fit, or the backend is not installed.
     """
-    import torch
     from screens import save, screen, screen_keeping
 
     from vtprune_eval.models import load_model
@@ -203,21 +201,7 @@ def load_group(model: str, attention: str, given: argparse.Namespace, folder: Pa
         paths = tuple(save(shot, folder / f"{model}-{name}-{i}.png") for i, shot in enumerate(shots))
         samples[name] = Sample(name, paths, QUESTION, {"type": "none"})
     weights = sum(p.numel() * p.element_size() for p in adapter.model.parameters())
-    scorer = folder / f"scorer-{adapter.dims.dim}.safetensors"
-    if not scorer.exists():
-        random_scorer(scorer, adapter.dims.dim, getattr(torch, given.dtype))
-    return Group(model, attention, adapter, samples, weights, scorer)
-
-
-def random_scorer(path: Path, dim: int, dtype: Any) -> None:
-    """Write FocusUI's scorer at its true size with random weights."""
-    import torch
-    from safetensors.torch import save_file
-
-    from vtprune_eval.methods.kernels.scorer import Scorer
-
-    torch.manual_seed(0)
-    save_file({k: v.to(dtype).contiguous() for k, v in Scorer(dim).state_dict().items()}, path)
+    return Group(model, attention, adapter, samples, weights)
 
 
 def free_memory(device: Any) -> None:

@@ -183,9 +183,9 @@ def test_screens_keep_the_share_that_is_asked_for(bench):
 
 
 def test_a_scorer_does_not_stay_in_the_peaks_of_later_cells(whole):
-    from vtprune_eval.methods.kernels.scorer import load_scorer
+    from vtprune_eval.methods.kernels.scorer import random_scorer
 
-    assert load_scorer.cache_info().currsize == 0
+    assert random_scorer.cache_info().currsize == 0
 
 
 def test_energy_and_state_of_a_gpu_are_reported(bench, tmp_path, monkeypatch):

@@ -121,6 +121,12 @@ def test_focusui_without_a_scorer_says_what_to_give():
         FocusUI().select_tokens(token_view(n_words=0), budget_for((6,), 2))
 
 
+def test_focusui_with_a_random_scorer_is_the_same_every_time():
+    view, budget = token_view(), budget_for((6,), 2)
+    first, again = (FocusUI(scorer="random", pad="none").select_tokens(view, budget).keep for _ in range(2))
+    assert torch.equal(first, again) and int(first.sum()) == 2
+
+
 def test_focusui_loads_a_checkpoint_and_checks_it(tmp_path):
     from safetensors.torch import save_file
 

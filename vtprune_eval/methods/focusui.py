@@ -42,8 +42,8 @@ class FocusUI(Method):
         "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run).",
     )
 
-    scorer: str = hyper("auto", "scorer weights: auto (the model's own folder), a file or folder, or ui-graph (no "
-                        "training: rare blocks first)")
+    scorer: str = hyper("auto", "scorer weights: auto (the model's own folder), a file or folder, ui-graph (no "
+                        "training: rare blocks first), or random (random weights: costs alone)")
     pad: str = hyper("run_end", "what a dropped run leaves: a marker at its end (POSPAD), first or middle, one at "
                      "every position (full padding), or nothing (direct removal)",
                      choices=("run_end", "run_first", "run_middle", "full", "none"))
@@ -85,13 +85,15 @@ class FocusUI(Method):
             full = torch.from_numpy(np.concatenate(parts)).float().to(view.features.device)
             return full[view.present]
         words = view.question_features
-        from .kernels.scorer import load_scorer  # its layers are torch classes, which naming the method does not need
+        # Its layers are torch classes, which naming the method does not need.
+        from .kernels.scorer import load_scorer, random_scorer
 
         if words is None or not len(words):
             raise UserError("focusui scores tokens by the instruction, and this sample has none.")
         features = view.features
-        return load_scorer(self._file(view), features.shape[1], features.dtype, features.device)(
-            features, words.to(features.dtype), self.pooling).float()
+        kind = (features.shape[1], features.dtype, features.device)
+        scorer = random_scorer(*kind) if self.scorer == "random" else load_scorer(self._file(view), *kind)
+        return scorer(features, words.to(features.dtype), self.pooling).float()
 
     def _file(self, view: TokenView) -> Path:
         if self.scorer != "auto":
@@ -102,8 +104,8 @@ class FocusUI(Method):
             if own.exists() or view.model.startswith("focusui"):
                 return own if own.exists() else folder
         raise UserError(f"focusui needs a trained scorer, and {view.model or 'this model'} has none; give a FocusUI "
-                        "checkpoint with --set focusui.scorer=FOLDER, or rank by the UI graph with "
-                        "--set focusui.scorer=ui-graph.")
+                        "checkpoint with --set focusui.scorer=FOLDER, rank by the UI graph with --set "
+                        "focusui.scorer=ui-graph, or measure costs alone with --set focusui.scorer=random.")
 
     def _marker(self, view: TokenView, run: Tensor, markers: Tensor) -> Tensor:
         """Features of the markers, ``(n_markers, dim)``."""

@@ -60,6 +60,15 @@ def saliency_loss(scores: Tensor, label: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
+def random_scorer(dim: int, dtype: torch.dtype, device: torch.device) -> Scorer:
+    """A scorer with random weights, always the same: what it costs, and nothing of what it selects."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        scorer = Scorer(dim)
+    return scorer.to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+@lru_cache(maxsize=2)
 def load_scorer(path: Path, dim: int, dtype: torch.dtype, device: torch.device) -> Scorer:
     """Read a scorer and check every tensor by name and shape.
 
