@@ -88,7 +88,8 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     first = keys[:, current[:min(rank, keys.shape[2])]].float()
     basis = torch.linalg.qr(first.transpose(1, 2)).Q  # (n_kv, head_dim, r)
     k = keys.float()  # all rows: a product over them costs less than gathering some
-    square = k.square().sum(-1) - (k @ basis).square().sum(-1)  # Pythagoras: the projection is orthogonal
+    # Pythagoras: the projection is orthogonal. Norms are read off without an array of squares.
+    square = torch.linalg.vector_norm(k, dim=-1).square() - torch.linalg.vector_norm(k @ basis, dim=-1).square()
     return square[:, earlier].clamp(min=0).sqrt()
 
 

@@ -37,7 +37,11 @@ def window_attention(queries: Tensor, keys: Tensor) -> Tensor:
     Returns:
         float32 ``(n_q_heads, n)``; the softmax runs over all ``n`` keys, causal inside the window.
     """
-    return torch.softmax(_scores(queries, keys), -1).sum(2).flatten(0, 1)
+    scores = _scores(queries, keys)
+    # A softmax in place, summed over the window as one product: no second array of its size.
+    weights = scores.sub_(scores.amax(-1, keepdim=True)).exp_()
+    shares = weights.sum(-1).reciprocal_()[..., None, :]
+    return (shares @ weights).squeeze(-2).flatten(0, 1)
 
 
 def received_attention(queries: Tensor, keys: Tensor) -> Tensor:
