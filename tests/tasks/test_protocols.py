@@ -227,7 +227,8 @@ def test_there_are_ten_thousand_hostile_answers():
 @pytest.mark.parametrize("benchmark", JUDGES)
 def test_a_megabyte_is_judged_at_once(benchmark):
     frame = {"file_sizes": [formats.DESK], "model_sizes": [(952, 532)], "coordinates": "resized_pixels"}
-    for text in ("9" * 1_000_000, "(" * 1_000_000, "\u202e" * 1_000_000, '{"a":' * 200_000, "Action: " * 125_000):
+    for text in ("9" * 1_000_000, "(" * 1_000_000, "\u202e" * 1_000_000, '{"a":' * 200_000, "Action: " * 125_000,
+                 "a" * 1_000_000, "terminate" * 100_000, "a_" * 500_000):
         for protocol in PROTOCOLS[benchmark]:
             for grammar in grammars(benchmark, protocol):
                 seconds = min(_seconds(benchmark, protocol, grammar, text, frame) for _ in range(3))

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import SHARED, needs_shared
 from tests.tasks import formats
 from vtprune_eval.errors import UserError
+from vtprune_eval.paths import tasks_dir
 from vtprune_eval.prompts import read_prompt, style_of
 from vtprune_eval.readers.spans import CHUNK_BYTES, LineSpans, Spans
 from vtprune_eval.scoring.parsers import GRAMMARS
@@ -247,6 +249,19 @@ def test_every_prompt_file_is_sound():
             assert "$instruction" in prompt.prompt and len(prompt.source) > 10
             seen += 1
     assert seen > 60
+
+
+def test_line_breaks_of_prompt_files_reach_the_model(tmp_path):
+    """YAML folds a line break within quotes to a blank; only a block may spread over lines."""
+    for path in sorted(tasks_dir().glob("*/prompts/*.yaml")):
+        for key, value in yaml.compose(path.read_text(encoding="utf-8")).value:
+            if key.value != "source":  # it is not shown to a model
+                assert value.style == "|" or value.start_mark.line == value.end_mark.line, (path, key.value)
+    build("agentnetbench", tmp_path)
+    task = load_task("agentnetbench", data_path=str(tmp_path), style="opencua")
+    told = next(s.question for s in task.samples if "# Step 2" in s.question)
+    lines = told.splitlines()
+    assert "# Step 1:" in lines and lines.index("# Step 2:") == lines.index("# Step 1:") + 2
 
 
 def test_styles_of_models():

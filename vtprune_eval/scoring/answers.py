@@ -9,6 +9,7 @@ from typing import Any
 # Nothing useful of a grounding or navigation answer lies behind this; it bounds the work on hostile text.
 MAX_CHARS = 4096
 _NUMBER = r"[-+]?\d{1,7}(?:\.\d{1,30})?"
+# Digits of a JSON key such as "point_2d" are no part of a pair: a letter, a quote or a colon follows them.
 _PAIR = re.compile(rf"({_NUMBER})[\s,;]{{1,4}}({_NUMBER})")
 _ACTION = re.compile(r"\b(tap|click|type|scroll|back|done)\b[ \t]*([^\n,]*)", re.IGNORECASE)
 
@@ -19,8 +20,7 @@ def first_point(text: str) -> tuple[float, float] | None:
     Returns:
         (x, y) in the model's own frame, or None.
     """
-    # The 2 of a JSON key such as "point_2d" is not a coordinate.
-    match = _PAIR.search(re.sub(r"[A-Za-z_]+\d[A-Za-z_]*", " ", text[:MAX_CHARS]))
+    match = _PAIR.search(text[:MAX_CHARS])
     return (float(match[1]), float(match[2])) if match else None
 
 
