@@ -22,6 +22,7 @@ from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.profiling.flops import ModelDims, flops_of
 from vtprune_eval.profiling.flops_table import explain
 from vtprune_eval.profiling.plan import TRUE_DIMS, TRUE_PIXELS, block_grids, model_dims, planned_counts
+from vtprune_eval.registry import make_method
 from vtprune_eval.sample import Sample
 
 ASKED = ["--model", "qwen3vl-2b", "--image", "2716x1616", "--text-tokens", "120"]
@@ -53,6 +54,27 @@ def test_planned_lengths_are_those_of_a_run(tiny, picture, method, of):
     plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, method, budget)
     assert plan == done.counts
     assert flops_of(tiny.dims, plan) == done.flops
+
+
+@pytest.mark.parametrize("asked", ["20", "25tok"])
+@pytest.mark.parametrize("method", ["guipruner", "guipruner-tar", "guipruner-ssp", "resize", "fastv"])
+def test_planned_lengths_of_methods_that_treat_images_apart(tiny, picture, method, asked):
+    """TAR shrinks the history alone, SSP cuts the last image in all caches, resize stays within whole blocks."""
+    made = make_method(method, {"trim": True} if method == "fastv" else {})
+    pictures = tuple(picture(name, 300, 200) for name in "abc")
+    done = Pipeline(tiny, (made,), Budget.parse(asked), max_new_tokens=3).run(Sample("x", pictures, "click ok", None))
+    grids = block_grids([(300, 200)] * 3, (1024, 1 << 20))
+    plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, made, Budget.parse(asked))
+    assert plan == done.counts
+    assert flops_of(tiny.dims, plan) == done.flops
+
+
+def test_the_halves_of_guipruner_cost_differently(capsys):
+    step = ("--image", "160x256*4", "--text-tokens", "78", "--new-tokens", "6", "--retain", "20")
+    both, tar, ssp = (printed(capsys, *step, "--method", f"guipruner{part}")["flops"]["total"]
+                      for part in ("", "-tar", "-ssp"))
+    full = printed(capsys, *step, "--method", "guipruner")["flops_full"]["total"]
+    assert both < tar < full and both < ssp < full
 
 
 class AfterTwo(Random):

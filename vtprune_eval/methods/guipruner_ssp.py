@@ -76,14 +76,21 @@ class GuiPrunerSSP(Method):
                             "model has one layer.")
         return (min(self.after_layer, n_layers - 1) - 1,)
 
+    def share(self, budget: StageBudget) -> float:
+        """mu, the share of the current screenshot's tokens that stays."""
+        return self.mu or (0.75 if budget.n_keep is None else float(budget.share))
+
+    def n_current(self, n: int, budget: StageBudget) -> int:
+        """Tokens that stay of a current screenshot of ``n`` tokens; history and text are not cut."""
+        return max(1, int(self.share(budget) * n + EPSILON))
+
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""
         keep = torch.ones(len(view.index), dtype=torch.bool, device=view.index.device)
         rows = view.rows_of(-1) if view.layout.spans else view.index[:0]
         if not len(rows):
             return keep
-        share = self.mu or (0.75 if budget.n_keep is None else float(budget.share))
-        n_keep = max(1, int(share * len(rows) + EPSILON))
+        share, n_keep = self.share(budget), self.n_current(len(rows), budget)
         if n_keep >= len(rows):
             return keep
         start, _ = view.layout.spans[-1]

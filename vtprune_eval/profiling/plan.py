@@ -15,8 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..budget import Budget, split_proportionally
+from ..budget import Budget, StageBudget, split_proportionally
 from ..errors import UserError, unknown_name
+from ..methods.base import ImageView
 from ..models.smart_resize import smart_resize
 from ..pipeline.outcome import Counts
 from .flops import ModelDims
@@ -105,6 +106,20 @@ def block_grids(sizes: Sequence[tuple[int, int]], pixels: tuple[int, int], block
     return tuple(grids)
 
 
+def n_left(method: Method, kept: Sequence[int], budget: StageBudget) -> int:
+    """Visual tokens behind the layer after which ``prune_layer`` of ``method`` runs.
+
+    Args:
+        method: one that cuts only the last image says how far (``n_current``).
+        kept: visual tokens per image that reach the decoder; budget: what the method is told.
+    """
+    of_last = getattr(method, "n_current", None)
+    if of_last is not None:
+        return sum(kept[:-1]) + int(of_last(kept[-1], budget))
+    assert budget.n_keep is not None  # a percentage or a token count
+    return min(budget.n_keep, sum(kept))
+
+
 def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: int, n_new: int,
                    method: Method | None = None, budget: Budget | None = None) -> Counts:
     """Lengths of every stage for one prompt when ``method`` keeps ``budget`` of the visual tokens.
@@ -112,7 +127,8 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
     Args:
         dims: model sizes; grids: merge blocks (rows, columns) per image; n_text: tokens that are not visual.
         n_new: generated tokens; of a model that points, none.
-        method: None, or a method without hooks, keeps everything. ``budget``: a percentage or a token count.
+        method: None, or a method without hooks, keeps everything. ``budget``: a percentage or a token count; 100 %
+            drops nothing. The last image is the current screenshot of a method that treats it apart.
 
     Raises:
         UserError: the method drops tokens after several layers, so that its lengths follow from no single share.
@@ -122,26 +138,32 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
     layer_visual = [sum(full)] * dims.layers
     depth = 0  # ViT blocks that still see every patch
     entries = n_text + sum(full)
-    hooks = method.hooks() if method is not None else ()
+    hooks = method.hooks() if method is not None and budget is not None and not budget.is_full else ()
     if method is not None and budget is not None and hooks:
         n_keep = budget.count(sum(full))
-        after = 0  # decoder layers that still see every visual token that reached the decoder
+        stage = StageBudget(n_keep, split_proportionally(n_keep, full), sum(full), budget)
         if hooks == ("compress_kv",):
             entries = budget.count(entries) if budget.of == "prompt" else n_text + n_keep
-            n_keep = sum(full)
-        elif hooks[0] == "prune_layer":
-            if len(method.layers) != 1:
-                raise UserError(f"{method.name} drops tokens after several layers; its FLOPs stand in the records of "
-                                "a run.")
-            after = method.layers[0] % dims.layers + 1
         else:
-            kept = split_proportionally(n_keep, full)
-            if hooks[0] != "select_tokens":
-                patches = kept
-                depth = method.vit_depth if kept != full else 0
-        layer_visual = [sum(full) if layer < after else n_keep for layer in range(dims.layers)]
-        if hooks != ("compress_kv",):
+            if hooks[0] == "reduce_images":
+                # Images in units of merge blocks: the method's own sizes are then grids.
+                views = tuple(ImageView((w, h), (w, h), 1) for h, w in grids)
+                patches = kept = tuple(w * h for w, h in method.reduce_images(views, stage))
+            elif hooks[0] != "prune_layer":
+                kept = split_proportionally(n_keep, full)
+                if hooks[0] == "select_patches":
+                    patches = kept
+                    depth = method.vit_depth if kept != full else 0
+            layer_visual = [sum(kept)] * dims.layers
             entries = -1  # each layer caches what it processed
+            if "prune_layer" in hooks:
+                at = method.layers_of(dims.layers)
+                if len(at) != 1:
+                    raise UserError(f"{method.name} drops tokens after several layers; its FLOPs stand in the records "
+                                    "of a run.")
+                n_last = n_left(method, kept, stage)
+                layer_visual = [sum(kept) if layer <= at[0] else n_last for layer in range(dims.layers)]
+                entries = n_text + n_last if method.trim_cache else entries
     layer_tokens = tuple(n_text + n for n in layer_visual)
     return Counts(
         patches_full=tuple(n * dims.merge for n in full), patches=tuple(n * dims.merge for n in patches),
