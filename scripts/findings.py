@@ -174,7 +174,8 @@ def page(folder: Path, limit: int | None) -> str:
                      " / ".join(f["spent"]), f"{100 * f['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
                      f["n"], f"{f['p_holm']:.2g}", VERDICTS[f["verdict"]]])
     claims = tabulate(rows, ["claim", "source", "accuracy a / b (%)", "tokens, entries: a / b",
-                             "difference (points), 95 % interval", "pairs", "p (Holm)", "on nano + mini"], tablefmt="github", disable_numparse=True)
+                             "difference (points), 95 % interval", "pairs", "p (Holm)", "on nano + mini"],
+                      tablefmt="github", disable_numparse=True)
     parts = [HEAD.format(limit=f"{limit} samples per task, a fixed draw" if limit else "all samples of the suite"),
              claims, "", "## Accuracy by method and budget", "",
              "Per task, in %; `full` is the first row. A budget is the share of the visual tokens (cache methods: of "
