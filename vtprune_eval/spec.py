@@ -132,7 +132,7 @@ class RunSpec:
 
     def _check_cells(self) -> None:
         """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
-        from .pipeline.budgets import check_budget
+        from .pipeline.budgets import budget_of, check_budget
 
         known = {part for m in self.methods for part in m.split("+")}
         known |= {b.like for b in map(Budget.parse, self.budgets) if b.like}
@@ -150,8 +150,7 @@ class RunSpec:
                     if hook in used:
                         raise UserError(f"{used[hook]} and {part.name} both use {hook}: they cannot be combined.")
                     used[hook] = part.name
-                if not (len(parts) > 1 and part.adaptive):
-                    check_budget(part, self.budget(cell))
+                check_budget(part, budget_of(part, parts, self.budget(cell)))
 
     def make(self, name: str) -> tuple[Any, ...]:
         """The method objects of ``name`` (several for a composition ``a+b``), with this run's hyper-parameters."""

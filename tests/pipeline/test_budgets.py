@@ -16,6 +16,7 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import Method
 from vtprune_eval.methods.full import Full
+from vtprune_eval.pipeline.budgets import budget_of
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.registry import make_method, method_class, method_names
 from vtprune_eval.sample import Sample
@@ -117,3 +118,37 @@ def test_a_composition_runs_both_hooks(tiny, tmp_path):
     alone = Pipeline(tiny, make_method("pixelprune"), Budget.parse("auto"), max_new_tokens=3).run(sample)
     assert outcome.counts.visual == alone.counts.visual
     assert set(outcome.counts.cache_entries) == {15}
+
+
+@pytest.mark.parametrize(("first", "last"), [("pixelprune", "prumerge"), ("pixelprune", "guipruner-ssp")])
+def test_the_last_of_two_adaptive_methods_takes_the_budget(tiny, picture, first, last):
+    """The earlier one decides itself; otherwise all rows of a sweep would be one."""
+    sample = Sample("1", (picture("a", 256, 192, 1), picture("b", 320, 192, 2)), "what", {})
+    own = Pipeline(tiny, make_method(first), Budget.parse("auto"), max_new_tokens=1).run(sample).counts.patches
+    left = []
+    for budget in ("5", "40"):
+        methods = (make_method(last), make_method(first))  # the order of the data flow counts, not that of the name
+        counts = Pipeline(tiny, methods, Budget.parse(budget), max_new_tokens=1).run(sample).counts
+        assert counts.patches == own
+        left.append(counts.layer_visual[-1])
+    assert left[0] < left[1]
+
+
+def test_parts_of_one_method_share_its_budget(tiny, picture):
+    sample = Sample("1", (picture("a", 256, 192, 1), picture("b", 320, 192, 2)), "what", {})
+    parts = make_method("guipruner-tar"), make_method("guipruner-ssp")
+    counts = {}
+    for budget in ("5", "20", "auto"):
+        whole, composed = (Pipeline(tiny, m, Budget.parse(budget), max_new_tokens=2).run(sample)
+                           for m in (make_method("guipruner"), parts))
+        assert (composed.counts, composed.ids) == (whole.counts, whole.ids)
+        counts[budget] = whole.counts.layer_visual
+    assert len(set(counts.values())) == 3
+
+
+def test_an_adaptive_method_beside_another_decides_itself():
+    prune, cache = make_method("pixelprune"), make_method("snapkv")
+    assert budget_of(prune, (prune, cache), HALF) == Budget("auto")
+    assert budget_of(cache, (prune, cache), HALF) == HALF == budget_of(prune, (prune, Full()), HALF)
+    with pytest.raises(UserError, match="like:nothing|unknown method"):
+        RunSpec(model="stub", methods=("pixelprune+prumerge",), budgets=("like:nothing",))

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..budget import Budget, StageBudget, split_proportionally
 from ..errors import UserError
-from ..methods.base import Method, PatchView
+from ..methods.base import HOOKS, Method, PatchView
+
+
+def budget_of(method: Method, methods: Sequence[Method], budget: Budget) -> Budget:
+    """What one of ``methods``, which are composed, is told of the composition's ``budget``.
+
+    The budget belongs to the methods that are not content-adaptive; an adaptive one beside them decides itself
+    (``auto``). Where all are adaptive, the last one along the data flow takes it, or no row of a budget sweep would
+    differ from the next; so do the adaptive methods of the same paper, which are the parts of one method.
+    """
+    acting = [m for m in methods if m.hooks()]
+    if not method.adaptive or len(acting) < 2:
+        return budget
+    if all(m.adaptive for m in acting):
+        last = max(acting, key=lambda m: HOOKS.index(m.hooks()[-1]))
+        if method is last or (method.paper and method.paper == last.paper):
+            return budget
+    return Budget("auto")
 
 
 def check_budget(method: Method, budget: Budget) -> None:

@@ -20,7 +20,7 @@ from ..profiling.memory import PeakMemory, release_freed
 from ..registry import make_method
 from ..sample import Sample, target_box
 from .account import counts_of, notes_of, times_of
-from .budgets import check_budget, resolve
+from .budgets import budget_of, check_budget, resolve
 from .cache import KVCache
 from .decode import Decoder, greedy
 from .disk_cache import DiskCache
@@ -71,8 +71,8 @@ class Pipeline:
         release_freed()
 
     def _budget_of(self, method: Method) -> Budget:
-        """In a composition a content-adaptive method decides itself; the budget is the others'."""
-        return Budget("auto") if len(self.methods) > 1 and method.adaptive else self.budget
+        """What ``method`` is told of the budget; see :func:`.budgets.budget_of`."""
+        return budget_of(method, self.methods, self.budget)
 
     def key(self, upto: str) -> tuple[object, ...]:
         """What the state of a sample depends on once all hooks up to ``upto`` (of :data:`HOOKS`) have run.
