@@ -310,6 +310,15 @@ def test_a_missing_screenshot_is_drawn_as_such(tmp_path, capsys):
     assert cli.main(["data", "sample", "screenspot", "0", "--data-path", str(tmp_path)]) == 2
 
 
+@pytest.mark.parametrize("out", ["picture", "picture.txt", "folder.png", "file/picture.png"])
+def test_a_place_that_takes_no_picture_is_refused(out, tmp_path, capsys):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "file").write_text("")
+    assert cli.main(["data", "sample", "mini-nav", "1", "--out", str(tmp_path / out)]) == 2
+    error = capsys.readouterr().err
+    assert "--out" in error and error.count("\n") == 1
+
+
 @needs_shared("samples/aitw")
 def test_real_records_are_drawn(tmp_path):
     for name, n in (("aitw", 4), ("agentnetbench", 3), ("osworld_g", 3)):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.leaderboard.conftest import HOSTILE, edit_records
+from tests.tasks import formats
 from vtprune_eval import cli
 from vtprune_eval.errors import UserError
 from vtprune_eval.sample import Sample
@@ -26,8 +27,8 @@ from vtprune_eval.show.picture import (
     kept_blocks,
     predicted_point,
     printable,
-    target_box,
 )
+from vtprune_eval.tasks import load_task
 
 METHODS = ("full", "pixelprune", "resize")
 
@@ -111,9 +112,51 @@ def test_a_smaller_image_takes_the_block_of_the_full_one():
         block_size([Panel("x", {**record(), "status": "failed"})])
 
 
-def test_places_that_are_none():
-    assert target_box({"type": "text", "answers": ["a"]}) is None
-    assert target_box({"type": "action", "action": {"type": "tap", "box_xyxy": [1, 2, 3, 4]}}) == [1, 2, 3, 4]
+@pytest.mark.parametrize(("name", "number", "at"), [
+    ("aitw", 0, (0.5, 0.75)), ("agentnetbench", 0, (0.5, 0.45)), ("osworld_g", 1, (0.2, 0.2))])
+def test_every_benchmarks_target_is_drawn(name, number, at, tmp_path):
+    """A tap's ring, a click's box and ring, a polygon: around the annotated place and nowhere else."""
+    formats.FORMATS[name][0](tmp_path)
+    task = load_task(name, data_path=str(tmp_path), style="qwen3_vl", **({} if name == "osworld_g" else {"history": 0}))
+    sample = task.samples[number]
+    with Image.open(sample.images[0]) as image:
+        height = round(image.height * COLUMN / image.width)
+    picture = np.asarray(draw(sample, [Panel("m", record(point=None))], task.benchmark))
+    view = picture[picture.shape[0] - MARGIN - height:, MARGIN:MARGIN + COLUMN]
+    ys, xs = np.nonzero((view == TARGET).all(-1))
+    middle = (xs.min() + xs.max()) / 2 / COLUMN, (ys.min() + ys.max()) / 2 / height
+    assert middle == pytest.approx(at, abs=0.01)
+    text = Sample("s", sample.images, "q", {"type": "text", "answers": ["a"]})
+    assert not (np.asarray(draw(text, [Panel("m", record(point=None))])) == TARGET).all(-1).any()
+
+
+def test_the_box_of_an_embedded_action_is_drawn(sample):
+    step = Sample("s", sample.images, "q", {"type": "action", "action": {"type": "tap", "box_xyxy": [8, 8, 24, 24]}})
+    assert (np.asarray(draw(step, [Panel("m", record(point=None))])) == TARGET).all(-1).any()
+
+
+def test_samples_without_a_readable_image_are_skipped_and_counted(tmp_path, capsys):
+    formats.screenspot(tmp_path / "d")
+    pictures = sorted((tmp_path / "d" / "images").iterdir())
+    pictures[0].write_bytes(b"no picture")
+    run = ["--model", "stub", "--method", "full", "--tasks", "screenspot", "--data-path", str(tmp_path / "d")]
+    cli.main([*run, "--out", str(tmp_path / "run")])
+    capsys.readouterr()
+    shown = ["show", "--run", str(tmp_path / "run"), "--data-path", str(tmp_path / "d")]
+    assert cli.main(shown) == 0
+    out = capsys.readouterr()
+    drawn = (tmp_path / "run" / "show" / "index.html").read_text().count("<figure")
+    assert drawn >= 1 and f"{drawn} of " in out.out
+    assert "samples skipped" in out.err and pictures[0].name in out.err
+    for path in pictures:
+        path.write_bytes(b"no picture")
+    cli.main([*run, "--out", str(tmp_path / "none")])
+    capsys.readouterr()
+    assert cli.main(["show", "--run", str(tmp_path / "none"), "--data-path", str(tmp_path / "d")]) == 2
+    assert "cannot be opened" in capsys.readouterr().err
+
+
+def test_points_that_are_none():
     for parsed in (None, {}, {"point": [2, 0.5]}, {"point": ["a", "b"]}, {"point": [0.1]},
                    {"point": [float("nan"), 0]}):
         assert predicted_point({"parsed": parsed}) is None

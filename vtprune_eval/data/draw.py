@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import SampleError
+from ..errors import SampleError, UserError
 from ..pipeline.prompt import open_image
-from ..scoring.judges.phone import aitw_fractions, tree_boxes
-from ..scoring.protocols.androidcontrol import smallest_node
 from ..tasks import Task, definition, load_task
+from .marks import Mark, marks_of
 
 HEIGHT, THUMB_HEIGHT, LINE, WIDTH_CHARS = 720, 240, 18, 110
 TARGET, POINT, FAINT, PAPER, INK = (220, 0, 60), (0, 90, 230), (240, 150, 30), (255, 255, 255), (20, 20, 20)
-
-# (kind, numbers in pixels of the file): "box" and "faint" x1 y1 x2 y2, "point" x y, "arrow" x1 y1 x2 y2, "polygon".
-Mark = tuple[str, list[float]]
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def draw_task(name: str, n: int, data_path: str | None, history: int | None, out: Path) -> list[str]:
@@ -29,8 +26,10 @@ def draw_task(name: str, n: int, data_path: str | None, history: int | None, out
         A line per record: id, size of the screen, what is annotated.
 
     Raises:
-        UserError: as ``load_task``.
+        UserError: as ``load_task``; ``out`` is no name of a picture, or cannot be written.
     """
+    if out.suffix.lower() not in ENDINGS or out.is_dir():
+        raise UserError(f"--out {out} is no name of a picture; give one that ends in {', '.join(ENDINGS)}.")
     embedded = "benchmark" not in definition(name)
     task = load_task(name, n, data_path, history=history, style="mini" if embedded else "qwen3_vl")
     panels, lines = [], []
@@ -43,8 +42,11 @@ def draw_task(name: str, n: int, data_path: str | None, history: int | None, out
     for panel in panels:
         sheet.paste(panel, (0, top))
         top += panel.height
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(out)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error}); choose another with --out.") from error
     return lines
 
 
@@ -88,55 +90,6 @@ def _words(task: Task, sample: Any, note: str) -> list[str]:
     for line in text:
         out += textwrap.wrap(line, WIDTH_CHARS)[:4] or [""]
     return out
-
-
-def marks_of(benchmark: str, target: Mapping[str, Any], size: Sequence[int]) -> list[Mark]:
-    """What to draw of a target on a screen of ``size`` (width, height), in pixels of the file."""
-    width, height = size
-    truth = target.get("truth") or {}
-    marks: list[Mark] = []
-    if benchmark == "aitw":
-        truth = aitw_fractions(truth, size)
-        flat = truth["annot_position"]
-        for y, x, h, w in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=False):
-            marks.append(("faint", [x * width, y * height, (x + w) * width, (y + h) * height]))
-        if truth["action_type_id"] == 4:
-            touch = [truth["touch"][0] * width, truth["touch"][1] * height]
-            lift = [truth["lift"][0] * width, truth["lift"][1] * height]
-            marks.append(("point", touch) if truth["action_type_text"] == "click" else ("arrow", touch + lift))
-    elif benchmark == "androidcontrol":
-        action, tree = truth["action"], truth.get("accessibility_tree") or []
-        for y, x, h, w in tree_boxes(tree, size):
-            marks.append(("faint", [x * width, y * height, (x + w) * width, (y + h) * height]))
-        if "x" in action:
-            node = smallest_node(action["x"], action["y"], tree)
-            if node:
-                b = node["bbox_pixels"]
-                marks.append(("box", [b["x_min"], b["y_min"], b["x_max"], b["y_max"]]))
-            marks.append(("point", [action["x"], action["y"]]))
-    elif benchmark == "gui_odyssey":
-        box = truth.get("sam2_bbox")
-        if box:
-            marks.append(("box", [v / 1000 * size[i % 2] for i, v in enumerate(box)]))
-        name, _, info = truth["answer"].partition(":")
-        if name in ("CLICK", "LONG_PRESS"):
-            x, y = (float(v) / 1000 for v in info.strip(" ()").split(","))
-            marks.append(("point", [x * width, y * height]))
-    elif benchmark == "agentnetbench":
-        for action in truth["ground_truth_actions"]:
-            for found in (action.get("metadata") or {}).get("bboxes") or []:
-                x, y, w, h = found["rel_bbox"]
-                marks.append(("box", [x * width, y * height, (x + w) * width, (y + h) * height]))
-            place = (action.get("params") or {}).get("position")
-            if place:
-                marks.append(("point", [place["x"] * width, place["y"] * height]))
-    elif target.get("type") == "region" and truth["box_type"] == "polygon" and len(truth["box_coordinates"]) >= 6:
-        marks.append(("polygon", list(truth["box_coordinates"])))
-    elif "box_xyxy" in target:
-        marks.append(("box", list(target["box_xyxy"])))
-    elif isinstance(target.get("action"), dict) and "box_xyxy" in target["action"]:  # the embedded suite
-        marks.append(("box", list(target["action"]["box_xyxy"])))
-    return marks
 
 
 def _draw(pen: ImageDraw.ImageDraw, marks: Sequence[Mark], sx: float, sy: float) -> None:

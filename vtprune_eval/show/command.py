@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import html
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from ..results.folder import Run, identity_of, read_run, task_of
 from ..results.store import write_atomic
 from ..sample import Sample
 from ..tasks import Task
-from .picture import Panel, draw, printable
+from .picture import Panel, Undrawable, draw, printable
 
 
 class _Parser(argparse.ArgumentParser):
@@ -69,14 +70,25 @@ def main(argv: Sequence[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out.") from None
-    figures = []
-    for task, sample, panels in found[:given.limit]:
+    figures: list[str] = []
+    skipped: list[Undrawable] = []
+    for task, sample, panels in found:
+        if len(figures) == given.limit:
+            break
         file = file_name(task.name, sample.id)
-        draw(sample, panels).save(folder / file)
+        try:
+            picture = draw(sample, panels, task.benchmark)
+        except Undrawable as error:  # a broken screenshot is no reason to hide the others
+            skipped.append(error)
+            continue
+        picture.save(folder / file)
         figures.append(_figure(file, task, sample, panels))
+    if not figures:
+        raise skipped[0]
     write_atomic(folder / "index.html", gallery(run, figures, len(found)))
-    shown = min(given.limit, len(found))
-    print(f"{shown} of {len(found)} samples drawn\ngallery: {folder / 'index.html'}")
+    print(f"{len(figures)} of {len(found)} samples drawn\ngallery: {folder / 'index.html'}")
+    if skipped:
+        print(f"{len(skipped)} samples skipped, the first because {skipped[0]}", file=sys.stderr)
     return 0
 
 
@@ -143,7 +155,8 @@ td, th { text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #d0d4d
 </style></head><body>
 <h1>@TITLE@</h1>
 <p>@COUNT@. Grey blocks did not reach the decoder; half grey ones were dropped inside it; what was dropped from the
-cache is counted in the captions. <span class="box">target</span> <span class="point">&#10005;</span> predicted point. A
+cache is counted in the captions. <span class="box">target</span> (a box, an
+outline, a ring for a point, a line for a swipe) <span class="point">&#10005;</span> predicted point. A
 downsized image is drawn as coarse as the model saw it.</p>
 <p><label><input type="checkbox" id="only"> only where full is right and a method is wrong</label></p>
 @FIGURES@

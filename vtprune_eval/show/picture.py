@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ..data.marks import marks_of
 from ..errors import UserError
 from ..sample import Sample
 
@@ -20,6 +21,11 @@ MARGIN, CAPTION_LINE = 10, 17
 DIM, HALF_DIM = 0.82, 0.5  # share of grey in a block that was dropped before, and inside the decoder
 TARGET, POINT = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's green and vermilion
 FILLING = (150, 150, 150)
+RING = 10  # radius in pixels around a target that is a point
+
+
+class Undrawable(UserError):
+    """One sample of which no picture can be made; others of the run may do."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ def block_size(panels: list[Panel]) -> int:
     """Pixels per merge-block side, from a record whose images have the full model's size.
 
     Raises:
-        UserError: no record of the sample has sizes that fit its counts.
+        Undrawable: no record of the sample has sizes that fit its counts.
     """
     for panel in panels:
         r = panel.record
@@ -50,8 +56,8 @@ def block_size(panels: list[Panel]) -> int:
         block = math.isqrt(width * height // n)
         if block and block * block * n == width * height and width % block == height % block == 0:
             return block
-    raise UserError("no method of this run answered the sample at full image size, so its merge blocks are not known; "
-                    "show a run that holds the method full.")
+    raise Undrawable("no method of this run answered the sample at full image size, so its merge blocks are not known; "
+                     "show a run that holds the method full.")
 
 
 def kept_blocks(bitmap: str, size: tuple[int, int], block: int) -> list[list[bool]]:
@@ -71,14 +77,15 @@ def kept_blocks(bitmap: str, size: tuple[int, int], block: int) -> list[list[boo
     return [[bool(bits >> (r * columns + c) & 1) for c in range(columns)] for r in range(rows)]
 
 
-def draw(sample: Sample, panels: list[Panel]) -> Image.Image:
-    """The whole picture of a sample.
+def draw(sample: Sample, panels: list[Panel], benchmark: str = "") -> Image.Image:
+    """The whole picture of a sample; ``benchmark`` (of its task) says how the target is written down.
 
     Raises:
-        UserError: an image that cannot be opened, or records that do not fit it.
+        Undrawable: an image that cannot be opened, or no record with its size.
+        UserError: records that do not fit the image.
     """
-    block = block_size(panels)
     frames = [_open(path) for path in sample.images]
+    block = block_size(panels)
     captions = [_caption(p) for p in panels]
     top = MARGIN + CAPTION_LINE * max(map(len, captions))
     shapes = [_fit(f.size) for f in frames]
@@ -97,7 +104,7 @@ def draw(sample: Sample, panels: list[Panel]) -> Image.Image:
             pen.text((x, y), name, fill=(90, 90, 90), font=font)
             view = _view(panel, frame, shape, i, block)
             if last:
-                _mark(view, sample, panel, frame.size)
+                _mark(view, sample, panel, frame.size, benchmark)
             sheet.paste(view, (x, y + CAPTION_LINE))
             y += CAPTION_LINE + shape[1] + MARGIN
     return sheet
@@ -107,9 +114,9 @@ def _open(path: Any) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError) as error:
-        raise UserError(f"the image {path} cannot be opened ({error}); restore it or give its folder with --data-path."
-                        ) from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise Undrawable(f"the image {path} cannot be opened ({error}); restore it or give its folder with "
+                         "--data-path.") from None
 
 
 def _fit(size: tuple[int, int]) -> tuple[int, int]:
@@ -132,24 +139,26 @@ def _view(panel: Panel, frame: Image.Image, shape: tuple[int, int], index: int, 
     return Image.composite(Image.new("RGB", shape, FILLING), as_seen, grey.resize(shape, Image.Resampling.NEAREST))
 
 
-def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int]) -> None:
+def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int], benchmark: str) -> None:
     pen = ImageDraw.Draw(view)
-    box = target_box(sample.target)
-    if box:
-        scaled = [v * view.size[i % 2] / size[i % 2] for i, v in enumerate(box)]
-        pen.rectangle([scaled[0] - 1, scaled[1] - 1, scaled[2] + 1, scaled[3] + 1], outline=TARGET, width=3)
+    for kind, numbers in marks_of(benchmark, sample.target, size):
+        p = [v * view.size[i % 2] / size[i % 2] for i, v in enumerate(numbers)]
+        if kind == "box":
+            pen.rectangle([min(p[::2]) - 1, min(p[1::2]) - 1, max(p[::2]) + 1, max(p[1::2]) + 1], outline=TARGET,
+                          width=3)
+        elif kind == "polygon":
+            pen.line([*p, *p[:2]], fill=TARGET, width=3)
+        elif kind == "point":
+            pen.ellipse([p[0] - RING, p[1] - RING, p[0] + RING, p[1] + RING], outline=TARGET, width=3)
+        elif kind == "arrow":  # its head is a dot
+            pen.line(p, fill=TARGET, width=3)
+            pen.ellipse([p[2] - RING / 2, p[3] - RING / 2, p[2] + RING / 2, p[3] + RING / 2], fill=TARGET)
     point = predicted_point(panel.record)
     if point:
         x, y = point[0] * view.size[0], point[1] * view.size[1]
         for width, colour in ((6, (255, 255, 255)), (3, POINT)):
             pen.line([x - 8, y - 8, x + 8, y + 8], fill=colour, width=width)
             pen.line([x - 8, y + 8, x + 8, y - 8], fill=colour, width=width)
-
-
-def target_box(target: dict[str, Any]) -> list[float] | None:
-    """The target's box (x1, y1, x2, y2 in pixels of the last file), None where the target is no place."""
-    box = target.get("box_xyxy") or (target.get("action") or {}).get("box_xyxy")
-    return [float(v) for v in box] if isinstance(box, list) and len(box) == 4 else None
 
 
 def predicted_point(record: dict[str, Any]) -> tuple[float, float] | None:
