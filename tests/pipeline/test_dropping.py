@@ -247,6 +247,24 @@ def test_query_head_storage_of_everything_is_full_with_twice_the_bytes(make_samp
     assert any("NOTHING WAS DROPPED" in note for note in spread.notes)
 
 
+def test_overspending_in_the_decoder_and_in_the_cache_is_noted(make_sample, run):
+    sample = make_sample(3, n_images=2)
+    outcome = run(sample, Layers(at=(1,)), "25")
+    mean = sum(outcome.counts.layer_visual) / len(outcome.counts.layer_visual)
+    asked = Budget.parse("25").count(sum(outcome.counts.visual_full))
+    assert mean > asked
+    assert f"mean over the decoder layers: {mean:.1f} visual tokens, {asked} were asked for" in outcome.notes
+    assert not any(n.startswith("mean over") for n in run(sample, Tokens(), "25").notes)
+    whole = run(sample, Full(), "100").kv_bytes
+    for budget in ("10", "90"):
+        outcome = run(sample, Cache(heads="query_head"), budget)
+        assert any(n.startswith("entries are stored once per query head") for n in outcome.notes)
+        found = [n for n in outcome.notes if n.startswith("the cache holds")]
+        share = outcome.kv_bytes / whole
+        assert found == ([f"the cache holds {100 * share:.0f} % of the bytes of the full model's"] if share > 1 else [])
+    assert share > 1
+
+
 def test_budget_of_the_prompt_is_the_whole_capacity(make_sample, run):
     sample = make_sample(2, 3)
     outcome = run(sample, Cache(), "40", of="prompt")

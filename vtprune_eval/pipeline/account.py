@@ -40,9 +40,17 @@ def notes_of(adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[s
     groups = {h // kv_heads for h in counts.cache_heads if h}
     if "compress_kv" in budgets and max(groups, default=1) > 1:
         notes.append(f"entries are stored once per query head: {max(groups)} times the bytes of grouped entries")
+    pruned = budgets["prune_layer"].n_keep if "prune_layer" in budgets else None
+    seen = sum(counts.layer_visual) / max(1, len(counts.layer_visual))
+    if pruned is not None and seen > pruned:
+        notes.append(f"mean over the decoder layers: {seen:.1f} visual tokens, {pruned} were asked for")
     if "compress_kv" in budgets and adapter.points:
         notes.append("the answer is read from the prefill, so that a compressed cache cannot change it")
     n_cached = sum(map(adapter.has_cache, range(len(counts.cache_heads))))
+    held = sum(n * h for n, h in zip(counts.cache_entries, counts.cache_heads, strict=True))
+    whole = n_cached * counts.prompt_full * kv_heads
+    if "compress_kv" in budgets and held > whole:
+        notes.append(f"the cache holds {100 * held / whole:.0f} % of the bytes of the full model's")
     if "compress_kv" in budgets and n_cached < len(counts.cache_heads):
         notes.append(f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "
                      "others have linear attention and none")

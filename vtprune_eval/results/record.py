@@ -70,7 +70,8 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def light(record: dict[str, Any]) -> dict[str, Any]:
     """What a summary is made from: without the answer, its ids, the bitmaps and the frame, with the total of the FLOPs
-    alone, and with first, least and most of the lengths per layer. A quarter of the memory, for millions of records."""
+    alone, first, least and most of the lengths per layer, and their mean for the visual tokens. A quarter of the
+    memory, for millions of records."""
     out = _one_name_each({k: v for k, v in record.items() if k not in {"answer", "ids", "parsed", "kept", "frame"}})
     counts, times = record["counts"], record["times"]
     if times:
@@ -81,6 +82,8 @@ def light(record: dict[str, Any]) -> dict[str, Any]:
         lengths = {k: counts[k] for k in ("layer_tokens", "cache_entries") if counts[k]}
         out["counts"] = {k: counts[k] for k in ("patches_full", "patches", "visual_full", "visual")} | {
             k: [v[0], min(v), max(v)] for k, v in lengths.items()}
+        if counts.get("layer_visual"):
+            out["counts"]["layer_visual"] = [sum(counts["layer_visual"]) / len(counts["layer_visual"])]
     return out
 
 

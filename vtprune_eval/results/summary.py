@@ -97,6 +97,7 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "visual_kept_pct": 100 * kept / total,
         "patches_kept_pct": 100 * sum(sum(r["counts"]["patches"]) for r in done)
         / sum(sum(r["counts"]["patches_full"]) for r in done),
+        "layer_visual_pct": _layer_visual_pct(done),
         "flops": float(np.mean([r["flops"]["total"] for r in done])),
         "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
@@ -126,6 +127,14 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
     return out
 
 
+def _layer_visual_pct(done: list[dict[str, Any]]) -> float | None:
+    """Visual tokens that a decoder layer processes, mean over layers and samples, in % of the full model's; None where
+    the records do not say (a scripted model, records of early versions)."""
+    counts = [r["counts"] for r in done if r["counts"].get("layer_visual")]
+    total = sum(sum(c["visual_full"]) for c in counts)
+    return 100 * sum(sum(c["layer_visual"]) / len(c["layer_visual"]) for c in counts) / total if total else None
+
+
 def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> float | None:
     """Median time of the full model over the median time of the method, on the same samples; None without any."""
     if not pairs:
@@ -151,9 +160,18 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
     under = sum(any(n.startswith("under budget") for n in r["notes"]) for r in done)
     if under:
         notes.append(f"{method} at {budget}: under budget on {under} of {len(done)} samples")
-    over = sum(any("were asked for" in n for n in r["notes"]) for r in done)
+    over = sum(any(n.startswith("kept ") and "were asked for" in n for n in r["notes"]) for r in done)
     if over:
         notes.append(f"{method} at {budget}: more visual tokens than asked for on {over} of {len(done)} samples")
+    deep = sum(any(n.startswith("mean over the decoder layers") for n in r["notes"]) for r in done)
+    if deep:
+        notes.append(f"{method} at {budget}: the decoder layers see {_number(_layer_visual_pct(done), 1)} % of the "
+                     f"visual tokens as a mean over the layers; more than asked for on {deep} of {len(done)} samples")
+    stored = next((n for r in done for n in r["notes"] if n.startswith("entries are stored once per query head")), None)
+    if stored:
+        larger = sum(any(n.startswith("the cache holds") for n in r["notes"]) for r in done)
+        notes.append(f"{method} at {budget}: {stored}"
+                     + (f"; more than the full model's cache on {larger} of {len(done)} samples" if larger else ""))
     return notes
 
 
@@ -163,13 +181,14 @@ def table(summary: dict[str, Any], form: str) -> str:
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
     tablefmt = "github" if form == "md" else "simple"
     tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
-    heads = ["method", "budget", "visual kept %", *tasks, "GFLOPs", "TTFT ms", "e2e ms", "peak MB", "KV kB",
-             "speed-up", "acc. change"]
+    heads = ["method", "budget", "visual kept %", "mean over layers %", *tasks, "GFLOPs", "TTFT ms", "e2e ms",
+             "peak MB", "KV kB", "speed-up", "acc. change"]
     lines = []
     for row in summary["rows"]:
         c = row["costs"]
         lines.append([
             row["method"], row["budget"], _number(c.get("visual_kept_pct"), 1),
+            _number(c.get("layer_visual_pct"), 1),
             *(_cell(row["tasks"][t], summary["trained"]) for t in tasks), _number(c.get("flops"), 2, 1e9),
             _number(c.get("ttft_ms"), 1), _number(c.get("e2e_ms"), 1), _number(c.get("peak_bytes"), 0, 1e6),
             _number(c.get("kv_bytes"), 1, 1e3), _times(c.get("speedup")), _points(c.get("accuracy_change")),

@@ -1,0 +1,46 @@
+"""The table's own columns and lines, from records as they are written and as a summary holds them."""
+
+from __future__ import annotations
+
+import pytest
+
+from vtprune_eval.results.record import light
+from vtprune_eval.results.summary import costs_of, summarise, table
+
+from .test_compare import cell
+
+DEEP = "mean over the decoder layers: 4.5 visual tokens, 2 were asked for"
+PER_QUERY = "entries are stored once per query head: 2 times the bytes of grouped entries"
+
+
+def deep(notes: tuple[str, ...] = ()) -> list[dict]:
+    """Records of a method that prunes behind the second of four layers: 8, 8, 1 and 1 of 8 visual tokens."""
+    records = cell([1.0] * 6)
+    for record in records:
+        record["counts"] |= {"layer_tokens": [10, 10, 3, 3], "cache_entries": [10, 10, 3, 3], "visual": [8],
+                             "layer_visual": [8, 8, 1, 1]}
+        record["notes"] = list(notes)
+    return records
+
+
+def test_mean_over_the_layers_is_a_cost_and_a_column():
+    own = deep()
+    assert costs_of(own, None)["layer_visual_pct"] == pytest.approx(100 * 18 / 32)
+    assert costs_of(list(map(light, own)), None) == costs_of(own, None)
+    early = cell([1.0])  # a record of a version that did not count the layers
+    assert costs_of(early, None)["layer_visual_pct"] is None
+    lines = table(summarise("m", [("a", "25")], [("t", True)], {("t", "a", "25"): own}, True), "csv").splitlines()
+    column = lines[0].split(",").index("mean over layers %")
+    assert lines[1].split(",")[column] == "56.2"
+    assert table(summarise("m", [("a", "25")], [("t", True)], {("t", "a", "25"): early}, True), "csv")
+
+
+def test_overspending_stands_below_the_table():
+    large = "the cache holds 140 % of the bytes of the full model's"
+    notes = {"a": (DEEP,), "b": (PER_QUERY,), "c": (PER_QUERY, large)}
+    records = {("t", m, "25"): deep(n) for m, n in notes.items()}
+    rows = summarise("m", [(m, "25") for m in notes], [("t", True)], records, True)["rows"]
+    assert rows[0]["notes"] == ["a at 25: the decoder layers see 56.2 % of the visual tokens as a mean over the "
+                                "layers; more than asked for on 6 of 6 samples"]
+    assert rows[1]["notes"] == [f"b at 25: {PER_QUERY}"]
+    assert rows[2]["notes"] == [f"c at 25: {PER_QUERY}; more than the full model's cache on 6 of 6 samples"]
