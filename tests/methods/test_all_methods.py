@@ -128,6 +128,10 @@ def test_every_hyper_parameter_is_documented_and_checked(name):
         if field.metadata["high"] is not None:
             with pytest.raises(UserError, match="outside"):
                 make_method(name, {field.name: field.metadata["high"] + 1})
+        if isinstance(field.default, float):
+            for value in ("inf", "-inf", "nan"):
+                with pytest.raises(UserError, match="finite"):
+                    make_method(name, {field.name: value})
         if field.metadata["choices"]:
             with pytest.raises(UserError, match=r"not one of|not a whole number"):
                 make_method(name, {field.name: "nonsense"})

@@ -32,11 +32,19 @@ def test_history_shrinks_with_age_and_the_current_frame_stays():
     assert sizes[-1] == FRAME.full_size
     assert tokens[:4] == sorted(tokens[:4])
     assert all(n <= q for n, q in zip(tokens[:4], reversed(quotas(4, 1000, 0.1, 0.2)), strict=True))
-    assert GuiPrunerTAR(lam=1.0, gamma=1.0).reduce_images((FRAME,) * 3, AUTO) == (FRAME.full_size,) * 3
+
+
+def test_the_whole_history_is_left_untouched():
+    """lambda = 1 returns the images as they are, whatever gamma (specification, section 2)."""
+    frames, full = (FRAME,) * 5, (FRAME.full_size,) * 5
+    assert GuiPrunerTAR(lam=1.0).reduce_images(frames, AUTO) == full
+    assert GuiPrunerTAR(lam=1.0, gamma=0.0).reduce_images(frames, AUTO) == full
+    plenty = StageBudget(5000, (1000,) * 5, 5000, Budget.parse("100000tok"))
+    assert GuiPrunerTAR().reduce_images(frames, plenty) == full
 
 
 @settings(max_examples=100, deadline=None)
-@given(n=st.integers(1, 6), cols=st.integers(1, 60), rows=st.integers(1, 60), lam=st.floats(0.01, 1.0),
+@given(n=st.integers(1, 6), cols=st.integers(1, 60), rows=st.integers(1, 60), lam=st.floats(0.01, 0.999),
        gamma=st.floats(0.0, 1.0))
 def test_no_frame_is_enlarged_and_the_total_holds(n, cols, rows, lam, gamma):
     frame = ImageView((cols * 32, rows * 32), (cols * 32, rows * 32), 32)
@@ -96,7 +104,9 @@ def test_foreground_follows_outlines():
 
 
 def test_one_layer_is_refused():
-    with pytest.raises(UserError, match="one layer"):
+    with pytest.raises(UserError, match="decoder of 1"):
         GuiPrunerSSP().layers_of(1)
     assert GuiPrunerSSP().layers_of(2) == (0,)
     assert GuiPrunerSSP().layers_of(28) == (1,)
+    with pytest.raises(UserError, match="choose 1 to 1"):
+        GuiPrunerSSP(after_layer=3).layers_of(2)

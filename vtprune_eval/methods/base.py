@@ -11,6 +11,7 @@ Order of the hooks along the data flow (DESIGN: six stages, five hooks)::
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +215,8 @@ class Method:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value, meta = getattr(self, field.name), field.metadata
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{self.name}: {field.name}={value!r} is not a finite number.")
             unit = f" {meta['unit']}" if meta.get("unit") else ""
             if meta.get("choices") is not None and value not in meta["choices"]:
                 raise UserError(
@@ -235,7 +238,15 @@ class Method:
         return ()
 
     def layers_of(self, n_layers: int) -> tuple[int, ...]:
-        """The same for a decoder of ``n_layers``; ``layers`` unless they depend on its depth."""
+        """The same for a decoder of ``n_layers``, none negative; ``layers`` unless they depend on its depth.
+
+        Raises:
+            UserError: a layer that the decoder does not have.
+        """
+        for k in self.layers:
+            if not -n_layers <= k < n_layers:
+                raise UserError(f"{self.name} prunes after decoder layer {k}, and this decoder has {n_layers} layers: "
+                                f"choose one from {-n_layers} to {n_layers - 1}.")
         return tuple(k % n_layers for k in self.layers)
 
     def observed_layers(self, n_layers: int) -> tuple[int, ...]:
@@ -282,7 +293,11 @@ class Method:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Extra inputs for ``select_tokens``: ``encoder_attention:-2`` or ``encoder_keys:-1`` (ViT layer index)."""
+        """Extra inputs for ``select_tokens``, by ViT block: ``encoder_attention:penultimate``, ``encoder_keys:-1``.
+
+        A block is an index (negative counts from the end), taken as it is, or ``mid``, ``penultimate`` or ``last``; a
+        name moves to the nearest block with full attention where the ViT has windows.
+        """
         return ()
 
     @classmethod
@@ -317,6 +332,35 @@ class Method:
         ``n_heads`` is the number of kv heads, or of query heads when ``kv_granularity`` is ``query_head``.
         """
         raise AssertionError("not overridden")
+
+
+@dataclass(frozen=True)
+class ShallowPruner(Method):
+    """A method that prunes once, before the decoder layer that its hyper-parameter ``layer`` names."""
+
+    layer: int = hyper(2, "first layer (from 0) that sees fewer tokens", low=1)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """After the layer before."""
+        return (self.layer - 1,)
+
+    def layers_of(self, n_layers: int) -> tuple[int, ...]:
+        """See :meth:`Method.layers_of`.
+
+        Raises:
+            UserError: no layer of the decoder would see fewer tokens.
+        """
+        if self.layer >= n_layers:
+            raise UserError(first_layers(self.name, "layer", self.layer, n_layers))
+        return self.layers
+
+
+def first_layers(method: str, field: str, value: int, n_layers: int) -> str:
+    """The sentence for a hyper-parameter that must leave at least one of ``n_layers`` decoder layers behind it."""
+    remedy = (f"choose 1 to {n_layers - 1} with --set {method}.{field}=" if n_layers > 1
+              else "choose a method of another stage")
+    return f"{method}: {field}={value} leaves no layer with fewer tokens in a decoder of {n_layers}; {remedy}."
 
 
 @dataclass(frozen=True)

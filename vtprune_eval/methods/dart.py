@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..budget import StageBudget
-from .base import LayerView, Method, hyper
+from .base import LayerView, ShallowPruner, hyper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Dart(Method):
+class Dart(ShallowPruner):
     """Image and text pivots by key norm; per pivot the least similar visual tokens."""
 
     name: ClassVar[str] = "dart"
@@ -30,14 +30,8 @@ class Dart(Method):
         "Pivots are visited by falling norm; the published code iterates over a set.",
     )
 
-    layer: int = hyper(2, "first layer (from 0) that sees fewer tokens", low=1)
     image_pivots: int = hyper(4, "visual pivots, largest L1 norm of their keys", low=0)
     text_pivots: int = hyper(4, "text pivots, likewise", low=0)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """After the layer before."""
-        return (self.layer - 1,)
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""

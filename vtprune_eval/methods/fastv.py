@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..budget import StageBudget
-from .base import LayerView, Method, hyper
+from .base import LayerView, ShallowPruner, hyper
 from .kernels.attention import window_attention
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FastV(Method):
+class FastV(ShallowPruner):
     """Last-token attention of layer K - 1 ranks the visual tokens that enter layer K."""
 
     name: ClassVar[str] = "fastv"
@@ -29,13 +29,7 @@ class FastV(Method):
         "caches, too).",
     )
 
-    layer: int = hyper(2, "first layer (from 0) that sees fewer tokens", low=1)
     trim: bool = hyper(False, "drop the tokens from the caches of the first layers, too")
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """After layer K - 1."""
-        return (self.layer - 1,)
 
     @property
     def trim_cache(self) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from ..budget import StageBudget
 from ..errors import UserError
-from .base import LayerView, Method, TokenLayout, hyper
+from .base import LayerView, Method, TokenLayout, first_layers, hyper
 from .guipruner_tar import EPSILON
 from .kernels.attention import best, received_attention
 
@@ -66,15 +66,16 @@ class GuiPrunerSSP(Method):
         return self.window
 
     def layers_of(self, n_layers: int) -> tuple[int, ...]:
-        """After layer 2, or the last but one of a shallower decoder.
+        """After layer 2, or the first of a decoder of two layers.
 
         Raises:
-            UserError: the decoder has one layer only.
+            UserError: no layer of the decoder would be left behind it.
         """
-        if n_layers < 2:
-            raise UserError("guipruner-ssp prunes after a decoder layer and needs at least one more behind it; this "
-                            "model has one layer.")
-        return (min(self.after_layer, n_layers - 1) - 1,)
+        # The paper's layer 2 stands for "shallow"; another number was asked for and is not replaced.
+        after = 1 if (self.after_layer, n_layers) == (2, 2) else self.after_layer
+        if after >= n_layers:
+            raise UserError(first_layers(self.name, "after_layer", self.after_layer, n_layers))
+        return (after - 1,)
 
     def share(self, budget: StageBudget) -> float:
         """mu, the share of the current screenshot's tokens that stays."""

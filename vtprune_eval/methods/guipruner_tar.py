@@ -63,6 +63,8 @@ class GuiPrunerTAR(Method):
         if not history:
             return tuple(i.full_size for i in images)
         share = self.lam or (0.4 if budget.n_keep is None else float(budget.share))
+        if share >= 1:  # the decay over age would still shrink the older frames
+            return tuple(i.full_size for i in images)
         width, height = history[-1].full_size
         n_full = (width // history[-1].factor) * (height // history[-1].factor)
         newest_first = quotas(len(history), n_full, share, self.gamma)

@@ -32,12 +32,13 @@ class HiPrune(Method):
     )
 
     alpha: float = hyper(0.1, "share of the budget for anchors with their four neighbours", low=0.0, high=1.0)
-    object_layer: str = hyper("mid", "ViT block of the anchors: mid (end of the first half), or an index")
+    object_layer: str = hyper("mid", "ViT block of the anchors: mid (end of the first half; the nearest one with full "
+                              "attention), penultimate, last, or an index; negative counts from the end")
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Attention received at the object layer and at the last one."""
-        return (f"encoder_attention:{self.object_layer}", "encoder_attention:-1")
+        return (f"encoder_attention:{self.object_layer}", "encoder_attention:last")
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""

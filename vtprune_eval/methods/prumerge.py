@@ -38,7 +38,7 @@ class PruMerge(Method):
     @property
     def needs(self) -> tuple[str, ...]:
         """Attention received and keys at the last block."""
-        return ("encoder_attention:-1", "encoder_keys:-1")
+        return ("encoder_attention:last", "encoder_keys:last")
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
         """See :meth:`Method.select_tokens`."""

@@ -8,24 +8,17 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..budget import StageBudget
-from .base import LayerView, Method, hyper
+from .base import LayerView, ShallowPruner
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class RandomLayer(Method):
+class RandomLayer(ShallowPruner):
     """Uniform random scores at FastV's place."""
 
     name: ClassVar[str] = "random-layer"
-
-    layer: int = hyper(2, "first layer (from 0) that sees fewer tokens", low=1)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """After the layer before."""
-        return (self.layer - 1,)
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""

@@ -106,6 +106,15 @@ class VlmAdapter(ABC):
         """Rotary position ids (t, h, w) of the full prompt, int64 ``(3, n_prompt)``."""
 
     @abstractmethod
+    def check_needs(self, needs: Sequence[str]) -> None:
+        """Refuse extra outputs that :meth:`encode` cannot give, before any sample.
+
+        Raises:
+            ValueError: a need that the family does not know.
+            UserError: a block that the ViT does not have.
+        """
+
+    @abstractmethod
     def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
                needs: Sequence[str] = (), after: int = 0) -> Encoded:
         """Run the ViT on the kept merge blocks only.
@@ -117,14 +126,15 @@ class VlmAdapter(ABC):
             keep: per image a bool mask over its blocks in raster order, or None for all.
             after: ViT blocks that still see every patch; the others are dropped behind them. 0 drops before the ViT.
             needs: extra outputs, as :attr:`Method.needs` names them: ``encoder_attention:L`` is the attention that each
-                visual token receives in ViT block L (negative counts from the end, ``mid`` is the last of the first
-                half), summed over the queries of its image, averaged over heads and over the patches of its block,
-                float32 ``(n_visual,)``; its mean over an image is 1. Where block L attends inside windows, only queries
-                of the same window count. ``encoder_keys:L`` is the mean key (not rotated) over the patches of the
-                block, ``(n_visual, dim)``.
+                visual token receives in ViT block L, summed over the queries of its image, averaged over heads and over
+                the patches of its block, float32 ``(n_visual,)``; its mean over an image is 1. Where block L attends
+                inside windows, only queries of the same window count. ``encoder_keys:L`` is the mean key (not rotated)
+                over the patches of the block, ``(n_visual, dim)``. L is an index, negative from the end, or ``mid``
+                (the last block of the first half), ``penultimate`` or ``last``; these move to the nearest block that
+                attends over the whole image.
 
         Raises:
-            ValueError: a need that the family does not know.
+            ValueError, UserError: as :meth:`check_needs`.
         """
 
     @abstractmethod

@@ -107,6 +107,10 @@ class QwenVL(VlmAdapter):
         out[:, at:] = torch.arange(position, position + n_prompt - at)
         return out
 
+    def check_needs(self, needs: Sequence[str]) -> None:
+        """See :class:`VlmAdapter`."""
+        read_needs(needs, len(self.visual.blocks), self._is_global)
+
     def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
                needs: Sequence[str] = (), after: int = 0) -> Encoded:
         """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept.
@@ -146,7 +150,7 @@ class QwenVL(VlmAdapter):
             hidden, rope = hidden[shuffled], (rope[0][shuffled], rope[1][shuffled])
         extras: dict[str, Tensor] = {}
         taps = []
-        wanted = read_needs(needs, len(visual.blocks))
+        wanted = read_needs(needs, len(visual.blocks), self._is_global)
         for number, block in enumerate(visual.blocks):
             if later is not None and number == after:
                 hidden, rope = hidden[later], (rope[0][later], rope[1][later])

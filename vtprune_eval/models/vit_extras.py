@@ -6,33 +6,54 @@ image, so that SDPA and FlashAttention stay usable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import UserError
+
 # Queries whose attention is materialised at once.
 ATTENTION_CHUNK = 256
 
 
-def read_needs(needs: Sequence[str], depth: int) -> dict[int, list[tuple[str, str]]]:
+def read_needs(needs: Sequence[str], depth: int,
+               is_global: Callable[[int], bool] = lambda block: True) -> dict[int, list[tuple[str, str]]]:
     """ViT block to the (need, kind) pairs wanted of it.
 
+    Args:
+        needs: see :meth:`VlmAdapter.encode`; depth: blocks of the ViT.
+        is_global: whether a block attends over the whole image.
+
     Raises:
-        ValueError: an unknown kind or a block outside the tower.
+        ValueError: an unknown kind.
+        UserError: a block outside the ViT, or no block at all.
     """
     wanted: dict[int, list[tuple[str, str]]] = {}
     for need in needs:
         kind, _, text = need.partition(":")
-        if kind not in {"encoder_attention", "encoder_keys"} or not (text == "mid"
-                                                                     or text.removeprefix("-").isdigit()):
+        if kind not in {"encoder_attention", "encoder_keys"}:
             raise ValueError(f"unknown need {need!r}")
-        block = depth // 2 - 1 if text == "mid" else int(text)
-        if not -depth <= block < depth:
-            raise ValueError(f"need {need!r}: the ViT has {depth} blocks")
-        wanted.setdefault(block % depth, []).append((need, kind))
+        wanted.setdefault(_block_of(text, depth, is_global), []).append((need, kind))
     return wanted
+
+
+def _block_of(text: str, depth: int, is_global: Callable[[int], bool]) -> int:
+    """Index from 0 of the ViT block that ``text`` names.
+
+    ``mid``, ``penultimate`` and ``last`` move to the nearest block with full attention, the later of two: inside a
+    window, the attention that a token receives says nothing about the other windows.
+    """
+    names = {"mid": depth // 2 - 1, "penultimate": depth - 2, "last": depth - 1}
+    if text in names:
+        block = max(0, names[text])
+        return min(filter(is_global, range(depth)), key=lambda b: (abs(b - block), -b), default=block)
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or not -depth <= int(text) < depth:
+        raise UserError(f"ViT block {text!r} is not one of this model's {depth}: choose {-depth} to {depth - 1}, "
+                        f"{', '.join(names)}.")
+    return int(text) % depth
 
 
 def block_extra(block: Any, kind: str, hidden: Tensor, rope: tuple[Tensor, Tensor], lengths: Sequence[int],

@@ -49,7 +49,8 @@ class Pipeline:
             copied: makes the method whose count ``auto`` and ``like:`` copy, with the run's hyper-parameters.
 
         Raises:
-            UserError: two methods use one hook, or the budget does not fit a method.
+            UserError: two methods use one hook, the budget does not fit a method, or a method asks for a layer that
+                the model does not have.
         """
         self.adapter, self.budget, self.seed, self.max_new_tokens = adapter, budget, seed, max_new_tokens
         self._copied = copied
@@ -57,6 +58,7 @@ class Pipeline:
         self._by_hook: dict[str, Method] = {}
         for m in self.methods:
             check_budget(m, self._budget_of(m))
+            self._check_depths(m)
             for hook in m.hooks():
                 if hook in self._by_hook:
                     first = self._by_hook[hook].name
@@ -69,6 +71,15 @@ class Pipeline:
         if budget.is_full:
             self._by_hook = {}
         release_freed()
+
+    def _check_depths(self, method: Method) -> None:
+        """Refuse layers of the decoder and of the ViT that the model does not have."""
+        if "prune_layer" in method.hooks():
+            method.layers_of(len(self.adapter.text.layers))
+        try:
+            self.adapter.check_needs(method.needs)
+        except UserError as error:
+            raise UserError(f"{method.name}: {error}") from None
 
     def _budget_of(self, method: Method) -> Budget:
         """What ``method`` is told of the budget; see :func:`.budgets.budget_of`."""
