@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from ..errors import UserError
 from ..pipeline.outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
 from ..results.folder import Key, expected_key, spec_of, task_of
+from ..spec import RunSpec
 from ..tasks import Task
+from .check_costs import Measured, Size, fault
 from .result_file import differs, group_of, read
 
 
 def validate(path: Path, data_path: str | None = None) -> list[str]:
-    """Check a result file in full: schema, fingerprints, sample ids, scores, FLOPs.
+    """Check a result file in full: schema, fingerprints, sample ids, scores, lengths, bytes, times, FLOPs.
 
     Args:
         path: the JSON file; its records lie beside it.
@@ -42,6 +47,7 @@ def validate(path: Path, data_path: str | None = None) -> list[str]:
         for key, own in records.items():
             if key[0] == name:
                 _check_cell(path, task, key, own, expected_key(settings, name, cells[key[1], key[2]]), settings)
+        said.append(_check_costs(path, spec, task, settings, records))
         said.append(f"{name}: data, sample ids, keys and scores of {len(task.samples)} samples per cell agree")
     said.append(_check_flops(path, settings, records))
     said += _check_weights(path, settings)
@@ -71,6 +77,50 @@ def _check_cell(path: Path, task: Task, key: Key, own: list[dict[str, Any]], cel
         if (record["score"], record["reason"]) != (score, reason):
             raise UserError(f"{label}: sample {record['id']!r} states score {record['score']} ({record['reason']}), "
                             f"its answer scores {score} ({reason}); run the cell again.")
+
+
+def _check_costs(path: Path, spec: RunSpec, task: Task, settings: dict[str, Any],
+                 records: dict[Key, list[dict[str, Any]]]) -> str:
+    """Lengths, bytes and times of every answered record of a task."""
+    if group_of(settings) == "scripted":
+        return f"{task.name}: costs not checked, the stand-in makes them up"
+    try:
+        model = Measured.of(settings)
+    except UserError as error:
+        return f"{task.name}: costs not checked: {error}"
+    samples = {s.id: s for s in task.samples}
+
+    @cache
+    def sizes_of(id_: str) -> tuple[Size, ...] | None:
+        try:
+            return tuple(_size_of(file) for file in samples[id_].images)
+        except OSError:
+            return None  # the scores, which the data decides, were checked before
+
+    text: dict[str, int] = {}
+    n = 0
+    for key, own in records.items():
+        if key[0] != task.name:
+            continue
+        methods = () if key[2] == "100" else spec.make(key[1])  # no hook runs at 100 %
+        for record in own:
+            if record["status"] != "ok":
+                continue
+            why = fault(record, methods, model, sizes_of(record["id"]))
+            if why is None and (own_text := record["counts"]["n_text"]) != text.setdefault(record["id"], own_text):
+                why = f"n_text is {own_text}, in another cell {text[record['id']]}"
+            if why:
+                raise UserError(f"{path.name}: sample {record['id']!r} ({key[1]} at {key[2]} on {key[0]}): {why}; run "
+                                "the cell again.")
+            n += 1
+    about = "" if model.pixels else ", image sizes as stated (the limits of the weights' processor are not known here)"
+    return f"{task.name}: lengths, bytes and times of {n} records fit together and to the model{about}"
+
+
+def _size_of(file: Path) -> Size:
+    """(width, height) in pixels, from the file's header."""
+    with Image.open(file) as image:
+        return image.size
 
 
 def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> str:
