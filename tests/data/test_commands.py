@@ -262,6 +262,83 @@ def test_check_finds_missing_damaged_and_unreadable(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(("name", "file", "path", "value", "says"), [
+    ("screenspot", "screenspot_web.json", (0, "bbox"), [50, 50, -20, 10], "inverted or without area"),
+    ("screenspot", "screenspot_web.json", (0, "bbox"), [5000, 50, 20, 10], "off the screen"),
+    ("screenspot_pro", "annotations/word_windows.json", (1, "bbox"), [NAN, 1, 2, 3], "not finite"),
+    ("ui_vision", "annotations/element_grounding/element_grounding_basic.json", (0, "bbox"), [1, 2, INF, 9],
+     "not finite"),
+    ("osworld_g", "OSWorld-G.json", (1, "box_coordinates"), [1, 2, 3, 4], "fewer than three corners"),
+    ("osworld_g", "OSWorld-G.json", (1, "box_coordinates"), [1, 2, NAN, 4, 5, 6], "not finite"),
+    ("osworld_g", "OSWorld-G.json", (1, "box_type"), "star", "box types are unknown ('star')"),
+    ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions"), [], "ground_truth_actions is empty"),
+    ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions", 0, "type"), "dance",
+     "action types are unknown ('dance')"),
+    ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions", 0, "params", "position", "x"), 3.5,
+     "points are off the screen"),
+    ("aitw", "aitw_data_test.json", ("general", 0, 0, "action_type_id"), 99, "action types are unknown ('99')"),
+    ("aitw", "aitw_data_test.json", ("general", 0, 0, "touch"), [NAN, 0.1], "points are not finite"),
+    ("androidcontrol", "500_steps.json", (0, "action", "action_type"), "dance", "action types are unknown ('dance')"),
+    ("gui_odyssey", "annotations/0002.json", ("steps", 0, "sam2_bbox"), [300, 200, 100, 400],
+     "inverted or without area"),
+    ("mind2web", "mind2web_data_test_task.json", (0, "actions", 0, "bbox", "width"), -5, "inverted or without area"),
+])
+def test_check_finds_targets_that_nothing_can_hit(name, file, path, value, says, tmp_path):
+    formats.FORMATS[name][0](tmp_path)
+    whole = check(name, str(tmp_path))
+    assert all("expected" in p for p in whole["problems"])
+    data = json.loads((tmp_path / file).read_text(encoding="utf-8"))
+    inner = data
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (tmp_path / file).write_text(json.dumps(data), encoding="utf-8")
+    problems = [p for p in check(name, str(tmp_path))["problems"] if "expected" not in p]
+    assert len(problems) == 1 and says in problems[0] and problems[0].startswith("1 ") and "record " in problems[0]
+
+
+def test_records_of_a_changed_format_are_counted_once_with_what_was_found(tmp_path, capsys):
+    formats.osworld_g(tmp_path)
+    path = tmp_path / "OSWorld-G.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([{("kind" if k == "box_type" else k): v for k, v in r.items()} for r in rows]))
+    problems = check("osworld_g", str(tmp_path))["problems"]
+    assert problems[0].startswith("3 records cannot be read") and "'box_type'" in problems[0] and "kind" in problems[0]
+    run = ["--model", "stub", "--method", "full", "--tasks", "osworld_g", "--data-path", str(tmp_path)]
+    assert cli.main([*run, "--out", str(tmp_path / "run")]) == 2  # not a run without an accuracy
+    assert "'box_type'" in capsys.readouterr().err
+
+
+def test_records_without_a_target_are_told(tmp_path, capsys):
+    formats.osworld_g(tmp_path)
+    path = tmp_path / "OSWorld-G.json"
+    rows = json.loads(path.read_text())
+    run = ["--model", "stub", "--method", "full", "--tasks", "osworld_g", "--data-path", str(tmp_path)]
+    for n in (1, 3):
+        for row in rows[:n]:
+            row.pop("box_type", None), row.pop("box_coordinates", None)
+        path.write_text(json.dumps(rows))
+        problems = " ".join(check("osworld_g", str(tmp_path))["problems"])
+        assert f"{n} records have no target" in problems and "0FOB-0" in problems
+        assert ("nothing of this task can be scored" in problems) is (n == 3)
+        capsys.readouterr()
+        assert cli.main([*run, "--out", str(tmp_path / f"run{n}")]) == 0
+        assert f"{n} of 3 samples are not scored" in "".join(capsys.readouterr())
+
+
+def test_a_group_that_no_record_states_is_called_so(tmp_path, capsys):
+    formats.screenspot(tmp_path)
+    path = tmp_path / "screenspot_web.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([{**r, "data_type": ""} for r in rows]))
+    cli.main(["data", "check", "screenspot", "--data-path", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert "not stated 2" in out and "None" not in out
+
+
 def test_check_of_an_embedded_task():
     assert check("mini-nav", open_images=True)["ok"]
 

@@ -1,17 +1,23 @@
-"""Is a data set whole? Every record is read, every image looked up; nothing stops at the first fault."""
+"""Is a data set whole? Every record is read, its target checked, every image looked up; nothing stops at the first
+fault."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..results.breakdown import GROUPS
 from ..sample import Sample
 from ..tasks import check_protocol, definition, load_records, update_fingerprint
+from .faults import NO_TARGET, Size, faults_of
 
 SHOWN = 5
+NOT_STATED = "not stated"
 
 
 def check(task: str, data_path: str | None = None, *, open_images: bool = False) -> dict[str, Any]:
@@ -23,7 +29,8 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
 
     Returns:
         ``task``, ``folder``, ``records``, ``clusters``, ``fingerprint`` (of records and image sizes, without a prompt;
-        None if a record cannot be read), ``counts`` per breakdown key, ``problems`` (sentences), ``ok``.
+        None if a record cannot be read), ``counts`` per breakdown key (``not stated`` for records without it),
+        ``problems`` (sentences with counts and the first record), ``ok``.
 
     Raises:
         UserError: no data, or not of the task's format at all.
@@ -33,7 +40,9 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
     if "history" in spec:
         spec["history"] = 0
     records, folder = load_records(spec, data_path)
-    broken: list[str] = []
+    broken: dict[str, list[str]] = {}
+    faults: dict[str, list[str]] = {}
+    sizes: dict[Path, Size | None] = {}
     missing: list[str] = []
     damaged: list[str] = []
     clusters, counts, digest, seen = set(), dict[str, Counter[str]](), hashlib.sha256(), set()
@@ -41,15 +50,18 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
         try:
             item = records.item(i)
         except UserError as error:
-            broken.append(f"record {own}: {error}")
+            broken.setdefault(str(error), []).append(own)
             continue
         clusters.add(item.cluster or item.id)
         update_fingerprint(digest, Sample(item.id, item.images, "", item.target))
         for key in GROUPS.get(spec.get("benchmark", ""), ()):
             value = item.meta.get(key)
             for v in value if isinstance(value, list) else [value]:
-                counts.setdefault(key, Counter())[str(v)] += 1
+                counts.setdefault(key, Counter())[NOT_STATED if v in (None, "") else str(v)] += 1
         path = item.images[-1]
+        found = faults_of(spec.get("benchmark", ""), item.target, partial(_size, path, sizes))
+        for what, value in dict(reversed(found)).items():  # once per record, with the first value
+            faults.setdefault(what, []).append(f"{own}: {value}" if value else own)
         if path in seen:
             continue
         seen.add(path)
@@ -57,7 +69,8 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
             missing.append(f"{path.relative_to(folder) if path.is_relative_to(folder) else path} (record {own})")
         elif open_images:
             damaged += _damage(path, item.target.get("truth", {}).get("image_size"), own)
-    problems = [*_listed("records cannot be read", broken), *_listed("screenshots are missing", missing),
+    problems = [*_grouped("records cannot be read: ", broken), *_grouped("", faults), *_unscorable(faults, records.ids),
+                *_listed("screenshots are missing", missing),
                 *_listed("screenshots are damaged or of another size", damaged),
                 *_unexpected(spec.get("expected") or {}, len(records.ids), counts)]
     return {
@@ -65,6 +78,34 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
         "fingerprint": None if broken else digest.hexdigest()[:16],
         "counts": {k: dict(sorted(c.items())) for k, c in counts.items()}, "problems": problems, "ok": not problems,
     }
+
+
+def _grouped(start: str, found: dict[str, list[str]]) -> list[str]:
+    """A sentence per kind of fault: a changed format has one for all its records."""
+    out = [f"{len(own)} {start}{what.rstrip('.')} (first: record {own[0]})"
+           for what, own in list(found.items())[:SHOWN]]
+    more = sum(map(len, list(found.values())[SHOWN:]))
+    return [*out, f"{more} more {start.rstrip(': ') or 'faults of annotations'}"] if more else out
+
+
+def _unscorable(faults: dict[str, list[str]], ids: Sequence[str]) -> list[str]:
+    if len(faults.get(NO_TARGET, ())) < len(ids):
+        return []
+    return ["no record has a target: nothing of this task can be scored; the fields of the annotation are missing or "
+            "have other names, see the task's README"]
+
+
+def _size(path: Path, known: dict[Path, Size | None]) -> Size | None:
+    """(width, height) in pixels from a file's header; None where it cannot be read, which is told elsewhere."""
+    from PIL import Image
+
+    if path not in known:
+        try:
+            with Image.open(path) as image:
+                known[path] = image.size
+        except Exception:  # whatever a damaged file makes the decoder raise
+            known[path] = None
+    return known[path]
 
 
 def _listed(what: str, found: list[str]) -> list[str]:

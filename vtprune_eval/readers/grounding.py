@@ -115,7 +115,7 @@ class ScreenSpotPro(_Listed):
 
 class OSWorldG(_Listed):
     """``OSWorld-G.json`` or ``OSWorld-G_refined.json`` (setting ``file``), ``images/``, and where it lies beside them
-    ``classification_result.json``. A record without ``box_type`` is shown and not scored."""
+    ``classification_result.json``. A record without an annotation is shown and not scored."""
 
     image_key = "image_path"
 
@@ -136,8 +136,9 @@ class OSWorldG(_Listed):
     def build(self, id: str, record: Any, group: str, where: str) -> Item:
         image = self._images.find(Path(self._name(record, where)).name, where)
         target: dict[str, Any] = {"type": "none"}
-        kind = str(record.get("box_type", "")).lower()
-        if kind:
+        kind = ""
+        if {"box_type", "box_coordinates"} & record.keys():  # half an annotation is a changed format
+            kind = need(record, "box_type", where, str).lower()
             n = 4 if kind == "bbox" else None
             stored = [] if kind == "refusal" else numbers(record, "box_coordinates", where, n)
             target = {"type": "region", "truth": {

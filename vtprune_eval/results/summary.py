@@ -59,9 +59,21 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
             costs["accuracy_change"] = (0.0 if (method, budget) == base else
                                         float(np.mean(changes)) if changes else None)
         notes = _notes(everything, method, budget)
+        if trained and (method, budget) == cells[0]:  # it is the same in every row
+            for task in graded_tasks:
+                notes += _unscored(task, records[task, method, budget])
         rows.append({"model": model, "method": method, "budget": "-" if method == "full" else budget,
                      "tasks": per_task, "costs": costs, "notes": notes})
     return {"model": model, "trained": trained, "rows": rows, "between": between}
+
+
+def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:
+    n = sum(r["reason"] == "no_target" for r in own)
+    if not n:
+        return []
+    name = task.split()[0]
+    return [f"{'WARNING: ' if n == len(own) else ''}{task}: {n} of {len(own)} samples are not scored, because their "
+            f"records have no target (`python -m vtprune_eval data check {name}` says more)"]
 
 
 def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
