@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import pytest
@@ -108,3 +109,11 @@ def test_keyboard(page):
     page.locator("#rows tbody tr").first.focus()
     page.keyboard.press("Enter")
     assert page.locator("#detail").is_visible()
+
+
+def test_cells_without_an_interval_are_shown_and_drawn(page, board):
+    index = board / "index.html"
+    index.write_text(re.sub(r'"ci95": \[[^]]*\]', '"ci95": null', index.read_text()))
+    page.goto(index.as_uri())
+    assert all(t.endswith(" (few clusters)") for t in column(page, "accuracy"))
+    assert page.locator("#plot .point").count() == 5

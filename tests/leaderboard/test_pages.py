@@ -105,3 +105,14 @@ def test_an_empty_leaderboard_says_so(board, capsys):
     assert "No result is committed yet" in (board / "leaderboard.md").read_text()
     assert cli.main(["leaderboard", "build", "--dir", str(board / "absent")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_cell_of_few_episodes_has_no_interval(run):
+    loaded = read_run(run)
+    rows = rows_of(from_run(loaded)[0], {k: list(v.values()) for k, v in loaded.records.items()})[:1]
+    rows[0]["ci95"] = None
+    mark_dominated(rows)
+    assert f"{100 * rows[0]['accuracy']:.1f} (few clusters)" in as_markdown(rows)
+    (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
+    assert line["accuracy"] and line["ci95_low"] == line["ci95_high"] == ""
+    assert '"ci95": null' in as_html(rows)

@@ -32,6 +32,12 @@ def test_points_and_bars_are_the_cells(cells):
     assert ends == [pytest.approx((100 * c["ci95"][0], 100 * c["ci95"][1])) for c in own]
 
 
+def test_no_interval_is_no_bar(cells):
+    axes = plots.accuracy_figure([{**c, "ci95": None} for c in cells], "t").axes[0]
+    for container in axes.containers:
+        assert all(low == high for (_, low), (_, high) in container[2][0].get_segments())
+
+
 def test_methods_differ_in_shape_and_colour(cells):
     axes = plots.accuracy_figure(cells, "t").axes[0]
     looks = [(c[0].get_color(), c[0].get_marker(), c[0].get_linestyle()) for c in axes.containers]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vtprune_eval.results.stats import holm, mcnemar, mean_interval, paired_difference
+from vtprune_eval.results.stats import MIN_CLUSTERS, holm, mcnemar, mean_interval, paired_difference, shown, stated
 
 
 def test_wilson_interval_of_independent_binary_scores():
@@ -42,7 +42,7 @@ def test_cluster_bootstrap_covers_about_95_percent():
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60))
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=MIN_CLUSTERS, max_size=60))
 def test_paired_difference_is_antisymmetric_and_zero_with_itself(values):
     assert paired_difference(values, values) == (0.0, 0.0, 0.0)
     other = values[::-1]
@@ -65,3 +65,17 @@ def test_mcnemar_exact():
 def test_holm_steps_down():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("n_clusters", [1, MIN_CLUSTERS - 1, MIN_CLUSTERS])
+def test_few_clusters_have_a_mean_and_no_interval(n_clusters):
+    """One episode would be drawn again and again: an interval of no width around a number that is hardly known."""
+    values = [1.0, 0.0, 0.0, 0.0] * n_clusters
+    clusters = [str(i // 4) for i in range(len(values))]
+    for mean, low, high in (mean_interval(values, clusters), paired_difference(values, [0.0] * len(values), clusters)):
+        assert mean == 0.25
+        assert math.isnan(low) == math.isnan(high) == (n_clusters < MIN_CLUSTERS)
+        assert stated(low, high) == (None if n_clusters < MIN_CLUSTERS else [low, high])
+    assert not math.isnan(mean_interval([1.0, 0.0], ["a", "b"])[1])  # independent 0/1 scores need no bootstrap
+    assert shown(None) == "(few clusters)" and shown([0.1, 0.25]) == "[10.0, 25.0]"
+    assert shown([-0.1, 0.25], "+.1f") == "[-10.0, +25.0]"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pytest
 
+from vtprune_eval.results.breakdown import breakdown, breakdown_text
 from vtprune_eval.results.record import light
 from vtprune_eval.results.summary import costs_of, summarise, table
 
@@ -44,3 +48,21 @@ def test_overspending_stands_below_the_table():
                                 "layers; more than asked for on 6 of 6 samples"]
     assert rows[1]["notes"] == [f"b at 25: {PER_QUERY}"]
     assert rows[2]["notes"] == [f"c at 25: {PER_QUERY}; more than the full model's cache on 6 of 6 samples"]
+
+
+def test_one_episode_gives_no_interval_in_any_table():
+    own = cell([1.0, 0.0, 0.0, 0.0], ["episode"] * 4)
+    records = {("t", "full", "100"): cell([1.0] * 4, ["episode"] * 4), ("t", "a", "10"): own}
+    summary = summarise("m", [("full", "100"), ("a", "10")], [("t", True)], records, True)
+    entry = summary["rows"][1]["tasks"]["t"]
+    assert entry["accuracy"] == 0.25 and entry["ci95"] is None is entry["vs_full"]["ci95"]
+    assert table(summary, "json").count('"ci95": null') == 3
+    for form in ("table", "md"):
+        text = table(summary, form)
+        assert "25.0 (few clusters)" in text and "-75.0 (few clusters)" in text
+    row = next(r for r in csv.DictReader(io.StringIO(table(summary, "csv"))) if r["method"] == "a")
+    assert (row["t vs full"], row["t vs full low"], row["t vs full high"]) == ("-75.00", "-", "-")
+    groups = breakdown("screenspot", [{**r, "meta": {"platform": "web"}, "parts": {}} for r in own])["breakdown"]
+    assert groups["platform"]["web"]["ci95"] is None
+    text = breakdown_text({"rows": [{"method": "a", "budget": "10", "tasks": {"t": {"breakdown": groups}}}]})
+    assert "25.0 (few clusters) (n=4)" in text

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..results.folder import Key
+from ..results.stats import shown
 from ..results.store import write_atomic
 from .result_file import GROUPS, device_of, read, result_paths
 
@@ -170,8 +171,7 @@ def _cell(value: Any) -> Any:
 def _accuracy(row: dict[str, Any]) -> str:
     if row["accuracy"] is None:
         return "-"
-    low, high = row["ci95"]
-    return f"{100 * row['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * row['accuracy']:.1f} {shown(row['ci95'])}"
 
 
 def _finding(row: dict[str, Any]) -> str:

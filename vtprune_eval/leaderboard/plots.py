@@ -66,8 +66,9 @@ def accuracy_figure(cells: Sequence[dict[str, Any]], title: str) -> Any:
             if not own:
                 continue
             y = [100 * c["accuracy"] for c in own]
-            bars = [[100 * max(0.0, c["accuracy"] - c["ci95"][0]) for c in own],
-                    [100 * max(0.0, c["ci95"][1] - c["accuracy"]) for c in own]]
+            ends = [c["ci95"] or [c["accuracy"]] * 2 for c in own]  # no bar where there is no interval
+            bars = [[100 * max(0.0, c["accuracy"] - low) for c, (low, _) in zip(own, ends, strict=True)],
+                    [100 * max(0.0, high - c["accuracy"]) for c, (_, high) in zip(own, ends, strict=True)]]
             axes.errorbar([c["costs"][cost] * unit for c in own], y, yerr=bars, label=method, capsize=2, elinewidth=0.8,
                           color=COLOURS[i % len(COLOURS)], marker=SHAPES[i % len(SHAPES)],
                           linestyle=DASHES[i % len(DASHES)], linewidth=1.2, markersize=5)

@@ -188,7 +188,7 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
             if identity["trained"]:
                 entry |= breakdown(task.benchmark, records[task.label, cell.method, cell.budget])
             # The whole interval: a handful of samples may miss the floor by chance.
-            if row["method"] == "full" and entry.get("ci95", (1.0, 1.0))[1] < task.floor:
+            if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
                 row["notes"].append(f"WARNING: full scores {100 * entry['accuracy']:.1f} on {task.name}, below the "
                                     f"sanity floor of {100 * task.floor:.0f}: prompt, weights or data are not right")
     write_atomic(folder.path / "summary.json", table(summary, "json") + "\n")

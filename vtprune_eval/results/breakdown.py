@@ -11,7 +11,7 @@ from typing import Any
 
 from ..scoring.protocols import agentnetbench, gui_odyssey, mind2web, osworld_g, screenspot, ui_vision
 from ..scoring.verdict import Verdict
-from .stats import mean_interval
+from .stats import mean_interval, shown, stated
 
 Record = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def breakdown(benchmark: str, records: Sequence[Record]) -> dict[str, Any]:
 
 def _mean(records: Sequence[Record], value: Callable[[Record], float]) -> dict[str, Any]:
     mean, low, high = mean_interval([float(value(r)) for r in records], [r["cluster"] or r["id"] for r in records])
-    return {"n": len(records), "accuracy": mean, "ci95": [low, high]}
+    return {"n": len(records), "accuracy": mean, "ci95": stated(low, high)}
 
 
 def _measures(graded: Sequence[Record]) -> dict[str, Any]:
@@ -188,5 +188,4 @@ def breakdown_text(summary: Mapping[str, Any]) -> str:
 def _shown(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return "-"
-    low, high = entry["ci95"]
-    return f"{100 * entry['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}] (n={entry['n']})"
+    return f"{100 * entry['accuracy']:.1f} {shown(entry['ci95'])} (n={entry['n']})"

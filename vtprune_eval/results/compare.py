@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from .stats import holm, mcnemar, paired_difference, sign_flip
+from .stats import holm, mcnemar, paired_difference, sign_flip, stated
 
 ALPHA = 0.05
 # With more reduced cells than this only cells of one budget are compared with each other: every further pair would
@@ -33,7 +33,8 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
         own, other: records of one task; those without a score are left out, the rest is paired by sample id.
 
     Returns:
-        ``n`` pairs, ``difference`` own - other in [-1, 1] with ``ci95`` of a paired bootstrap over clusters,
+        ``n`` pairs, ``difference`` own - other in [-1, 1] with ``ci95`` of a paired bootstrap over clusters
+        (None of fewer than :data:`.stats.MIN_CLUSTERS`),
         ``only_own`` and ``only_other`` (samples on which one scores higher), ``test`` (``mcnemar`` or ``sign-flip``),
         and its ``p``; None where no scored sample is shared.
     """
@@ -46,7 +47,7 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
     difference, low, high = paired_difference(a, b, clusters)
     exact = len(set(clusters)) == len(pairs) and {*a, *b} <= {0.0, 1.0}
     return {
-        "n": len(pairs), "difference": difference, "ci95": [low, high],
+        "n": len(pairs), "difference": difference, "ci95": stated(low, high),
         "only_own": sum(x > y for x, y in zip(a, b, strict=True)),
         "only_other": sum(x < y for x, y in zip(a, b, strict=True)),
         "test": "mcnemar" if exact else "sign-flip", "p": mcnemar(a, b) if exact else sign_flip(a, b, clusters),

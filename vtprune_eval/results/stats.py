@@ -10,6 +10,8 @@ import numpy as np
 Z95 = 1.959963984540054
 N_BOOTSTRAP = 2000
 N_FLIPS = 10000
+# With fewer a bootstrap has next to nothing to draw from: one episode would give an interval of no width.
+MIN_CLUSTERS = 5
 EXACT_FLIPS = 12  # up to so many differing clusters, all 2^n sign patterns are counted
 
 
@@ -18,7 +20,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None
     """Mean with its 95 % interval.
 
     Independent 0/1 values: Wilson's interval. Otherwise a percentile bootstrap over clusters (an episode's steps are
-    not independent) or over single values.
+    not independent) or over single values, where there are at least ``MIN_CLUSTERS`` of them.
 
     Args:
         values: scores in [0, 1].
@@ -26,7 +28,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None
         seed: of the bootstrap.
 
     Returns:
-        mean, low, high; NaN three times for no values.
+        mean, low, high; NaN three times for no values, and as low and high of too few clusters.
     """
     v = np.asarray(values, float)
     if len(v) == 0:
@@ -37,14 +39,14 @@ def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None
         centre = (p + Z95**2 / (2 * n)) / (1 + Z95**2 / n)
         half = Z95 / (1 + Z95**2 / n) * math.sqrt(p * (1 - p) / n + Z95**2 / (4 * n * n))
         return p, max(0.0, centre - half), min(1.0, centre + half)
-    sums, counts = _by_cluster(v, clusters)
-    low, high = np.quantile(_resampled_means(sums, counts, seed), (0.025, 0.975))
-    return float(v.mean()), float(low), float(high)
+    return float(v.mean()), *_bootstrap(v, clusters, seed)
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0,
                       ) -> tuple[float, float, float]:
     """Mean of a - b over the same samples, with a 95 % percentile interval of a (cluster) bootstrap.
+
+    The interval of fewer than ``MIN_CLUSTERS`` clusters (or single values) is NaN twice.
 
     Raises:
         ValueError: the two are not of one length.
@@ -54,9 +56,17 @@ def paired_difference(a: Sequence[float], b: Sequence[float], clusters: Sequence
     d = np.asarray(a, float) - np.asarray(b, float)
     if len(d) == 0:
         return math.nan, math.nan, math.nan
-    sums, counts = _by_cluster(d, clusters)
-    low, high = np.quantile(_resampled_means(sums, counts, seed), (0.025, 0.975))
-    return float(d.mean()), float(low), float(high)
+    return float(d.mean()), *_bootstrap(d, clusters, seed)
+
+
+def stated(low: float, high: float) -> list[float] | None:
+    """An interval as results hold it: its two ends, None where there is none."""
+    return None if math.isnan(low) or math.isnan(high) else [low, high]
+
+
+def shown(ci95: Sequence[float] | None, form: str = ".1f") -> str:
+    """An interval of shares for tables, in %: its ends, or why there is none; ``form``: of one number."""
+    return "(few clusters)" if ci95 is None else f"[{100 * ci95[0]:{form}}, {100 * ci95[1]:{form}}]"
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
@@ -111,6 +121,15 @@ def _by_cluster(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.
         return values, np.ones(len(values))
     _, index = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)
     return np.bincount(index, values), np.bincount(index).astype(float)
+
+
+def _bootstrap(values: np.ndarray, clusters: Sequence[str] | None, seed: int) -> tuple[float, float]:
+    """Ends of the 95 % percentile interval of the mean; NaN twice for fewer than ``MIN_CLUSTERS`` clusters."""
+    sums, counts = _by_cluster(values, clusters)
+    if len(sums) < MIN_CLUSTERS:
+        return math.nan, math.nan
+    low, high = np.quantile(_resampled_means(sums, counts, seed), (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:

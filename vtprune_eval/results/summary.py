@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .compare import ALPHA, compare_cells
-from .stats import mean_interval
+from .stats import mean_interval, shown, stated
 
 Records = dict[str, dict[str, Any]]
 
@@ -77,11 +77,14 @@ def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:
 
 
 def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean score of records that have one, its 95 % interval, and the share of unreadable answers."""
+    """Mean score of records that have one, its 95 % interval, and the share of unreadable answers.
+
+    ``ci95`` is None where there are too few clusters for one.
+    """
     scores = [r["score"] for r in graded]
     clusters = [r["cluster"] or r["id"] for r in graded]
     mean, low, high = mean_interval(scores, clusters)
-    return {"accuracy": mean, "ci95": [low, high],
+    return {"accuracy": mean, "ci95": stated(low, high),
             "format_error_rate": sum(r["reason"] == "format_error" for r in graded) / len(graded)}
 
 
@@ -238,8 +241,7 @@ def _between(summary: dict[str, Any], form: str) -> list[list[str]]:
 
 
 def _comparison(c: dict[str, Any]) -> list[str]:
-    low, high = c["ci95"]
-    return [str(c["n"]), f"{_points(c['difference'])} [{100 * low:+.1f}, {100 * high:+.1f}]", f"{c['p']:.2g}",
+    return [str(c["n"]), f"{_points(c['difference'])} {shown(c['ci95'], '+.1f')}", f"{c['p']:.2g}",
             f"{c['p_holm']:.2g}", c["verdict"]]
 
 
@@ -247,7 +249,8 @@ def _comparison_values(entry: dict[str, Any]) -> list[str]:
     c = entry.get("vs_full")
     if c is None:
         return ["-"] * len(_CSV_COMPARISON)
-    return [*(f"{100 * v:+.2f}" for v in (c["difference"], *c["ci95"])), f"{c['p']:.4g}", f"{c['p_holm']:.4g}",
+    ends = [f"{100 * v:+.2f}" for v in c["ci95"]] if c["ci95"] else ["-", "-"]
+    return [f"{100 * c['difference']:+.2f}", *ends, f"{c['p']:.4g}", f"{c['p_holm']:.4g}",
             c["verdict"]]
 
 
@@ -281,8 +284,7 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
 def _cell(entry: dict[str, Any], trained: bool) -> str:
     if "accuracy" not in entry:
         return "-"
-    low, high = entry["ci95"]
-    return f"{100 * entry['accuracy']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * entry['accuracy']:.1f} {shown(entry['ci95'])}"
 
 
 def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
