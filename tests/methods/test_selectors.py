@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,8 +21,8 @@ from vtprune_eval.methods.guipruner_ssp import spread
 from vtprune_eval.methods.kernels.attention import best
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
 from vtprune_eval.methods.prumerge import outliers
-from vtprune_eval.methods.pyramiddrop import stage_share
-from vtprune_eval.methods.sparsevlm import clusters, stage_shares
+from vtprune_eval.methods.pyramiddrop import stage_lengths, stage_share
+from vtprune_eval.methods.sparsevlm import clusters, listed_shares, stage_shares
 from vtprune_eval.registry import make_method
 
 
@@ -161,11 +163,50 @@ def test_labels():
 
 
 def test_stage_shares():
-    share = stage_share(0.4)
+    quarters = (8, 8, 8, 8)
+    share = stage_share(0.4, quarters)
     assert 1 + share + share**2 + share**3 == pytest.approx(1.6)
-    assert stage_share(0.1) == pytest.approx(0.01)
-    assert stage_shares(192 / 576) == pytest.approx((300 / 576, 200 / 576, 110 / 576))
-    assert stage_shares(1.0) == (1.0, 1.0, 1.0)
+    assert stage_share(0.1, quarters) == pytest.approx(0.01)
+    assert stage_share(1.0, quarters) == 1
+    assert listed_shares(192 / 576) == pytest.approx((300 / 576, 200 / 576, 110 / 576))
+    of_32 = stage_lengths((2, 6, 15), 32)
+    assert of_32 == (3, 4, 9, 16)
+    assert stage_shares(202.75 / 576, of_32) == pytest.approx((300 / 576, 200 / 576, 110 / 576))
+    assert stage_shares(1.0, of_32) == (1.0, 1.0, 1.0)
+    assert stage_shares(0.05, of_32) == pytest.approx(listed_shares(0.01))
+
+
+@pytest.mark.parametrize("name", ["pyramiddrop", "sparsevlm"])
+@pytest.mark.parametrize("n_layers", [2, 3, 4, 5, 7, 28, 36])
+@pytest.mark.parametrize("percent", [5, 15, 25, 50, 75, 90])
+def test_a_staged_budget_is_the_mean_over_the_models_own_layers(name, n_layers, percent):
+    """2000 visual tokens: rounding down costs at most one token per layer."""
+    view, n = layer_view(((40, 50),), 3, 1, 1), 2000
+    view = dataclasses.replace(view, n_layers=n_layers, index=torch.arange(view.layout.n_prompt))
+    rows = len(view.index)
+    generator = torch.Generator().manual_seed(0)
+    start, end = view.layout.spans[0]
+    visual = torch.zeros(rows, dtype=torch.bool)
+    visual[start:end] = True
+    view = dataclasses.replace(view, visual=visual, keys=torch.randn(2, rows, 8, generator=generator),
+                               queries=torch.randn(4, rows, 8, generator=generator),
+                               observed=(view.index[~visual],))
+    method = make_method(name, {"recycle": False} if name == "sparsevlm" else {})
+    ends = method.layers_of(n_layers)
+
+    def mean_at(asked: str) -> float:
+        n_keep = Budget.parse(asked).count(n)
+        held, now = [], n
+        for layer in range(n_layers):
+            held.append(now)
+            if layer in ends:
+                budget = StageBudget(n_keep, (n_keep,), n, Budget.parse(asked))
+                now = int(method.prune_layer(dataclasses.replace(view, layer=layer), budget)[visual].sum())
+        return sum(held) / n_layers
+
+    least = mean_at("0.1")  # the first stage sees every token, whatever the budget
+    assert least <= n * (ends[0] + 1) / n_layers + 0.0105 * n
+    assert mean_at(str(percent)) == pytest.approx(max(n * percent / 100, least), abs=1)
 
 
 def test_clusters_merge_what_is_alike():

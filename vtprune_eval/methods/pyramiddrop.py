@@ -6,6 +6,8 @@ arXiv 2410.17247 (CVPR 2025).
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,19 +22,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def stage_share(mean: float) -> float:
-    """The share ``l`` of each stage for which ``(1 + l + l^2 + l^3) / 4`` equals ``mean``; 0.01 where none does.
+def stage_lengths(ends: Sequence[int], n_layers: int) -> tuple[int, ...]:
+    """Layers before the first of the layers ``ends`` after which tokens are dropped, between them, and behind."""
+    bounds = [0, *(e + 1 for e in ends), n_layers]
+    return tuple(b - a for a, b in itertools.pairwise(bounds))
 
-    A quarter of the layers always sees every token, so no ``l`` gives a mean below 0.25.
+
+def stage_share(mean: float, lengths: Sequence[int]) -> float:
+    """The share ``l`` of each stage for which the mean over all layers, ``sum(n_i l^i) / sum(n_i)``, equals ``mean``.
+
+    The first stage sees every token: where it alone exceeds ``mean``, 0.01, the smallest share.
+
+    Args:
+        mean: in (0, 1]; lengths: layers n_i of every stage, the first included.
     """
     low, high = 0.01, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        if (1 + middle + middle**2 + middle**3) / 4 < mean:
+        if sum(n * middle**i for i, n in enumerate(lengths)) < mean * sum(lengths):
             low = middle
         else:
             high = middle
-    return low
+    return high
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,9 @@ class PyramidDrop(Method):
     name: ClassVar[str] = "pyramiddrop"
     paper: ClassVar[str] = "Xing et al., PyramidDrop, arXiv 2410.17247"
     deviations: ClassVar[tuple[str, ...]] = (
-        "A budget is read as the mean over the layers: the share of a stage solves (1 + l + l^2 + l^3) / 4 = budget. "
-        "Below 25 % no share does; then l = 0.01 and the measured mean stays above the budget.",
+        "A budget is read as the mean over the model's layers: the share l of a stage solves sum(n_i l^i) = budget L "
+        "for stages of n_i layers. The first stage (a quarter of the layers, rounded) sees every token; where it alone "
+        "exceeds the budget, l = 0.01 and the measured mean stays above the budget.",
         "Stages after L/4, L/2 and 3L/4 layers, which is 8, 16, 24 for the paper's 32.",
     )
 
@@ -58,8 +70,9 @@ class PyramidDrop(Method):
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`; scores come from the next layer's projections of this layer's output."""
         assert view.next_layer is not None
-        share = self.share or stage_share(float(budget.share))
-        stage = self.layers_of(view.n_layers).index(view.layer) + 1
+        ends = self.layers_of(view.n_layers)
+        share = self.share or stage_share(float(budget.share), stage_lengths(ends, view.n_layers))
+        stage = ends.index(view.layer) + 1
         n_keep = max(1, int(view.layout.n_visual * share**stage + 1e-9))
         queries, keys = view.next_layer(torch.arange(len(view.index), device=view.index.device))
         scores = window_attention(queries[:, -1:], keys).mean(0)

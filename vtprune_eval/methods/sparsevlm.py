@@ -7,6 +7,7 @@ arXiv 2410.04417 (ICML 2025).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,6 +17,7 @@ from ..budget import StageBudget
 from ..pipeline.select import kept_by_score
 from .base import LayerEdit, LayerView, Method, hyper
 from .kernels.attention import rows_attention
+from .pyramiddrop import stage_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 _LISTS = ((64, (66, 30, 17)), (128, (303, 110, 36)), (192, (300, 200, 110)))
 
 
-def stage_shares(mean: float) -> tuple[float, float, float]:
+def listed_shares(at: float) -> tuple[float, float, float]:
     """Share of all visual tokens kept after each stage, interpolated between the released lists.
 
     Linear between the knots 0, 64, 128, 192 and 576 of 576; the lists are not monotone in the first stage.
@@ -32,11 +34,35 @@ def stage_shares(mean: float) -> tuple[float, float, float]:
     knots = [(0.0, (0.0, 0.0, 0.0)), *((n / 576, (a / 576, b / 576, c / 576)) for n, (a, b, c) in _LISTS),
              (1.0, (1.0, 1.0, 1.0))]
     for (x0, low), (x1, high) in itertools.pairwise(knots):
-        if mean <= x1:
-            part = (mean - x0) / (x1 - x0)
+        if at <= x1:
+            part = (at - x0) / (x1 - x0)
             a, b, c = (u + part * (v - u) for u, v in zip(low, high, strict=True))
             return a, b, c
     return 1.0, 1.0, 1.0
+
+
+def stage_shares(mean: float, lengths: Sequence[int]) -> tuple[float, ...]:
+    """Share of all visual tokens kept after each stage, such that the mean over all layers is ``mean``.
+
+    Args:
+        mean: in (0, 1].
+        lengths: layers of the stages, the first (which sees every token) included; a decoder so shallow that stages
+            fall together has fewer than four, and the first of the released shares are left out.
+
+    Returns:
+        one share per stage but the first; where the first alone exceeds ``mean``, those of the lists at 1 %.
+    """
+    n_cuts = len(lengths) - 1
+
+    def shares(at: float) -> tuple[float, ...]:
+        return listed_shares(at)[3 - n_cuts:]
+
+    low, high = 0.01, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        total = lengths[0] + sum(n * s for n, s in zip(lengths[1:], shares(middle), strict=True))
+        low, high = (middle, high) if total < mean * sum(lengths) else (low, middle)
+    return shares(high)
 
 
 @dataclass(frozen=True)
@@ -46,7 +72,11 @@ class SparseVLM(Method):
     name: ClassVar[str] = "sparsevlm"
     paper: ClassVar[str] = "Zhang et al., SparseVLM, arXiv 2410.04417"
     deviations: ClassVar[tuple[str, ...]] = (
-        "Counts follow the released lists, interpolated; the rank rule of the paper is not used.",
+        "Counts follow the released lists, interpolated; the rank rule of the paper is not used. A budget is read as "
+        "the mean over the model's layers: the lists are taken at the point whose mean it is. Where the layers before "
+        "the first stage alone exceed it, the lists are taken at 1 % and the measured mean stays above the budget.",
+        "In 32 layers the released lists of 64, 128 and 192 tokens have means of 79, 141 and 203, so that a budget of "
+        "as many tokens keeps fewer than they do.",
         "Recycled cluster tokens count inside the budget of a stage; the published code adds them on top.",
         "Cluster densities carry no random noise; ties go to the earlier token.",
         "Stages after layers 2, 6, 15 of 32, at the same depth in other decoders.",
@@ -79,9 +109,8 @@ class SparseVLM(Method):
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor | LayerEdit:
         """See :meth:`Method.prune_layer`."""
-        stage = self.layers_of(view.n_layers).index(view.layer)
-        stages = len(self.layers_of(view.n_layers))
-        share = stage_shares(float(budget.share))[3 - stages + stage]
+        ends = self.layers_of(view.n_layers)
+        share = stage_shares(float(budget.share), stage_lengths(ends, view.n_layers))[ends.index(view.layer)]
         visual = view.visual.nonzero()[:, 0]
         n_keep = min(len(visual), max(1, int(view.layout.n_visual * share + 1e-9)))
         keep = ~view.visual
