@@ -15,7 +15,7 @@ from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.methods.guikv import GuiKV, saliency
 from vtprune_eval.methods.kernels.attention import received_attention, rows_attention, sparse_share, window_attention
 from vtprune_eval.methods.pyramidkv import layer_past
-from vtprune_eval.methods.vlcache import layer_shares
+from vtprune_eval.methods.vlcache import VLCache, layer_shares, layer_sizes
 from vtprune_eval.registry import make_method
 
 GRIDS = ((3, 5), (4, 4), (5, 3))
@@ -92,3 +92,40 @@ def test_layer_budgets():
     assert sum(layer_shares((0.2, 0.5, 0.9), 0.01)) == pytest.approx(1.0)
     assert layer_shares((1.0, 1.0), 0.01) == (0.5, 0.5)
     assert layout_of(GRIDS).n_visual == 46
+
+
+def test_vlcache_multiplies_by_the_budget_before_it_clamps():
+    """(1 - g) / sum (1 - g) r L, worked: shares 1/7, 2/7, 4/7 of 0.25 x 3 x 1000 entries."""
+    gammas, lengths = (0.9, 0.8, 0.6), (1000,) * 3
+    assert layer_sizes(gammas, lengths, 250) == (107, 214, 428)
+    # A layer of 0.1 % of the density is lifted to 1 % of its entries, and the others pay for it: 740 = 370 + 370.
+    assert layer_sizes((0.999, 0.0, 0.0), lengths, 250) == (10, 370, 370)
+    # The densest layer saturates; its surplus goes to the others, 2 : 1.
+    assert layer_sizes(gammas, lengths, 700) == (366, 733, 1000)
+    assert layer_sizes((1.0, 1.0, 1.0), lengths, 250) == (250,) * 3
+
+
+@settings(max_examples=100, deadline=None)
+@given(gammas=st.lists(st.floats(0, 1), min_size=1, max_size=12), data=st.data())
+def test_vlcache_spends_the_budget(gammas, data):
+    lengths = data.draw(st.lists(st.integers(1, 900), min_size=len(gammas), max_size=len(gammas)))
+    mean = data.draw(st.integers(1, max(lengths)))
+    sizes = layer_sizes(gammas, lengths, mean)
+    assert all(int(0.01 * n) <= size <= n for size, n in zip(sizes, lengths, strict=True))
+    target = min(mean * len(gammas), sum(lengths))
+    lifted = sum(max(0.0, 0.01 * n) for n in lengths)
+    assert target - len(gammas) - 1e-6 <= sum(sizes) <= max(target, lifted) + 1e-6
+
+
+def test_vlcache_keeps_nearly_everything_at_nearly_the_full_budget():
+    """At 99 % saturated layers once lost their surplus, a quarter of the cache."""
+    views = [layer_view(GRIDS, 0, layer, -1) for layer in range(3)]
+    n = len(views[0].index)
+    views = [dataclasses.replace(v, index=views[0].index, visual=views[0].visual, keys=torch.randn(2, n, 8),
+                                 queries=torch.randn(4, n, 8) * scale, layer=i, n_layers=3)
+             for i, (v, scale) in enumerate(zip(views, (0.1, 3, 9), strict=True))]
+    method = VLCache()
+    seen = tuple(method.observe(v) for v in views)
+    budget = StageBudget(n - 1, None, 46, Budget.parse("99"))
+    kept = [method.compress_kv(dataclasses.replace(v, observed=seen), budget).shape[1] for v in views]
+    assert 3 * (n - 1) - 3 <= sum(kept) <= 3 * (n - 1)

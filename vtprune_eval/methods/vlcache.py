@@ -6,6 +6,7 @@ Acceleration", arXiv 2410.23317.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,8 +19,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def layer_sizes(gammas: Sequence[float], lengths: Sequence[int], mean: int, low: float = 0.01) -> tuple[int, ...]:
+    """Entries per layer, in proportion to how dense its attention is.
+
+    Args:
+        gammas: sparsity of each layer, in [0, 1]; lengths: entries that each layer has.
+        mean: entries that a layer keeps on average; low: smallest share of its entries that a layer keeps.
+
+    Returns:
+        ``c (1 - gamma)`` per layer, clamped to [``low``, 1] of its length and rounded down, with the ``c`` for which
+        the layers add up to ``mean`` each; all of them where nothing smaller does.
+    """
+    # Equal where no layer has any dense attention; a fully sparse layer grows only when all others are whole.
+    dense = [max(1e-9, 1 - g) for g in gammas]
+
+    def sizes(c: float) -> list[float]:
+        return [min(n, max(low * n, c * d)) for n, d in zip(lengths, dense, strict=True)]
+
+    few, many = 0.0, max(lengths) / min(dense)
+    for _ in range(100):
+        middle = (few + many) / 2
+        few, many = (middle, many) if sum(sizes(middle)) < mean * len(dense) else (few, middle)
+    return tuple(int(size + 1e-9) for size in sizes(many))
+
+
 def layer_shares(gammas: tuple[float, ...], low: float) -> tuple[float, ...]:
-    """Share of the total budget per layer from the layers' sparsity, clamped to [``low``, 1] after normalising.
+    """Share of the total budget per layer in GUI-KV's comparison: normalised density, clamped to [``low``, 1].
 
     A layer of fully sparse attention everywhere (all ``1 - gamma`` zero) gives equal shares.
     """
@@ -38,8 +63,11 @@ class VLCache(Method):
     paper: ClassVar[str] = "Tu et al., VL-Cache, arXiv 2410.23317"
     deviations: ClassVar[tuple[str, ...]] = (
         "upstream_compat=true (with kernel=5) follows GUI-KV's comparison instead: weights up to 0.01 count as small, "
-        "the window is everything after the last image; its sparsity pass feeds one layer's input to all layers, which "
+        "layer shares are clamped to [0.001, 1] before they are multiplied by the budget and nothing is balanced, the "
+        "window is everything after the last image; its sparsity pass feeds one layer's input to all layers, which "
         "is not reproduced.",
+        "What clamping a layer to [0.01, 1] of its entries takes away or adds is balanced by the other layers, so that "
+        "the mean over the layers is the budget; the paper clamps and leaves it.",
         "Layer budgets need all layers: the caches are cut after prefill, so peak memory is that of the full cache.",
     )
 
@@ -64,16 +92,19 @@ class VLCache(Method):
         """All queries after the last image; 8 where there is none."""
         return max(1, layout.n_prompt - layout.spans[-1][1]) if layout.spans else min(8, layout.n_prompt)
 
-    def observe(self, view: LayerView) -> float:
-        """Sparsity of the layer: share of small attention weights of the post-vision queries."""
-        return sparse_share(view.queries, view.keys, threshold=self.threshold, relative=not self.upstream_compat)
+    def observe(self, view: LayerView) -> tuple[float, int]:
+        """Sparsity of the layer (share of small attention weights of the post-vision queries), and its entries."""
+        sparsity = sparse_share(view.queries, view.keys, threshold=self.threshold, relative=not self.upstream_compat)
+        return sparsity, len(view.index)
 
     def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
-        """See :meth:`Method.compress_kv`; ``view.observed`` holds every layer's sparsity."""
+        """See :meth:`Method.compress_kv`; ``view.observed`` holds every layer's sparsity and entries."""
         assert budget.n_keep is not None
-        share = layer_shares(view.observed, 0.001 if self.upstream_compat else 0.01)[view.layer]
-        size = int(budget.n_keep * view.n_layers * share + 1e-9)
-        return self.layer_entries(view, size)
+        gammas, lengths = zip(*view.observed, strict=True)
+        if self.upstream_compat:
+            share = layer_shares(gammas, 0.001)[view.layer]
+            return self.layer_entries(view, int(budget.n_keep * view.n_layers * share + 1e-9))
+        return self.layer_entries(view, layer_sizes(gammas, lengths, budget.n_keep)[view.layer])
 
     def layer_entries(self, view: LayerView, size: int) -> Tensor:
         """Entries of one layer whose budget is ``size`` per head."""
