@@ -11,6 +11,7 @@ import pytest
 from vtprune_eval import cli
 from vtprune_eval.leaderboard.result_file import fingerprint, from_run, write
 from vtprune_eval.results.folder import read_run
+from vtprune_eval.results.store import digests
 
 HOSTILE = "</script><img src=x onerror=\"document.title='run'\"> | `a` [b](c)"
 
@@ -43,13 +44,16 @@ def result(run, board) -> Path:
     return write(*from_run(read_run(run)), board / "results")
 
 
-def edit_records(run: Path, name: str, change) -> None:
-    """Apply ``change`` to every record of one file of a run folder."""
+def edit_records(run: Path, name: str, change, *, seal: bool = True) -> None:
+    """Apply ``change`` to every record of one file of a run folder; ``seal`` makes the digests fit again."""
     path = run / "records" / name
     records = [json.loads(line) for line in path.read_text().splitlines()]
     for i, record in enumerate(records):
         change(i, record)
     path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    if seal:
+        summary = json.loads((run / "summary.json").read_text())
+        (run / "summary.json").write_text(json.dumps({**summary, "digests": digests(run)}))
 
 
 def forge(path: Path, change) -> None:

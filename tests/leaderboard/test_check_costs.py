@@ -82,7 +82,8 @@ def _shorter(c):
     ("full", lambda r: r["times"].update(tpot_ms=0.0), "tpot_ms is 0.0"),
     ("full", lambda r: r.update(peak_bytes=1), "peak_bytes is 1"),
     ("full", lambda r: r.update(energy_j=-1.0), "energy_j is"),
-    ("full", lambda r: r.update(kept=None), "cannot be read"), ("full", lambda r: r.update(counts={}), "cannot be read"),
+    ("full", lambda r: r.update(kept=None), "cannot be read"),
+    ("full", lambda r: r.update(counts={}), "cannot be read"),
 ])
 def test_each_impossible_cost_is_named(nano, method, change, says):
     record = record_of(nano, method)

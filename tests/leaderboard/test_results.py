@@ -87,6 +87,24 @@ def test_a_spoilt_run_folder_is_refused_and_nothing_is_written(run, board, capsy
     assert not list((board / "results").iterdir()) and not (board / "index.html").exists()
 
 
+@pytest.mark.parametrize("action", ["build", "plot"])
+def test_records_edited_by_hand_are_refused(run, board, capsys, action):
+    edit_records(run, "mini-doc--pixelprune@10.jsonl", lambda i, r: r.update(score=1.0), seal=False)
+    assert cli.main(["leaderboard", action, str(run), "--dir", str(board)]) == 2
+    assert "mini-doc--pixelprune@10.jsonl was changed after the run's summary" in capsys.readouterr().err
+    assert not list((board / "results").iterdir())
+
+
+def test_runs_without_digests_enter_with_a_note(run, board, capsys):
+    assert cli.main(["leaderboard", "build", str(run), "--dir", str(board)]) == 0
+    assert "note:" not in capsys.readouterr().err
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["digests"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert cli.main(["leaderboard", "build", str(run), "--dir", str(board)]) == 0
+    assert "was made before summaries held digests" in capsys.readouterr().err
+
+
 def _submit_edited(run, board, change):
     """A forged submission that is consistent in itself: records changed, then hashed and aggregated again."""
     edit_records(run, "mini-doc--pixelprune@10.jsonl", change)

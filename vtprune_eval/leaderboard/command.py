@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from . import leaderboards_dir
+
+if TYPE_CHECKING:
+    from ..results.folder import Run
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,15 +32,13 @@ def leaderboard(argv: Sequence[str]) -> int:
     p.add_argument("runs", nargs="*", metavar="RUN", help="run folders")
     p.add_argument("--dir", default=None, help="folder of the leaderboard (default leaderboards/)")
     given = p.parse_args(list(argv))
-    from ..results.folder import read_run
-
     if given.action == "plot":
         return _plot(given.runs)
     from .pages import build
     from .result_file import from_run, write
 
     folder = Path(given.dir) if given.dir else leaderboards_dir()
-    results = [from_run(read_run(Path(run))) for run in given.runs]  # all are read before one is written
+    results = [from_run(_read(run)) for run in given.runs]  # all are read before one is written
     for result, records in results:
         print(f"result: {write(result, records, folder / 'results')}")
     if not folder.is_dir():
@@ -47,15 +49,25 @@ def leaderboard(argv: Sequence[str]) -> int:
 
 
 def _plot(runs: Sequence[str]) -> int:
-    from ..results.folder import read_run
     from .plots import plot_run
 
     if not runs:
         raise UserError("leaderboard plot needs the folder of a finished run.")
     for run in runs:
-        for path in plot_run(read_run(Path(run)), Path(run) / "plots"):
+        for path in plot_run(_read(run), Path(run) / "plots"):
             print(f"plot: {path}")
     return 0
+
+
+def _read(folder: str) -> Run:
+    """A run, with a note on stderr where nothing says whether its records were edited."""
+    from ..results.folder import read_run
+
+    run = read_run(Path(folder))
+    if not run.sealed:
+        print(f"note: {folder} was made before summaries held digests of the record files; whether these were edited "
+              "cannot be told.", file=sys.stderr)
+    return run
 
 
 def validate(argv: Sequence[str]) -> int:

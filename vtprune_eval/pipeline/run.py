@@ -21,7 +21,7 @@ from ..profiling.own_cost import sentence as profiler_sentence
 from ..prompts import style_of
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import light
-from ..results.store import RunFolder, read_records, write_atomic
+from ..results.store import RunFolder, digests, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..sample import target_box
 from ..spec import Cell, RunSpec
@@ -181,7 +181,7 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
             records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
     summary = summarise(spec.model, [(c.method, c.budget) for c in spec.cells()], [(t.label, t.scored) for t in tasks],
                         records, identity["trained"])
-    summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path)}
+    summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path), "digests": digests(folder.path)}
     for task in tasks:
         for row, cell in zip(summary["rows"], spec.cells(), strict=True):
             entry = row["tasks"][task.label]

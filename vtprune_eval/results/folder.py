@@ -15,6 +15,7 @@ from ..prompts import style_of
 from ..spec import Cell, RunSpec, from_mapping
 from ..tasks import Task, load_task
 from .record import SCHEMA
+from .store import digests
 
 Key = tuple[str, str, str]
 # In run.json beside the settings that were asked for: what the model and the data turned out to be.
@@ -28,6 +29,8 @@ class Run:
     Attributes:
         path: the folder; settings: ``run.json``; environment: ``environment.json``; spec: rebuilt from the settings.
         records: by (task, method, budget), then by sample id, in file order.
+        sealed: True where the summary holds the digests of the record files and they fit; False for a run from before
+            digests were written.
     """
 
     path: Path
@@ -35,13 +38,15 @@ class Run:
     environment: dict[str, Any]
     spec: RunSpec
     records: dict[Key, dict[str, dict[str, Any]]]
+    sealed: bool = False
 
 
 def read_run(path: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        UserError: no run folder, damaged or half-done, or with records of another run or another schema.
+        UserError: no run folder, damaged or half-done, with records of another run or another schema, or with record
+            files that were changed after the summary was written.
     """
     if not (path / "run.json").is_file():
         raise UserError(f"{path} is not a run folder (no run.json); give the folder that the run printed at its end.")
@@ -75,7 +80,25 @@ def read_run(path: Path) -> Run:
         if len(set(sizes.values())) > 1:
             raise UserError(f"half a run: {path} has {min(sizes.values())} to {max(sizes.values())} records per cell "
                             f"on {task}; start its command again with --out {path} to finish it.")
-    return Run(path, settings, environment, spec, records)
+    return Run(path, settings, environment, spec, records, _is_sealed(path))
+
+
+def _is_sealed(path: Path) -> bool:
+    """True if the record files are those that the summary was made of, False if it does not say.
+
+    Raises:
+        UserError: a record file was changed, added or removed since.
+    """
+    stated = read_json(path / "summary.json").get("digests")
+    if stated is None:
+        return False
+    found = digests(path)
+    if stated != found:
+        known = stated if isinstance(stated, dict) else {}
+        name = min((n for n in {*found, *known} if found.get(n) != known.get(n)), default="summary.json")
+        raise UserError(f"{name} was changed after the run's summary was written; run it "
+                        "again in a new folder.")
+    return True
 
 
 def read_json(path: Path) -> dict[str, Any]:

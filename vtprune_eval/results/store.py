@@ -8,6 +8,7 @@ same folder are refused.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import threading
@@ -44,6 +45,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _disk_error(error, path) from error
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Name to SHA-256 (hex) of every record file of a run folder; a summary keeps them, so that an edit shows."""
+    out = {}
+    for path in sorted((folder / "records").glob("*.jsonl")):
+        whole = hashlib.sha256()
+        with path.open("rb") as stream:
+            while part := stream.read(1 << 20):
+                whole.update(part)
+        out[path.name] = whole.hexdigest()
+    return out
 
 
 class RunFolder:
