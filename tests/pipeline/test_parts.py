@@ -10,11 +10,13 @@ import torch
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
+from vtprune_eval.models import qwen_vl
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.select import kept_by_score
 from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.profiling.memory import PeakMemory, release_freed
+from vtprune_eval.registry import make_method
 
 
 def test_cache_appends_in_place():
@@ -84,6 +86,36 @@ def test_no_memory_is_a_failed_sample(error, adapter, make_sample, monkeypatch):
     with pytest.raises(SampleError) as caught:
         Pipeline(adapter, Full(), Budget.parse("100")).run(make_sample(0))
     assert caught.value.reason == "out_of_memory"
+
+
+def test_what_a_selector_asks_of_the_encoder_is_its_own_time(adapter, make_sample, monkeypatch):
+    real = qwen_vl.block_extras
+
+    def slow(*args):
+        time.sleep(0.2)
+        return real(*args)
+
+    monkeypatch.setattr(qwen_vl, "block_extras", slow)
+    times = Pipeline(adapter, make_method("visionzip"), Budget.parse("50"), max_new_tokens=2).run(make_sample(0)).times
+    assert times.select_ms >= 200 > times.vit_ms > 0
+    assert times.ttft_ms == pytest.approx(times.preprocess_ms + times.select_ms + times.vit_ms + times.prefill_ms)
+
+
+def test_extras_of_one_block_share_its_projection(adapter, make_sample, reference):
+    ref = reference(make_sample(3, 2))
+    calls = []
+    qkv = adapter.visual.blocks[1].attn.qkv
+    handle = qkv.register_forward_hook(lambda *_: calls.append(1))
+    try:
+        both = adapter.encode(ref.patches, ref.layout.grids, [None, None], ("encoder_attention:1", "encoder_keys:1"))
+        assert len(calls) == 2  # one for the extras, one of the block itself
+        for need, extra in both.extras.items():
+            alone = adapter.encode(ref.patches, ref.layout.grids, [None, None], (need,))
+            assert torch.equal(alone.extras[need], extra)
+        assert len(calls) == 6 and both.extras_ms > 0
+        assert adapter.encode(ref.patches, ref.layout.grids, [None, None]).extras_ms == 0
+    finally:
+        handle.remove()
 
 
 def test_stages_add_up(adapter, make_sample):

@@ -46,12 +46,13 @@ class Encoded:
     Attributes:
         tokens: after the merger, ``(n_visual, dim)``.
         deepstack: one ``(n_visual, dim)`` per DeepStack level; () where the family has none.
-        extras: what was asked for beside them, by the name it was asked under.
+        extras: what was asked for beside them, by the name it was asked under; extras_ms: time that they took.
     """
 
     tokens: Tensor
     deepstack: tuple[Tensor, ...]
     extras: dict[str, Tensor] = field(default_factory=dict)
+    extras_ms: float = 0.0
 
 
 class VlmAdapter(ABC):

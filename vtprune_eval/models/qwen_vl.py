@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
+from ..profiling.clock import StageClock
 from ..profiling.flops import ModelDims
 from .base import Encoded, ImageRules, VlmAdapter
-from .vit_extras import block_extra, read_needs
+from .vit_extras import block_extras, read_needs
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class QwenVL(VlmAdapter):
             shuffled = (order[:, None] * group + torch.arange(group, device=device)).flatten()
             hidden, rope = hidden[shuffled], (rope[0][shuffled], rope[1][shuffled])
         extras: dict[str, Tensor] = {}
+        clock = StageClock(device)  # what a method asks for beside the tokens is its own cost, not the ViT's
         taps = []
         wanted = read_needs(needs, len(visual.blocks), self._is_global)
         for number, block in enumerate(visual.blocks):
@@ -158,8 +160,9 @@ class QwenVL(VlmAdapter):
                 per_image = Segments.of([group * (h * w if k is None else int(k.sum()))
                                          for (h, w), k in zip(grids, whole, strict=True)], device)
             part = per_image if local is None or self._is_global(number) else local
-            for need, kind in wanted.get(number, ()):
-                extras[need] = block_extra(block, kind, hidden, rope, part.lengths, group)
+            if number in wanted:
+                with clock.stage("extras"):
+                    extras |= block_extras(block, wanted[number], hidden, rope, part.lengths, group)
             hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
             tap = self._tap(number, hidden if later is None or number >= after else hidden[later])
             if tap is not None:
@@ -168,7 +171,7 @@ class QwenVL(VlmAdapter):
         if order is not None:
             back = order.argsort()
             tokens, extras = tokens[back], {need: extra[back] for need, extra in extras.items()}
-        return Encoded(tokens, tuple(taps), extras)
+        return Encoded(tokens, tuple(taps), extras, clock.ms.get("extras", 0.0))
 
     def _add_learned_positions(self, hidden: Tensor, thw: Tensor, rows: Tensor | None) -> Tensor:
         """Add position embeddings to ``hidden`` ``(n_patches, dim)``; ``rows``: kept rows of the full grids ``thw``."""

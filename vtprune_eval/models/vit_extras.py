@@ -56,26 +56,29 @@ def _block_of(text: str, depth: int, is_global: Callable[[int], bool]) -> int:
     return int(text) % depth
 
 
-def block_extra(block: Any, kind: str, hidden: Tensor, rope: tuple[Tensor, Tensor], lengths: Sequence[int],
-                group: int) -> Tensor:
-    """One extra output of a ViT block for its input ``hidden``; see :meth:`VlmAdapter.encode`.
+def block_extras(block: Any, wanted: Sequence[tuple[str, str]], hidden: Tensor, rope: tuple[Tensor, Tensor],
+                 lengths: Sequence[int], group: int) -> dict[str, Tensor]:
+    """Extra outputs of a ViT block for its input ``hidden``; see :meth:`VlmAdapter.encode`.
 
     Args:
-        block: a ViT block of the Qwen2-VL line; kind: ``encoder_attention`` or ``encoder_keys``.
+        block: a ViT block of the Qwen2-VL line; wanted: (need, kind) pairs of :func:`read_needs`.
         hidden: ``(n_patches, dim)``; rope: cos and sin, ``(n_patches, head_dim)`` each.
         lengths: patches per attention segment of this block (images, or windows).
         group: patches per visual token.
 
     Returns:
-        ``encoder_attention``: float32 ``(n_patches / group,)``; ``encoder_keys``: ``(n_patches / group, dim)``.
+        By need. ``encoder_attention``: float32 ``(n_patches / group,)``; ``encoder_keys``:
+        ``(n_patches / group, dim)``.
     """
     from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
     a = block.attn
     n = hidden.shape[0]
     q, k, _ = a.qkv(block.norm1(hidden)).view(n, 3, a.num_heads, -1).unbind(1)
-    if kind == "encoder_keys":
-        return k.reshape(n // group, group, -1).mean(1)
+    out = {need: k.reshape(n // group, group, -1).mean(1) for need, kind in wanted if kind == "encoder_keys"}
+    asking = [need for need, kind in wanted if kind == "encoder_attention"]
+    if not asking:
+        return out
     q, k = apply_rotary_pos_emb_vision(q, k, *rope)
     received = []
     at = 0
@@ -87,4 +90,4 @@ def block_extra(block: Any, kind: str, hidden: Tensor, rope: tuple[Tensor, Tenso
             total += scores.softmax(-1).sum((0, 1))
         received.append(total / a.num_heads)
         at += length
-    return torch.cat(received).view(-1, group).mean(1)
+    return out | dict.fromkeys(asking, torch.cat(received).view(-1, group).mean(1))

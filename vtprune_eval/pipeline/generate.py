@@ -198,6 +198,8 @@ class Pipeline:
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
             encoded = adapter.encode(patches, prompt.layout.grids, masks, tuple(needs), depth)
+        if needs:
+            clock.move("vit", "select", encoded.extras_ms)
         if store is not None:
             store.put(key, packed(encoded))
         return encoded

@@ -26,6 +26,11 @@ class StageClock:
             torch.cuda.synchronize(device)
         return time.perf_counter_ns()
 
+    def move(self, source: str, target: str, ms: float) -> None:
+        """Count ``ms`` of what was timed as ``source`` as ``target``: work of one stage inside another."""
+        self.ms[source] -= ms
+        self.ms[target] = self.ms.get(target, 0.0) + ms
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time the body under ``name``; nothing is recorded if it raises."""
