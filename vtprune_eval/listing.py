@@ -7,6 +7,7 @@ import inspect
 import json
 from typing import Any
 
+from .errors import UserError
 from .models import MODELS
 from .registry import method_class, method_names
 from .tasks import definition, task_names
@@ -22,7 +23,11 @@ def rows(what: str) -> list[dict[str, Any]]:
                  "source": d["source"], "licence": d["licence"]} for n in task_names()]
     out = []
     for name in method_names():
-        cls = method_class(name)
+        try:
+            cls = method_class(name)
+        except UserError as error:  # one broken package must not hide the other methods
+            out.append({"name": name, "hooks": [], "auto": False, "paper": "", "about": f"broken: {error}"})
+            continue
         out.append({
             "name": name, "hooks": list(cls.hooks()), "auto": cls.adaptive or cls.default_like is not None,
             "paper": cls.paper, "about": (inspect.getdoc(cls) or "").splitlines()[0],
@@ -42,6 +47,13 @@ def show(what: str, form: str) -> None:
     print(tabulate(shown, headers="keys"))
 
 
+def _range(low: float | None, high: float | None) -> str:
+    """An inclusive range in words; one of its ends may be open."""
+    if high is None:
+        return f"at least {low}"
+    return f"at most {high}" if low is None else f"{low} to {high}"
+
+
 def explain(name: str) -> str:
     """Stage, hyper-parameters, paper and deviations of one method, as text."""
     cls = method_class(name)
@@ -56,8 +68,8 @@ def explain(name: str) -> str:
         limits = type(f.default).__name__
         if m.get("choices"):
             limits = f"one of {', '.join(map(str, m['choices']))}"
-        elif m.get("low") is not None:
-            limits = f"{m['low']} to {m['high']} {m.get('unit', '')}".strip()
+        elif m.get("low") is not None or m.get("high") is not None:
+            limits = f"{_range(m['low'], m['high'])} {m.get('unit', '')}".strip()
         lines.append(f"  {f.name} = {f.default!r} ({limits}): {m.get('doc', '')}")
     if len(lines) and lines[-1] == "hyper-parameters:":
         lines[-1] = "hyper-parameters: none"

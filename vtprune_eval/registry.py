@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -24,12 +25,23 @@ _NOT_METHODS = {"__init__", "base"}
 
 @cache
 def method_names() -> dict[str, str]:
-    """Every method name and where it comes from (``builtin`` or an entry point's value)."""
+    """Every method name and where it comes from (``builtin`` or an entry point's value).
+
+    A name that is taken already stays with its first owner, and standard error says so: a run that silently measures
+    another method than the one that was installed would be worse than a refusal.
+    """
     folder = Path(__file__).parent / "methods"
     names = {p.stem.replace("_", "-"): "builtin" for p in sorted(folder.glob("*.py")) if p.stem not in _NOT_METHODS}
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
-        names.setdefault(point.name, point.value)
+        if names.setdefault(point.name, point.value) != point.value:
+            print(f"warning: the method {point.name!r} of {point.value} is ignored, since "
+                  f"{_owner(names[point.name])} has that name; rename it in its package's entry points.",
+                  file=sys.stderr)
     return names
+
+
+def _owner(source: str) -> str:
+    return "a built-in method" if source == "builtin" else source
 
 
 def check_method_name(name: str) -> None:
@@ -47,14 +59,14 @@ def method_class(name: str) -> type[Method]:
     """Import and return the class of one method.
 
     Raises:
-        UserError: unknown name, or a third-party entry point that cannot be imported.
+        UserError: unknown name, or a third-party entry point that cannot be imported or is no method of that name.
     """
     check_method_name(name)
+    from .methods.base import Method
+
     source = method_names()[name]
     if source == "builtin":
         module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
-        from .methods.base import Method
-
         classes = [
             c for c in vars(module).values()
             if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
@@ -63,11 +75,16 @@ def method_class(name: str) -> type[Method]:
         if len(classes) != 1:
             raise RuntimeError(f"{module.__name__} must define exactly one Method named {name!r}")
         return classes[0]
-    point = next(p for p in metadata.entry_points(group=ENTRY_POINT_GROUP) if p.name == name)
+    point = next(p for p in metadata.entry_points(group=ENTRY_POINT_GROUP) if (p.name, p.value) == (name, source))
     try:
-        return point.load()
+        found = point.load()
     except Exception as error:
-        raise UserError(f"method {name!r} ({source}) cannot be imported: {error}.") from error
+        raise UserError(f"method {name!r} ({source}) cannot be imported ({type(error).__name__}: {error}); mend or "
+                        "uninstall its package.") from error
+    if not (isinstance(found, type) and issubclass(found, Method) and found.name == name):
+        raise UserError(f"method {name!r} ({source}) is not a subclass of vtprune_eval.methods.base.Method with that "
+                        "name; mend or uninstall its package.")
+    return found
 
 
 def make_method(name: str, params: dict[str, Any] | None = None) -> Method:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from ...budget import Budget
+from ...errors import UserError
 from ...models import MODELS
 from ...registry import method_class, method_names
 from ..engine import Engine, cell_name, parse_name
@@ -25,7 +26,10 @@ def default_names() -> list[str]:
         if model == "stub":
             continue
         for method in method_names():
-            cls = method_class(method)
+            try:
+                cls = method_class(method)
+            except UserError:  # a broken package of somebody else; `list methods` says what is wrong with it
+                continue
             budgets = ["100"] if not cls.hooks() else [*BUDGETS]
             if cls.hooks() and (cls.adaptive or cls.default_like):
                 budgets.append("auto")
