@@ -29,6 +29,7 @@ class PruMerge(Method):
         "With a numeric budget the outliers come first, then evenly spaced tokens fill it (the idea of PruMerge+).",
         "No extra token for everything that is not kept: it would have no position.",
         "Without a CLS token the score is the attention received from all patches; at least one token stays.",
+        "Where every token stays nothing is merged; the published code always merges.",
     )
     adaptive: ClassVar[bool] = True
 
@@ -50,7 +51,8 @@ class PruMerge(Method):
         keep[best(received[None], min(n_outliers, n_keep))[0]] = True
         rest = (~keep).nonzero()[:, 0]
         keep[rest[spread(len(rest), n_keep - int(keep.sum())).to(rest.device)]] = True
-        if not self.merge or not self.neighbours:
+        # A budget that drops nothing must give the full model's answer.
+        if not self.merge or not self.neighbours or bool(keep.all()):
             return TokenEdit(keep)
         kept = keep.nonzero()[:, 0]
         weights = received / received.sum()
