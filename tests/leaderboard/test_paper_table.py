@@ -92,8 +92,9 @@ def test_blocks_before_the_drop_are_those_of_the_saved_flops(all_tasks, tmp_path
 
 
 @pytest.mark.parametrize(("given", "metric", "says"), [
-    (row(model="Jedi-3B"), "DocVQA", "no adapter for Jedi-3B"), (row(model="FocusUI-3B"), "DocVQA", "trained"),
-    (row(method="ST-Lite"), "DocVQA", "no method ST-Lite"), (row(), "olmOCRBench", "no task"),
+    (row(model="Jedi-3B"), "DocVQA", "no adapter for Jedi-3B"), (row(), "MMMU", "no task"),
+    (row(method="ST-Lite"), "DocVQA", "no method ST-Lite"),
+    (row("FocusUI-3B", "FocusUI", 50.0, train_data="30 percent"), "SSPro-Avg", "trained"),
     (row(training="knowledge distillation"), "DocVQA", "trained"), (row(gui_training="x"), "SSv2-Web", "trained"),
     (row(prune_position="After ViT"), "DocVQA", "after the whole ViT"),
     (row(method="Random", model="Qwen3-VL-2B"), "ttft_ms", "no task"),
@@ -107,7 +108,9 @@ def test_names_that_are_mapped_exist():
     from vtprune_eval.models import MODELS
     from vtprune_eval.registry import method_names
 
-    assert {m for m in MODEL_NAMES.values() if m.startswith("qwen3vl")} <= set(MODELS)
+    assert set(MODEL_NAMES.values()) <= set(MODELS)
+    single = {t[0] for t in ACCURACIES.values() if len(t) == 1}
+    assert single - {"OSWorld_G"} == set(paper_cells.QUESTIONS)
     assert {METHOD_NAMES[m] for m in ("Full", "PixelPrune", "Resize", "Random", "ConnComp")} <= set(method_names())
 
 
@@ -145,6 +148,34 @@ def test_guikvs_printed_saving_is_beyond_the_formula(capsys, tmp_path):
     assert cli.main(["table", "guikv-abstract", "--runs", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "38.9 / - = 17.02" in out and "accounting is not stated" in out
+
+
+@pytest.mark.parametrize(("given", "metric", "says"), [
+    (row("Qwen3.5-2B"), "DocVQA", ["--model qwen3.5-2b --method full,pixelprune --budget auto --tasks DocVQA_VAL"]),
+    (row("FocusUI-3B", "FocusUI", 30.0), "OSWorld-G-Avg", ["--model focusui-3b --method full,focusui --budget 30"]),
+    (row("OpenCUA-7B", "SnapKV", 20.0), "SSPro-Avg", ["--model opencua-7b --method full,snapkv --budget 20"] * 6),
+    (row(), "olmOCRBench", ["--tasks olmOCRBench"]),
+    (row(), "Avg", [f"--tasks {t} " for t in ("OCRBench", "DocVQA_VAL", "InfoVQA_VAL", "ChartQA_TEST", "AI2D_TEST",
+                                              "MMLongBench_DOC", "olmOCRBench")]),
+])
+def test_missing_cells_name_their_commands(all_tasks, tmp_path, given, metric, says):
+    lines = [command(r) for r in planned("PixelPrune" if given["retain_pct"] is None else "FocusUI", given, metric,
+                                         "cuda", tmp_path).runs]
+    assert len(lines) == len(says) and all(s in line for s, line in zip(says, lines, strict=True))
+    assert all(("--trust-remote-code" in line) == ("opencua" in line) for line in lines)
+    for line in lines:
+        cli.run_parser().parse_args(shlex.split(line)[3:])
+
+
+def test_flops_of_a_run_are_counted_per_question(all_tasks, tmp_path):
+    data = json.loads((PAPERS / "pixelprune_table1.json").read_text())
+    full = next(r for r in data["rows"] if r["method"] == "Full" and r["model"] == "Qwen3-VL-2B")
+    sizes = paper_table._mean_sizes()
+    for metric, questions, images in (("DocVQA", 5349, 1), ("MMLongBench-Doc", 1082, 43)):
+        found = plan({**data, "rows": [full]}, full, metric, "cuda", tmp_path)
+        cost = paper_table.run_flops(found.runs[0], {**data, "rows": [full]}, {(0, metric): found})
+        each = analytic.costs([sizes[metric][0]] * images, 120, 100.0)["ours"]
+        assert cost == pytest.approx(each * questions)
 
 
 def test_dry_run_counts_flops(all_tasks, capsys, tmp_path):

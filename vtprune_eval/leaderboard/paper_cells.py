@@ -21,6 +21,8 @@ from ..tasks import task_names
 MODEL_NAMES = {
     "Qwen3-VL-2B": "qwen3vl-2b", "Qwen3-VL-4B": "qwen3vl-4b", "Qwen3-VL-8B": "qwen3vl-8b",
     "Qwen2.5-VL-3B": "qwen2.5vl-3b", "Qwen2.5-VL-7B": "qwen2.5vl-7b", "UI-TARS-1.5-7B": "uitars-1.5-7b",
+    "Qwen3.5-2B": "qwen3.5-2b", "Qwen3.5-4B": "qwen3.5-4b", "Qwen3.5-9B": "qwen3.5-9b", "OpenCUA-7B": "opencua-7b",
+    "FocusUI-3B": "focusui-3b", "FocusUI-7B": "focusui-7b", "FocusUI-Qwen3-VL-2B": "focusui-qwen3vl-2b",
 }
 METHOD_NAMES = {
     "Full": "full", "PixelPrune": "pixelprune", "Resize": "resize", "Random": "random", "ConnComp": "conncomp",
@@ -31,13 +33,23 @@ _PRO = {"Dev": "Development", "Creative": "Creative", "CAD": "CAD", "Scientific"
         "OS": "OS"}
 _PRO_TASKS = tuple(f"ScreenSpot_Pro_{name}" for name in _PRO.values())
 _V2_TASKS = tuple(f"ScreenSpot_v2_{name}" for name in ("Web", "Mobile", "Desktop"))
+_DOCUMENTS = {"OCRBench": "OCRBench", "DocVQA": "DocVQA_VAL", "InfoVQA": "InfoVQA_VAL", "ChartQA": "ChartQA_TEST",
+              "AI2D": "AI2D_TEST", "MMLongBench-Doc": "MMLongBench_DOC", "olmOCRBench": "olmOCRBench"}
 # Metric to the tasks whose accuracy it is. An average over several is of samples, or of tasks where the paper says so.
 ACCURACIES: dict[str, tuple[str, ...]] = {
-    "DocVQA": ("DocVQA_VAL",), "InfoVQA": ("InfoVQA_VAL",), "ChartQA": ("ChartQA_TEST",), "OCRBench": ("OCRBench",),
-    "AI2D": ("AI2D_TEST",), "MMLongBench-Doc": ("MMLongBench_DOC",), "OSWorld-G-Avg": ("OSWorld_G",),
+    **{name: (task,) for name, task in _DOCUMENTS.items()}, "OSWorld-G-Avg": ("OSWorld_G",),
+    "Avg": tuple(_DOCUMENTS.values()),  # PixelPrune's Table 1: the plain mean of its seven benchmarks
     **{f"SSv2-{name}": (f"ScreenSpot_v2_{name}",) for name in ("Web", "Mobile", "Desktop")},
     **{f"SSPro-{short}": (f"ScreenSpot_Pro_{name}",) for short, name in _PRO.items()},
     "SSv2-Avg": _V2_TASKS, "SSPro-Avg": _PRO_TASKS,
+}
+# Questions per task, several of which may share an image: published sizes of the splits (VLMEvalKit 0.0.20 for
+# documents, arXiv 2504.07981 and 2410.23218 for ScreenSpot-Pro and v2).
+QUESTIONS = {
+    "OCRBench": 1000, "DocVQA_VAL": 5349, "InfoVQA_VAL": 2801, "ChartQA_TEST": 2500, "AI2D_TEST": 3088,
+    "MMLongBench_DOC": 1082, "olmOCRBench": 1403, "ScreenSpot_v2_Web": 437, "ScreenSpot_v2_Mobile": 501,
+    "ScreenSpot_v2_Desktop": 334, "ScreenSpot_Pro_Development": 299, "ScreenSpot_Pro_Creative": 341,
+    "ScreenSpot_Pro_CAD": 261, "ScreenSpot_Pro_Scientific": 254, "ScreenSpot_Pro_Office": 230, "ScreenSpot_Pro_OS": 196,
 }
 BENCHMARKS = {"MMLongBench-Doc": ("MMLongBench_DOC",), "ScreenSpot-Pro Scientific": ("ScreenSpot_Pro_Scientific",),
               "ScreenSpot-Pro": _PRO_TASKS}
@@ -112,11 +124,11 @@ def _obstacle(row: dict[str, Any], metric: str) -> str:
     settings = row.get("settings") or {}
     model, method = str(row["model"]), METHOD_NAMES.get(row["method"])
     if MODEL_NAMES.get(model) not in MODELS:
-        trained = "fine-tuned" in model or model.startswith("FocusUI")
-        return _TRAINED if trained else f"no adapter for {row['model'] or 'an unnamed model'}"
+        return _TRAINED if "fine-tuned" in model else f"no adapter for {row['model'] or 'an unnamed model'}"
     if method is None or method not in method_names():
         return f"no method {row['method']}"
-    if settings.get("training", "training-free") != "training-free" or (
+    # FocusUI's released models are those of its main tables; ablations were trained for their rows alone.
+    if "train_data" in settings or settings.get("training", "training-free") != "training-free" or (
             "gui_training" in settings and metric.startswith("SS")):
         return _TRAINED
     if settings.get("prune_position", "Before ViT") not in VIT_BLOCKS:
@@ -157,6 +169,8 @@ def command(run: dict[str, Any]) -> str:
         parts.append(f"--{option} {shlex.quote(','.join(value) if isinstance(value, list) else value)}")
     parts += [f"--set {shlex.quote(f'{k}={v}')}" for k, v in run["params"].items()]
     parts += [f"--{key} {shlex.quote(run[key])}" for key in ("dtype", "device", "out")]
+    # Code of the weights' authors: the person who starts the line says yes to it, `table --run` does not.
+    parts += ["--trust-remote-code"] if run["model"] == "opencua-7b" else []
     return " ".join(parts)
 
 

@@ -17,7 +17,7 @@ from ..profiling.plan import TRUE_DIMS
 from ..results.folder import Run, read_json, read_run
 from . import analytic, leaderboards_dir
 from .analytic import ASSUMPTIONS, PROMPTS, costs
-from .paper_cells import ACCURACIES, MODEL_NAMES, Plan, command, measured, plan
+from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
 
 # Arithmetic that a run is assumed to sustain, for the time estimate only.
 ASSUMED_TFLOPS = {"cpu": 0.1, "cuda": 100.0}
@@ -193,7 +193,7 @@ def run_flops(asked: dict[str, Any], data: dict[str, Any], plans: dict[tuple[int
     short, dims = shorts.get(asked["tasks"][0]), TRUE_DIMS.get(asked["model"])
     if dims is None or short not in _mean_sizes():
         return None
-    size, n = _mean_sizes()[short]
+    size, _ = _mean_sizes()[short]
     images = PROMPTS["MMLongBench-Doc"][1] if short == "MMLongBench-Doc" else 1
     shares: dict[str, float] = {}
     for (i, _), found in plans.items():
@@ -204,8 +204,8 @@ def run_flops(asked: dict[str, Any], data: dict[str, Any], plans: dict[tuple[int
                 return None
             shares[found.method] = 100.0 if found.method == "full" else kept
     shares.setdefault("full", 100.0)
-    # Table 9 counts images; questions may share one, so the number of samples is at least this.
-    return sum(costs([size] * images, TEXT_TOKENS, share, dims)["ours"] for share in shares.values()) * n / images
+    each = sum(costs([size] * images, TEXT_TOKENS, share, dims)["ours"] for share in shares.values())
+    return each * QUESTIONS[asked["tasks"][0]]
 
 
 def _mean_sizes() -> dict[str, tuple[tuple[int, int], int]]:
