@@ -11,12 +11,15 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import qwen_vl
+from vtprune_eval.pipeline import images, prompt
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.select import kept_by_score
 from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.profiling.memory import PeakMemory, release_freed
 from vtprune_eval.registry import make_method
+from vtprune_eval.sample import Sample
 
 
 def test_cache_appends_in_place():
@@ -116,6 +119,27 @@ def test_extras_of_one_block_share_its_projection(adapter, make_sample, referenc
         assert adapter.encode(ref.patches, ref.layout.grids, [None, None]).extras_ms == 0
     finally:
         handle.remove()
+
+
+@pytest.mark.parametrize(("name", "budget", "n_full"), [
+    ("resize", "40", 0), ("guipruner-tar", "40", 1), ("resize", "like:pixelprune", 3), ("full", "100", 3)])
+def test_images_are_resized_to_what_is_used(adapter, picture, monkeypatch, name, budget, n_full):
+    """A method that shrinks images does not pay for the full size; a copied count, or an image left alone, needs it."""
+    files = tuple(picture(str(i), 128 + 64 * i, 128, i) for i in range(3))
+    sample, sizes = Sample("s", files, "what", {}), []
+    pipeline = Pipeline(adapter, make_method(name), Budget.parse(budget), max_new_tokens=4)
+    prepared = load_images(sample, adapter.images, StageClock(adapter.device), keep_files=True)
+    expected = pipeline.run(sample, prepared)
+
+    def spy(pixels, size, *filter_):
+        sizes.append(size)
+        return prompt.resize(pixels, size, *filter_)
+
+    monkeypatch.setattr(images, "resize", spy)
+    found = pipeline.run(sample)
+    assert (found.ids, found.kept, found.counts) == (expected.ids, expected.kept, expected.counts)
+    assert sum(size in prepared.full for size in sizes) == n_full
+    assert len(sizes) == (6 if budget.startswith("like") else 3)
 
 
 def test_stages_add_up(adapter, make_sample):

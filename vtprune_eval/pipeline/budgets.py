@@ -48,16 +48,18 @@ def check_budget(method: Method, budget: Budget) -> None:
                             "like:pixelprune does.")
 
 
-def resolve(budget: Budget, method: Method, view: PatchView, copied: Callable[[str], Method]) -> StageBudget:
+def resolve(budget: Budget, method: Method, grids: Sequence[tuple[int, int]], view: Callable[[], PatchView],
+            copied: Callable[[str], Method]) -> StageBudget:
     """The budget of one sample.
 
     Args:
         budget: as asked for.
         method: the method that is told.
-        view: the images at the size of the full model; ``like:`` runs the copied method on it.
+        grids: merge blocks (rows, columns) per image of the full model.
+        view: makes the images at that size; called only for ``like:``, which runs the copied method on them.
         copied: makes the method whose count is copied, by name.
     """
-    sizes = tuple(h * w for h, w in view.grids)
+    sizes = tuple(h * w for h, w in grids)
     n_full = sum(sizes)
     like = budget.like if budget.kind == "like" else None
     if budget.kind == "auto" and not method.adaptive:
@@ -65,7 +67,7 @@ def resolve(budget: Budget, method: Method, view: PatchView, copied: Callable[[s
     if like is not None:
         other = copied(like)
         free = StageBudget(None, None, n_full, Budget("auto"))
-        counts = tuple(int(keep.sum()) for keep in other.select_patches(view, free))
+        counts = tuple(int(keep.sum()) for keep in other.select_patches(view(), free))
         return StageBudget(sum(counts), counts, n_full, budget)
     if budget.kind == "auto":
         return StageBudget(None, None, n_full, budget)

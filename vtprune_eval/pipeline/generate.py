@@ -28,7 +28,7 @@ from .features import packed, unpacked, vit_key
 from .images import Images, load_images
 from .outcome import Outcome
 from .prefill import Compression, Hooks, PrefillResult, State, prefill
-from .prompt import Prompt, build_prompt, patch_rows, resize
+from .prompt import Prompt, build_prompt, patch_rows
 from .select import kept_by_score
 from .stages import Begun, Entered, frozen, memory_errors, value_of
 
@@ -125,8 +125,9 @@ class Pipeline:
             clock, memory = StageClock(*self.adapter.devices), PeakMemory(*self.adapter.devices)
             memory.reset()
             if images is None:
-                images = load_images(sample, self.adapter.images, clock,
-                                     keep_files="reduce_images" in self._by_hook, hand_over=True)
+                reduced = "reduce_images" in self._by_hook
+                images = load_images(sample, self.adapter.images, clock, keep_files=reduced, hand_over=True,
+                                     resized=not reduced)
             budgets = self.budgets(sample, images, clock)
             entered = self.enter(sample, images, budgets, clock)
             del images
@@ -139,10 +140,13 @@ class Pipeline:
     def budgets(self, sample: Sample, images: Images, clock: StageClock) -> dict[str, StageBudget]:
         """What every hook is told for this sample."""
         block = self.adapter.images.block
-        view = PatchView(frozen(images.pixels), tuple((h // block, w // block) for w, h in images.full), block,
-                         self.seed_of(sample))
+        grids = tuple((h // block, w // block) for w, h in images.full)
+
+        def view() -> PatchView:
+            return PatchView(frozen(images.pixels), grids, block, self.seed_of(sample))
+
         with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
-            return {h: resolve(self._budget_of(m), m, view, self._copied) for h, m in self._by_hook.items()}
+            return {h: resolve(self._budget_of(m), m, grids, view, self._copied) for h, m in self._by_hook.items()}
 
     def enter(self, sample: Sample, images: Images, budgets: dict[str, StageBudget], clock: StageClock, *,
               needs: Sequence[str] | None = None, store: DiskCache | None = None) -> Entered:
@@ -158,15 +162,17 @@ class Pipeline:
             SampleError: ``too_long``.
         """
         adapter, rules = self.adapter, self.adapter.images
-        seed, pixels = self.seed_of(sample), list(images.pixels)
-        if "reduce_images" in self._by_hook:
+        seed, reducer = self.seed_of(sample), self._by_hook.get("reduce_images")
+        if reducer is None:
+            pixels = list(images.pixels)
+        else:
             with clock.stage("select"):
                 views = tuple(ImageView(s, f, rules.block)
                               for s, f in zip(images.file_sizes, images.full, strict=True))
-                sizes = self._by_hook["reduce_images"].reduce_images(views, budgets["reduce_images"])
+                sizes = reducer.reduce_images(views, budgets["reduce_images"])
                 _check_sizes(sizes, len(views), rules.block)
-                pixels = [resize(f, s, self._by_hook["reduce_images"].resample if s != o else "bicubic")
-                          for f, s, o in zip(images.files(), sizes, images.full, strict=True)]
+            with clock.stage("preprocess"):  # as the full model's own resize
+                pixels = images.at(sizes, reducer.resample)
         with clock.stage("preprocess"):
             prompt = build_prompt(adapter, pixels, sample.question)
         keep = self._patches(prompt, budgets, seed, clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -26,16 +26,32 @@ class Images:
 
     Attributes:
         paths: the files; file_sizes: their (width, height) in pixels.
-        full: (width, height) that the processor gives each; pixels: RGB uint8 ``(height, width, 3)`` at that size.
-        held: decoded files, () if they were not kept; hand_over: see :meth:`files`.
+        full: (width, height) that the processor gives each.
+        ready: RGB uint8 ``(height, width, 3)`` at that size, [] until :attr:`pixels` is asked for.
+        held: decoded files, [] if they were not kept; hand_over: see :meth:`files`.
     """
 
     paths: tuple[Path, ...]
     file_sizes: tuple[tuple[int, int], ...]
     full: tuple[tuple[int, int], ...]
-    pixels: tuple[np.ndarray, ...]
+    ready: list[np.ndarray] = field(default_factory=list, repr=False)
     held: list[np.ndarray] = field(default_factory=list, repr=False)
     hand_over: bool = False
+
+    @property
+    def pixels(self) -> tuple[np.ndarray, ...]:
+        """RGB uint8 ``(height, width, 3)`` per image at its size in the full model; resized when first asked for."""
+        if not self.ready:
+            files = self.held or [open_image(path) for path in self.paths]
+            self.ready[:] = [resize(f, s) for f, s in zip(files, self.full, strict=True)]
+        return tuple(self.ready)
+
+    def at(self, sizes: Sequence[tuple[int, int]], resample: str) -> list[np.ndarray]:
+        """The images at (width, height) ``sizes``; one that keeps its size in the full model is as the full model
+        sees it, whatever the filter ``resample`` of the others."""
+        ready: Sequence[np.ndarray | None] = self.ready or (None,) * len(self.full)
+        return [resize(f, s, resample if s != o else "bicubic") if r is None or s != o else r
+                for f, r, s, o in zip(self.files(), ready, sizes, self.full, strict=True)]
 
     def files(self) -> list[np.ndarray]:
         """RGB uint8 at the files' own sizes, for methods that change the size; decoded again where they are not held.
@@ -48,12 +64,13 @@ class Images:
 
 
 def load_images(sample: Sample, rules: ImageRules, clock: StageClock, *, keep_files: bool = False,
-                hand_over: bool = False) -> Images:
+                hand_over: bool = False, resized: bool = True) -> Images:
     """Decode and resize the images of a sample, timed as ``image_decode`` and ``preprocess``.
 
     Args:
         sample: its paths are opened; rules: of the family's processor; clock: takes the times.
         keep_files: hold the pixels of the files; hand_over: only until :meth:`Images.files` is called.
+        resized: False where the size in the full model may never be needed: a method chooses another.
 
     Raises:
         SampleError: ``bad_image``.
@@ -63,8 +80,8 @@ def load_images(sample: Sample, rules: ImageRules, clock: StageClock, *, keep_fi
     sizes = tuple((f.shape[1], f.shape[0]) for f in files)
     with clock.stage("preprocess"):
         full = tuple(full_size(s, rules, p.name) for s, p in zip(sizes, sample.images, strict=True))
-        pixels = tuple(resize(f, s) for f, s in zip(files, full, strict=True))
-    return Images(sample.images, sizes, full, pixels, files if keep_files else [], hand_over)
+        ready = [resize(f, s) for f, s in zip(files, full, strict=True)] if resized else []
+    return Images(sample.images, sizes, full, ready, files if keep_files else [], hand_over)
 
 
 def load_cached(sample: Sample, rules: ImageRules, cache: DiskCache) -> Images:
@@ -94,7 +111,7 @@ def load_cached(sample: Sample, rules: ImageRules, cache: DiskCache) -> Images:
         sizes.append(size)
         full.append((resized.shape[1], resized.shape[0]))
         pixels.append(resized)
-    return Images(sample.images, tuple(sizes), tuple(full), tuple(pixels))
+    return Images(sample.images, tuple(sizes), tuple(full), pixels)
 
 
 def _pixels_key(content: bytes, rules: ImageRules) -> str:
