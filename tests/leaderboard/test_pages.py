@@ -11,7 +11,17 @@ import pytest
 
 from tests.leaderboard.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
-from vtprune_eval.leaderboard.pages import AXES, as_csv, as_html, as_markdown, mark_dominated, rows_of
+from vtprune_eval.leaderboard.pages import (
+    AXES,
+    PER_QUERY_HEAD,
+    as_csv,
+    as_html,
+    as_markdown,
+    drop_repeated_full,
+    mark_dominated,
+    rows_of,
+    settings_of_row,
+)
 from vtprune_eval.leaderboard.result_file import from_run, read
 from vtprune_eval.results.folder import read_run
 
@@ -67,7 +77,7 @@ def test_markdown_has_one_table_per_group_and_sample_set(result):
     text = as_markdown(rows)
     assert text.count("\n### ") == 4 and text.count("\n## ") == 2
     random_part = text.split("## Random weights")[1]
-    assert all(line.split("|")[5].strip() in {"-", "accuracy % [95 %]"} for line in random_part.splitlines()
+    assert all(line.split("|")[6].strip() in {"-", "accuracy % [95 %]"} for line in random_part.splitlines()
                if line.startswith("| ") )
 
 
@@ -116,3 +126,60 @@ def test_a_cell_of_few_episodes_has_no_interval(run):
     (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
     assert line["accuracy"] and line["ci95_low"] == line["ci95_high"] == ""
     assert '"ci95": null' in as_html(rows)
+
+
+def test_rows_say_what_was_set():
+    settings = {"params": {"pixelprune.tau": "0.3", "resize.x": "1", "k": "2"}, "budget_of": "prompt", "seed": 0,
+                "history": 2}
+    assert settings_of_row(settings, "pixelprune") == "k=2, pixelprune.tau=0.3, history=2"
+    assert settings_of_row(settings, "full") == "history=2"
+    assert settings_of_row(settings, "pixelprune+snapkv") == (
+        "k=2, pixelprune.tau=0.3, budget of the prompt, history=2")
+    assert settings_of_row({"params": {}, "seed": 1}, "resize") == "seed=1"
+
+
+def test_two_runs_that_differ_in_a_setting_are_told_apart(board, tmp_path):
+    """Their rows name it on all pages, and ``full``, which both measured, stands there once and says so."""
+    runs = []
+    for tau in ("0", "0.3"):
+        runs.append(str(tmp_path / f"tau{tau}"))
+        assert cli.main(["--model", "stub", "--method", "full,pixelprune", "--set", f"pixelprune.tau={tau}", "--limit",
+                         "4", "--tasks", "mini-doc", "--out", runs[-1]]) == 0
+    assert cli.main(["leaderboard", "build", *runs, "--dir", str(board)]) == 0
+    rows = list(csv.DictReader(io.StringIO((board / "leaderboard.csv").read_text())))
+    assert sorted(r["settings"] for r in rows if r["method"] == "pixelprune") == [
+        "pixelprune.tau=0", "pixelprune.tau=0.3"]
+    (full,) = [r for r in rows if r["method"] == "full"]
+    assert full["settings"] == "" and full["notes"].startswith("measured in stub-") and full["timed_samples"] == "4"
+    assert all(f"| pixelprune.tau={tau} " in (board / "leaderboard.md").read_text() for tau in ("0", "0.3"))
+    assert "measured in stub-" in (board / "index.html").read_text()
+
+
+@pytest.mark.parametrize("other", [{"set": "u"}, {"model": "n"}, {"weights": "v"}, {"machine": "gpu"},
+                                   {"set_to": "seed=1"}, {"method": "resize"}])
+def test_only_the_same_full_row_is_dropped(other):
+    rows = [row("full", 0.9, 1, **{"set_to": "", "notes": [], "timed": 8, "result": "a"}),
+            row(**{"method": "full", "accuracy": 0.9, "cost": 1, "set_to": "", "notes": [], "timed": 9, "result": "b"}
+                | other)]
+    assert len(drop_repeated_full(rows)) == 2
+    twin = {**rows[0], "result": "b", "timed": 9, "notes": []}
+    (kept,) = drop_repeated_full([rows[0], twin])
+    assert kept["result"] == "b" and kept["notes"] == ["measured in a, too"]
+
+
+def test_timed_samples_and_the_size_of_a_cache_are_told(run):
+    note = PER_QUERY_HEAD + ": 2 times the bytes of grouped entries"
+    found = read_run(run)
+    records = {k: list(v.values()) for k, v in found.records.items()}
+    for key, own in records.items():
+        if key[0] == "mini-doc" and key[1] != "full":
+            for i, r in enumerate(own):
+                r.update(times=r["times"] if i < 3 else None, notes=[note])
+                r["kv_bytes"] *= 100 if key[1] == "resize" else 1
+    rows = rows_of(from_run(found)[0], records)
+    assert {r["method"]: r["notes"] for r in rows if r["task"] == "mini-doc"} == {
+        "full": [], "pixelprune": [], "resize": [note]}
+    assert {r["timed"] for r in rows if r["task"] == "mini-doc"} == {3, 12}
+    mark_dominated(rows)
+    assert "0.0 (3)" in as_markdown(rows) and "0.0 (12)" in as_markdown(rows) and note in as_markdown(rows)
+    assert {line["timed_samples"] for line in csv.DictReader(io.StringIO(as_csv(rows)))} == {"3", "12"}

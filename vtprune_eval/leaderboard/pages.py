@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..registry import method_class
 from ..results.folder import Key
 from ..results.stats import shown
 from ..results.store import write_atomic
@@ -25,6 +26,9 @@ AXES = {
     "peak_bytes": ("peak memory (bytes)", True),
     "energy_j": ("energy (J), mean per sample", True),
 }
+# Settings of a run that change answers or costs of every row, and their defaults.
+ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
+PER_QUERY_HEAD = "entries are stored once per query head"  # how such a note of a record begins
 SHOWN_ANSWERS, SHOWN_LENGTH = 8, 300
 NANO_NOTE = ("The embedded model compares methods and tests the harness; its accuracies say nothing about large "
              "models. Rows of different groups or sample sets are never ranked together.")
@@ -38,15 +42,20 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
     for cell in result["cells"]:
         own, costs, task = records[cell["task"], cell["method"], cell["budget"]], cell["costs"], cell["task"]
         against = cell.get("vs_full")
+        full = records.get((task, "full", "100"))
         rows.append({
             "result": result["name"], "file": f"results/{result['name']}.json",
             "records_file": f"results/{result['records']['file']}", "group": result["group"],
             "model": settings["model"], "weights": settings["fingerprint"], "task": task,
             "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, {cell['n']} samples, "
                    f"set {cell['sample_set']})",
-            "method": cell["method"], "budget": cell["budget"], "stage": cell["stage"], "ranked": cell["ranked"],
+            "method": cell["method"], "budget": cell["budget"], "stage": cell["stage"],
+            "set_to": settings_of_row(settings, cell["method"]), "notes": _notes(own, full),
+            "ranked": cell["ranked"],
             "device": device, "machine": f"{device}, {settings['dtype']}, {settings.get('attn', '-')}",
-            "n": cell["n"], "n_failed": cell["n_failed"], "accuracy": cell.get("accuracy"), "ci95": cell.get("ci95"),
+            "n": cell["n"], "n_failed": cell["n_failed"],
+            "timed": costs.get("timed_samples", cell["n"] - cell["n_failed"]) if costs else None,
+            "accuracy": cell.get("accuracy"), "ci95": cell.get("ci95"),
             "difference": against["difference"] if against else None,
             "finding": against["verdict"] if against else None,
             "marked": list((result["environment"].get("gpu") or {}).get("warnings", [])),
@@ -55,6 +64,48 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
             **{axis: costs.get(axis) for axis in AXES}, "settings": settings, "samples": _samples(own),
         })
     return rows
+
+
+def settings_of_row(settings: dict[str, Any], method: str) -> str:
+    """What was set for a row and is no default: hyper-parameters of its method, what a budget counts, the run's own."""
+    parts = method.split("+")
+    out = [f"{k}={v}" for k, v in sorted(settings.get("params", {}).items())
+           if (k.split(".")[0] in parts if "." in k else method != "full")]
+    counted = {hook for part in parts for hook in method_class(part).hooks()}
+    if "compress_kv" in counted and settings.get("budget_of", "visual") != "visual":
+        out.append(f"budget of the {settings['budget_of']}")
+    out += [f"{k}={settings[k]}" for k, default in ROW_SETTINGS.items() if settings.get(k, default) != default]
+    return ", ".join(out)
+
+
+def _notes(own: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]] | None) -> list[str]:
+    """Why a cache that was cut may hold more bytes than the full one; [] where it does not.
+
+    Args:
+        own: records of the cell; full: those of the full model, None where the run has none: the reason is given then.
+    """
+    said = {n for r in own for n in r["notes"] if str(n).startswith(PER_QUERY_HEAD)}
+    held = [sum(r["kv_bytes"] or 0 for r in records or ()) for records in (own, full)]
+    return sorted(str(n)[:SHOWN_LENGTH] for n in said) if full is None or held[0] > held[1] else []
+
+
+def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row of ``full`` per sample set, model, weights, machine and settings: the one with most timed samples.
+
+    It says in its notes which results hold the others.
+    """
+    kept: dict[tuple[str, ...], dict[str, Any]] = {}
+    out = []
+    for row in sorted(rows, key=lambda r: (-(r["timed"] or 0), r["result"])):
+        if row["method"] != "full":
+            out.append(row)
+            continue
+        first = kept.setdefault((*_scope(row, True), row["set_to"]), row)
+        if first is row:
+            out.append(row)
+        else:
+            first["notes"] = [*first["notes"], f"measured in {row['result']}, too"]
+    return out
 
 
 def _samples(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -103,10 +154,11 @@ def build(folder: Path) -> list[Path]:
             raise UserError(f"{path.name} and {seen[print_].name} hold the same records; remove one of them.")
         seen[print_] = path
         rows += rows_of(result, records)
+    rows = drop_repeated_full(rows)
     mark_dominated(rows)
     order = {group: i for i, group in enumerate(("full-scale", "embedded", "random", "scripted"))}
     rows.sort(key=lambda r: (order[r["group"]], r["set"], r["model"], -(r["accuracy"] or 0.0), r["method"],
-                             r["budget"]))
+                             r["budget"], r["set_to"], r["result"]))
     pages = {"index.html": as_html(rows), "leaderboard.md": as_markdown(rows), "leaderboard.csv": as_csv(rows)}
     for name, text in pages.items():
         write_atomic(folder / name, text)
@@ -128,18 +180,22 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     """One table per group and sample set."""
     from tabulate import tabulate
 
-    heads = ["model", "method", "budget", "stage", "accuracy % [95 %]", "against full", "visual tokens", "KV kB",
-             "GFLOPs", "TTFT ms", "peak MB", "J", "dominated (FLOPs)", "device", "records"]
+    heads = ["model", "method", "budget", "settings", "stage", "accuracy % [95 %]", "against full", "visual tokens",
+             "KV kB", "GFLOPs", "TTFT ms (timed samples)", "peak MB", "J", "dominated (FLOPs)", "device", "notes",
+             "records"]
     parts = ["# Leaderboard", "", NANO_NOTE, ""]
     for group in dict.fromkeys(r["group"] for r in rows):
         parts += [f"## {GROUPS[group].capitalize()}", ""]
         for name in dict.fromkeys(r["set"] for r in rows if r["group"] == group):
             own = [r for r in rows if r["group"] == group and r["set"] == name]
-            lines = [[*map(_plain, (r["model"], r["method"], r["budget"], r["stage"])), _accuracy(r), _finding(r),
+            lines = [[*map(_plain, (r["model"], r["method"], r["budget"], r["set_to"] or "-", r["stage"])),
+                      _accuracy(r), _finding(r),
                       _number(r["visual_tokens"], 1), _number(r["kv_bytes"], 1, 1e3), _number(r["flops"], 2, 1e9),
-                      _number(r["ttft_ms"], 1), _number(r["peak_bytes"], 0, 1e6), _number(r["energy_j"], 2),
+                      _number(r["ttft_ms"], 1) + (f" ({r['timed']})" if r["ttft_ms"] is not None else ""),
+                      _number(r["peak_bytes"], 0, 1e6), _number(r["energy_j"], 2),
                       {None: "-", True: "yes", False: "no"}[r["dominated"]["flops"]],
-                      _plain(r["device"] + "".join(f" ({w})" for w in r["marked"])), f"[records]({r['records_file']})"]
+                      _plain(r["device"] + "".join(f" ({w})" for w in r["marked"])),
+                      _plain("; ".join(r["notes"]) or "-"), f"[records]({r['records_file']})"]
                      for r in own]
             text = tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
             parts += [f"### {_plain(name)}", "", text, ""]
@@ -150,14 +206,17 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     """All rows; the group is a column, and so is the sample set."""
-    plain = ["group", "model", "weights", "set", "method", "budget", "stage", "machine", "n", "n_failed", "accuracy",
+    plain = ["group", "model", "weights", "set", "method", "budget", "set_to", "stage", "machine", "n", "n_failed",
+             "timed", "accuracy",
              "difference", "finding", *AXES, "speedup", "energy_per_correct_j", "file"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*plain, "ci95_low", "ci95_high", *(f"dominated_{a}" for a in AXES)])
+    names = {"set_to": "settings", "timed": "timed_samples"}
+    writer.writerow([*(names.get(k, k) for k in plain), "ci95_low", "ci95_high", *(f"dominated_{a}" for a in AXES),
+                     "notes"])
     for r in rows:
         writer.writerow([*(_cell(r[k]) for k in plain), *(r["ci95"] or ("", "")),
-                         *(_cell(r["dominated"][a]) for a in AXES)])
+                         *(_cell(r["dominated"][a]) for a in AXES), _cell("; ".join(r["notes"]))])
     return out.getvalue()
 
 
