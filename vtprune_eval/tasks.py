@@ -31,7 +31,7 @@ MAX_HISTORY = 5
 _READABLE = {"no_counterpart", "nothing_annotated", "continues", "box_outside_image", "unknown_key",
              "reference_unreadable", "annotation_unknown", "operation_not_supported"}
 _KEYS = {"name", "title", "version", "reader", "rule", "protocol", "max_new_tokens", "history", "source", "licence",
-         "floor", "variants", "split", "level", "file", "benchmark", "expected", "download"}
+         "floor", "variants", "split", "level", "file", "benchmark", "expected", "download", "obtain"}
 
 
 class Samples(Sequence[Sample]):
@@ -53,8 +53,9 @@ class Samples(Sequence[Sample]):
             return Samples(self._records, self._prompt, self._chosen[i])
         item = self._records.item(self._chosen[i])
         question = item.fields["question"] if self._prompt is None else self._prompt.question(item)
+        instruction = item.fields.get("instruction") or item.fields.get("goal") or None
         return Sample(id=item.id, images=item.images, question=question, target=item.target, cluster=item.cluster,
-                      meta=item.meta)
+                      meta=item.meta, instruction=instruction)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
@@ -194,7 +195,7 @@ def check_protocol(name: str, protocol: str | None, history: int | None) -> None
     spec = definition(name)
     known = protocols_of(spec)
     if protocol is not None and protocol not in ("official", *known):
-        raise unknown_name(f"protocol of {name}", protocol, known)
+        raise unknown_name(f"protocol of {name}", protocol, known, f"{name} has {', '.join(known)}.")
     if history is not None:
         if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= MAX_HISTORY:
             raise UserError(f"--history={history!r}: a whole number from 0 to {MAX_HISTORY} is needed.")
@@ -254,8 +255,7 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
         if data_path is None and got.is_dir():
             folder = got
         else:
-            raise UserError(f"task {name}: no data in {folder}; run `python -m vtprune_eval data get {name}`, or give "
-                            f"the folder of {spec['source']} with --data-path.")
+            raise UserError(f"task {name}: no data in {folder}; {where_to_get(spec)}.")
     records = open_records(spec["reader"], folder, spec)
     if not records.ids:
         raise UserError(f"task {name}: {folder} holds no records.")
@@ -265,6 +265,14 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
             raise UserError(f"task {name}: the sample id {own!r} occurs twice in {folder}; fetch the data again.")
         seen.add(own)
     return records, folder
+
+
+def where_to_get(spec: Mapping[str, Any]) -> str:
+    """What a user does to have a task's data; ``obtain`` of the definition says it for data that cannot be fetched."""
+    ways = [f"run `python -m vtprune_eval data get {spec['name']}`"] if spec.get("download") else []
+    ways.append(f"{spec['obtain']} and give the folder with --data-path" if "obtain" in spec else
+                f"give the folder of {spec['source']} with --data-path")
+    return ", or ".join(ways)
 
 
 def default_data_path(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
 import io
@@ -16,20 +17,22 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SHARED, needs_shared
-from tests.tasks import formats
+from tests.tasks import formats, releases
 from vtprune_eval import cli
 from vtprune_eval.data import draw, fetch
 from vtprune_eval.data.archives import unpack
 from vtprune_eval.data.check import check
 from vtprune_eval.errors import UserError
+from vtprune_eval.integrations.vlmeval.catalogue import KIT_TASKS
 from vtprune_eval.tasks import load_task
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Serves ``files``; understands ranges unless told not to; breaks off after ``cut`` bytes, once."""
+    """Serves ``files``; understands ranges unless told not to; breaks off after ``cut`` bytes, once. With ``tags`` it
+    names versions and keeps to ``If-Range``."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012 - set by the fixture
-    ranges, cut = True, 0
+    ranges, cut, tags = True, 0, False
     asked: list[tuple[str, str | None]] = []  # noqa: RUF012
 
     def do_GET(self):
@@ -38,12 +41,16 @@ class Server(http.server.BaseHTTPRequestHandler):
         if body is None:
             self.send_error(404)
             return
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
+        tag = f'"{hashlib.sha256(body).hexdigest()[:8]}"'
+        same = self.headers.get("If-Range") in (None, tag)
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges and same else 0
         if start > len(body):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body) - start))
+        if self.tags:
+            self.send_header("ETag", tag)
         self.end_headers()
         cut, type(self).cut = self.cut, 0
         self.wfile.write(body[start:start + cut] if cut else body[start:])
@@ -74,6 +81,10 @@ def zipped(files, **links):
     return out.getvalue()
 
 
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 # --- get ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -91,6 +102,25 @@ def test_a_part_of_another_version_is_thrown_away(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(b"x" * 100)
     fetch.download(f"{server.address}/a.bin", tmp_path / "a.bin")
     assert (tmp_path / "a.bin").read_bytes() == b"short"
+
+
+def test_only_a_part_of_the_same_version_is_continued(server, tmp_path, monkeypatch):
+    old, new = (np.random.default_rng(n).bytes(300_000) for n in (1, 2))
+    server.tags = True
+    monkeypatch.setattr(fetch, "RETRIES", 1)
+    for later in (old, new):
+        server.files, server.cut = {"/a.bin": old}, 100_000
+        with pytest.raises(UserError, match="connection broke"):
+            fetch.download(f"{server.address}/a.bin", tmp_path / "a.bin")
+        assert (tmp_path / "a.bin.part").stat().st_size == 100_000
+        server.files = {"/a.bin": later}
+        fetch.download(f"{server.address}/a.bin", tmp_path / "a.bin")
+        assert (tmp_path / "a.bin").read_bytes() == later
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bin"]
+        (tmp_path / "a.bin").unlink()
+    (tmp_path / "a.bin.part").write_bytes(b"x" * 5)  # of a version that nobody knows
+    fetch.download(f"{server.address}/a.bin", tmp_path / "a.bin")
+    assert (tmp_path / "a.bin").read_bytes() == new
 
 
 def test_an_absent_file_and_an_absent_server_are_one_sentence(server, tmp_path):
@@ -119,6 +149,7 @@ def osworld(server, monkeypatch, tmp_path):
 def test_get_fetches_verifies_unpacks_and_the_task_finds_it(osworld, server, tmp_path, capsys):
     assert cli.main(["data", "get", "osworld_g"]) == 2
     assert "--accept-licence" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
     assert cli.main(["data", "get", "osworld_g", "--accept-licence"]) == 0
     assert "licence of OSWorld-G" in capsys.readouterr().err
     assert len(load_task("osworld_g").samples) == 3
@@ -135,6 +166,78 @@ def test_a_damaged_download_is_deleted(osworld, server, tmp_path):
     server.files["/o.zip"] += b"more"
     with pytest.raises(UserError, match="bytes expected"):
         fetch.get("osworld_g", accept=True)
+
+
+def test_a_get_that_fetches_nothing_leaves_no_folder(osworld, server, tmp_path):
+    server.files = {}
+    with pytest.raises(UserError, match="404"):
+        fetch.get("osworld_g", accept=True)
+    assert not (tmp_path / "cache" / "osworld_g").exists()
+
+
+def test_the_first_download_is_the_reference_where_no_checksum_is_stated(osworld, server, tmp_path):
+    first = server.files["/o.zip"]
+    del osworld["sha256"], osworld["size"]
+    folder = fetch.get("osworld_g", accept=True)
+    known = json.loads((folder / ".fetched").read_text())["files"]["o.zip"]
+    assert known == {"from": osworld["url"], "size": len(first), "sha256": hashlib.sha256(first).hexdigest()}
+    assert not any("fetched" in p for p in check("osworld_g")["problems"])
+    (folder / "o.zip").write_bytes(first[:-1] + b"?")
+    assert not any("fetched" in p for p in check("osworld_g")["problems"])  # sizes only, without --images
+    assert any("1 fetched files are no longer" in p for p in check("osworld_g", open_images=True)["problems"])
+    with pytest.raises(UserError, match="SHA-256"):
+        fetch.get("osworld_g")
+    assert fetch.get("osworld_g") == folder and (folder / "o.zip").read_bytes() == first
+    (folder / "o.zip").unlink()
+    server.files["/o.zip"] = first + b"more"
+    with pytest.raises(UserError, match="publisher"):
+        fetch.get("osworld_g")
+    (folder / ".fetched").write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        fetch.get("osworld_g")
+    (folder / ".fetched").unlink()
+    fetch.get("osworld_g")
+    assert (folder / "o.zip").read_bytes() == first + b"more"
+
+
+@pytest.fixture
+def bucket(server, monkeypatch, tmp_path):
+    """The release of Android in the Wild in small, behind a listing of two pages."""
+    releases.aitw(tmp_path / "made")
+    formats.write(tmp_path / "made" / "splits" / "standard.json", {"test": ["a", "b", "c"]})
+    made = contents(tmp_path / "made")
+    items = [{"name": f"android-in-the-wild/{n}", "size": str(len(b)),
+              "md5Hash": base64.b64encode(hashlib.md5(b).digest()).decode()} for n, b in sorted(made.items())]
+    listing = "/storage/v1/b/gresearch/o?prefix=android-in-the-wild%2F"
+    server.files = {f"/gresearch/android-in-the-wild/{n}": b for n, b in made.items()}
+    server.files[listing] = json.dumps({"items": items[:1], "nextPageToken": "two"}).encode()
+    server.files[f"{listing}&pageToken=two"] = json.dumps({"items": items[1:]}).encode()
+    monkeypatch.setattr(fetch, "BUCKETS", server.address)
+    monkeypatch.setenv("VTPRUNE_DATA", str(tmp_path / "cache"))
+    return made
+
+
+def test_chosen_files_of_a_bucket_are_fetched_and_read(bucket, server, tmp_path, capsys, monkeypatch):
+    assert cli.main(["data", "get", "aitw", "--accept-licence"]) == 2
+    error = capsys.readouterr().err
+    assert "--only" in error and "SeeClick" in error and not (tmp_path / "cache").exists()
+    shards = [n for n in bucket if "-of-" in n]
+    command = ["data", "get", "aitw", "--accept-licence", "--only", "*"]
+    assert cli.main(command) == 0
+    folder = tmp_path / "cache" / "aitw"
+    assert all((folder / n).read_bytes() == bucket[n] for n in bucket)
+    (folder / (shards[0] + ".part")).write_bytes(b"half")  # another command may be at it
+    assert len(load_task("aitw").samples) > 0
+    asked = len(server.asked)
+    assert cli.main(command) == 0 and not [p for p, _ in server.asked[asked:] if "/o?" not in p]
+    damaged = f"/gresearch/android-in-the-wild/{shards[0]}"
+    server.files[damaged] = server.files[damaged][:-1] + b"?"
+    (folder / shards[0]).unlink()
+    assert cli.main(command) == 2 and "MD5" in capsys.readouterr().err
+    assert cli.main([*command[:-1], "none*"]) == 2 and "none*" in capsys.readouterr().err
+    monkeypatch.setattr("shutil.disk_usage", lambda path: types.SimpleNamespace(free=1))
+    assert cli.main(command) == 2 and "are free" in capsys.readouterr().err
+    assert cli.main(["data", "get", "osworld_g", "--only", "*"]) == 2
 
 
 def test_the_hub_client_is_asked_for_one_revision_and_its_files_are_verified(monkeypatch, tmp_path):
@@ -161,15 +264,54 @@ def test_the_hub_client_is_asked_for_one_revision_and_its_files_are_verified(mon
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     folder = fetch.get("screenspot_pro", str(tmp_path / "got"), accept=True)
     assert asked == [("likaixin/ScreenSpot-Pro", "dataset", "abc")]
+    assert json.loads((folder / ".fetched").read_text())["revisions"] == {"likaixin/ScreenSpot-Pro": "abc"}
     assert len(load_task("screenspot_pro", data_path=str(folder)).samples) == 2
     stated[0].lfs.sha256 = "0" * 64
     with pytest.raises(UserError, match="SHA-256"):
         fetch.get("screenspot_pro", str(tmp_path / "got"), accept=True)
 
 
-def test_tasks_without_an_address_say_where_the_data_is(capsys):
-    assert cli.main(["data", "get", "aitw"]) == 2
-    assert "README" in capsys.readouterr().err
+def test_a_data_set_without_a_pinned_commit_stays_at_its_first(monkeypatch, tmp_path):
+    import huggingface_hub
+
+    formats.agentnetbench(tmp_path / "made")
+    files = contents(tmp_path / "made")
+    asked, head = [], ["first"]
+
+    class Api:
+        def dataset_info(self, name, revision, files_metadata):
+            asked.append(revision)
+            return types.SimpleNamespace(sha=revision or head[0], siblings=[
+                types.SimpleNamespace(rfilename=n, size=len(b), lfs=None) for n, b in files.items()])
+
+    def snapshot(name, repo_type, revision, allow_patterns, local_dir):
+        for n, b in files.items():
+            (local_dir / n).parent.mkdir(parents=True, exist_ok=True)
+            (local_dir / n).write_bytes(b)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    folder = fetch.get("agentnetbench", str(tmp_path / "got"), accept=True)
+    assert len(load_task("agentnetbench", data_path=str(folder)).samples) == 5  # the receipt is no record
+    head[0] = "second"
+    fetch.get("agentnetbench", str(folder))
+    assert asked == [None, "first"]
+    files["s_1.json"] = files["s_1.json"].replace(b"orwell", b"ORWELL").replace(b"Orwell", b"ORWELL")
+    with pytest.raises(UserError, match=r"s_1\.json: its SHA-256"):
+        fetch.get("agentnetbench", str(folder))
+
+
+def test_tasks_without_an_address_say_where_the_data_is(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("VTPRUNE_DATA", str(tmp_path / "none"))
+    assert cli.main(["data", "get", "screenspot"]) == 2
+    error = capsys.readouterr().err
+    assert "njucckevin/SeeClick" in error and "screenspot_imgs/" in error and "data get" not in error
+    assert cli.main(["data", "check", "screenspot"]) == 2
+    error = capsys.readouterr().err
+    assert "njucckevin/SeeClick" in error and "data get" not in error  # it would lead back to here
+    assert not (tmp_path / "none").exists()
+    assert cli.main(["data", "get", min(KIT_TASKS)]) == 2
+    assert "VLMEvalKit" in capsys.readouterr().err
     assert cli.main(["data", "get", "mini-doc"]) == 2
     assert "embedded" in capsys.readouterr().err
     assert cli.main(["data", "get", "aitv"]) == 2

@@ -116,6 +116,16 @@ def test_levels_of_androidcontrol(tmp_path):
     assert "do part 2" in low and "Order a coffee" in low
 
 
+def test_the_instruction_is_there_without_its_prompt(tmp_path):
+    """Methods that score by the instruction must not see the prompt's own words, which are the same for every step."""
+    build("androidcontrol", tmp_path)
+    for name, instruction in (("androidcontrol", "Order a coffee"), ("androidcontrol_low", "do part 2")):
+        sample = load_task(name, data_path=str(tmp_path), style="qwen3_vl").samples[2]
+        assert sample.instruction == instruction != sample.question
+    embedded = load_task("mini-doc", limit=1).samples[0]
+    assert embedded.instruction is None and embedded.question
+
+
 def test_seeclicks_history_is_its_dictionaries(tmp_path):
     build("aitw", tmp_path)
     question = load_task("aitw", data_path=str(tmp_path), protocol="seeclick", style="seeclick").samples[3].question
@@ -208,6 +218,8 @@ def test_unknown_protocols_offer_the_known(tmp_path):
     build("aitw", tmp_path)
     with pytest.raises(UserError, match=r"known|did you mean"):
         load_task("aitw", data_path=str(tmp_path), protocol="osatlas")
+    with pytest.raises(UserError, match="aitw has official, seeclick"):  # also where one is close
+        load_task("aitw", data_path=str(tmp_path), protocol="guikv")
     assert load_task("screenspot", data_path=_screenspot(tmp_path), protocol="official").protocol == "seeclick"
     with pytest.raises(UserError, match="no screenshot history"):
         load_task("screenspot", data_path=_screenspot(tmp_path), history=1)

@@ -15,6 +15,7 @@ from ..results.breakdown import GROUPS
 from ..sample import Sample
 from ..tasks import check_protocol, definition, load_records, update_fingerprint
 from .faults import NO_TARGET, Size, faults_of
+from .receipt import Receipt
 
 SHOWN = 5
 NOT_STATED = "not stated"
@@ -72,6 +73,7 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
     problems = [*_grouped("records cannot be read: ", broken), *_grouped("", faults), *_unscorable(faults, records.ids),
                 *_listed("screenshots are missing", missing),
                 *_listed("screenshots are damaged or of another size", damaged),
+                *_listed("fetched files are no longer what was fetched", Receipt(folder).changed(read=open_images)),
                 *_unexpected(spec.get("expected") or {}, len(records.ids), counts)]
     return {
         "task": task, "folder": str(folder), "records": len(records.ids), "clusters": len(clusters),

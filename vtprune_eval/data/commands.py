@@ -24,6 +24,8 @@ def _parser() -> argparse.ArgumentParser:
     get.add_argument("task")
     get.add_argument("--data-path", help="where to (default: $VTPRUNE_DATA or ~/.cache/vtprune_eval/data)")
     get.add_argument("--accept-licence", action="store_true", help="without asking")
+    get.add_argument("--only", action="append", default=[], metavar="PATTERN",
+                     help="files of a large release, e.g. 'general/*-00000-of-*'; repeat for several")
     check = commands.add_parser("check", help="schema, counts, missing images, fingerprint")
     check.add_argument("task")
     check.add_argument("--data-path", help="folder of the data (default: where `data get` puts it)")
@@ -48,7 +50,7 @@ def main(args: Sequence[str]) -> int:
     if given.command == "get":
         from .fetch import get
 
-        print(f"data in {get(given.task, given.data_path, accept=given.accept_licence)}")
+        print(f"data in {get(given.task, given.data_path, accept=given.accept_licence, only=given.only)}")
         return 0
     if given.command == "check":
         from .check import check

@@ -138,7 +138,8 @@ class AndroidInTheWildRelease(Episodes):
         super().__init__(spec)
         split = folder / "splits" / "standard.json"
         chosen = set(map(str, need(load_json(split), "test", split.name, list))) if split.is_file() else None
-        paths = [p for s in AITW_SUBSETS for p in sorted((folder / s).glob("*")) if p.is_file()]
+        paths = [p for s in AITW_SUBSETS for p in sorted((folder / s).glob("*"))
+                 if p.is_file() and ".part" not in p.suffixes]  # a download that is not finished
         self._shards = Shards(paths, self._note)
         self._steps: dict[tuple[str, str], list[tuple[int, int]]] = {}
         for number, (subset, episode, step) in enumerate(self._shards.notes):
