@@ -18,6 +18,7 @@ class Sample:
         target: what the scorer needs; plain JSON values.
         cluster: samples with one cluster (an episode) are not independent; None means the sample stands alone.
         meta: breakdown keys (platform, target kind, ...).
+        instruction: what is asked for, without the prompt around it; None where the question is nothing else.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Sample:
     target: dict[str, Any]
     cluster: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    instruction: str | None = None
 
 
 def target_box(target: dict[str, Any]) -> tuple[float, float, float, float] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -329,6 +331,22 @@ def test_order_of_samples_and_repetition_do_not_matter(adapter, make_sample):
 def test_the_seed_reaches_the_method(make_sample, run):
     sample = make_sample(2, 3)
     assert run(sample, Patches(), seed=0).kept != run(sample, Patches(), seed=1).kept
+
+
+def test_a_token_view_holds_the_words_of_the_instruction_alone(adapter, make_sample):
+    seen = []
+
+    class Spy(Tokens):
+        def select_tokens(self, view, budget):
+            seen.append(view.question_features)
+            return super().select_tokens(view, budget)
+
+    sample = replace(make_sample(1, 1), question="You are an agent. Task: ab")
+    pipeline = Pipeline(adapter, Spy(), Budget.parse("50"), max_new_tokens=1)
+    for instruction, words in ((None, sample.question), ("ab", "ab")):
+        pipeline.run(replace(sample, instruction=instruction))
+        ids = adapter.tokenizer(words, add_special_tokens=False)["input_ids"]
+        assert torch.equal(seen.pop(), adapter.text.embed_tokens(torch.tensor(ids)))
 
 
 def test_methods_compose_and_collide(adapter, make_sample, reference):

@@ -245,7 +245,8 @@ class Pipeline:
             for start, end in prompt.layout.spans:
                 text[start:end] = False
             words = adapter.text.embed_tokens(ids[text.to(ids.device)])
-            question = adapter.tokenizer(sample.question, add_special_tokens=False)["input_ids"]
+            asked = sample.question if sample.instruction is None else sample.instruction
+            question = adapter.tokenizer(asked, add_special_tokens=False)["input_ids"]
             budget = budgets["select_tokens"]
             view = TokenView(
                 prompt.layout, encoded.tokens, words, frozen(prompt.pixels), present, entered.seed,
