@@ -126,16 +126,6 @@ def test_the_instruction_is_there_without_its_prompt(tmp_path):
     assert embedded.instruction is None and embedded.question
 
 
-def test_the_instruction_is_there_without_its_prompt(tmp_path):
-    """Methods that score by the instruction must not see the prompt's own words, which are the same for every step."""
-    build("androidcontrol", tmp_path)
-    for name, instruction in (("androidcontrol", "Order a coffee"), ("androidcontrol_low", "do part 2")):
-        sample = load_task(name, data_path=str(tmp_path), style="qwen3_vl").samples[2]
-        assert sample.instruction == instruction != sample.question
-    embedded = load_task("mini-doc", limit=1).samples[0]
-    assert embedded.instruction is None and embedded.question
-
-
 def test_seeclicks_history_is_its_dictionaries(tmp_path):
     build("aitw", tmp_path)
     question = load_task("aitw", data_path=str(tmp_path), protocol="seeclick", style="seeclick").samples[3].question
