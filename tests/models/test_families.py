@@ -191,6 +191,11 @@ def test_encoder_attention_and_keys(family, sample):
         torch.testing.assert_close(extras[f"encoder_attention:{block}"], slow.received(maps[block]), atol=1e-5,
                                    rtol=1e-4)
     assert torch.equal(extras["encoder_attention:-1"], extras["encoder_attention:3"])
+    # Named blocks: of Qwen2.5-VL's four, 1 and 3 have full attention; elsewhere all do.
+    named = encoded(family, ref, keep, ("encoder_attention:mid", "encoder_attention:penultimate")).extras
+    assert torch.equal(named["encoder_attention:mid"], extras["encoder_attention:1"])
+    late = 3 if family == "qwen2_5_vl" else 2
+    assert torch.equal(named["encoder_attention:penultimate"], extras[f"encoder_attention:{late}"])
     for part in extras["encoder_attention:0"].split([int(p.sum()) for p in keep.split(list(ref.layout.n_tokens))]):
         assert float(part.mean()) == pytest.approx(1, abs=1e-5)
     caught = []

@@ -207,6 +207,8 @@ def test_needs_are_checked():
     assert read_needs(("encoder_attention:-2", "encoder_keys:3"), 5) == {
         3: [("encoder_attention:-2", "encoder_attention"), ("encoder_keys:3", "encoder_keys")]}
     assert set(read_needs(("encoder_attention:mid",), 24)) == {11}
-    for bad in ("encoder_attention:5", "encoder_values:1", "encoder_keys:x", "encoder_keys"):
-        with pytest.raises(ValueError, match="need"):
+    with pytest.raises(ValueError, match="unknown need"):
+        read_needs(("encoder_values:1",), 5)
+    for bad in ("encoder_attention:5", "encoder_attention:-6", "encoder_keys:x", "encoder_keys"):
+        with pytest.raises(UserError, match="choose -5 to 4"):
             read_needs((bad,), 5)
