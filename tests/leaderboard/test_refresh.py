@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -96,6 +97,56 @@ def test_noise_is_tolerated(records):
 def test_each_kind_of_change_is_found(records, field, value, says):
     found = changed(records, lambda cell: [r[field].update(value) for r in cell])
     assert len(found) == 1 and says in found[0] and "resize at 50 on mini-doc" in found[0]
+
+
+def _slowed(records, factor):
+    new = copy.deepcopy(records)
+    for r in new[KEY]:
+        if r["times"]:
+            r["times"]["e2e_ms"] *= factor
+    return new
+
+
+@pytest.mark.parametrize(("later", "n_found"), [((1.0, 1.0), 0), ((1.3, 1.0), 1), ((1.3, 1.3), 1)])
+def test_a_slow_row_is_timed_twice_more_and_the_median_counts(records, later, n_found):
+    asked = []
+
+    def again(key, number):
+        asked.append((key, number))
+        return _slowed(records, later[number - 2])
+
+    found = refresh.changes(records, _slowed(records, 1.5), again)
+    assert asked == [(KEY, 2), (KEY, 3)] and len(found) == n_found
+    assert all("median of 3 passes of 12" in line for line in found)
+
+
+def test_a_fast_row_is_timed_once(records):
+    assert refresh.changes(records, _slowed(records, 1.1), lambda *_: pytest.fail("timed again")) == []
+
+
+def test_few_noisy_samples_allow_more(records):
+    """Eight committed samples that scatter: what 15 % below their median is, is not known to 15 %."""
+    old = copy.deepcopy(records)
+    for i, r in enumerate(old[KEY]):
+        r["times"] = {**r["times"], "e2e_ms": 30.0 + 8 * i} if i < 8 else None
+    steady = copy.deepcopy(old)
+    for r in steady[KEY]:
+        if r["times"]:
+            r["times"]["e2e_ms"] = 58.0
+    assert refresh.changes(old, _slowed(old, 1.25)) == []
+    assert "from 8 timed samples" in refresh.changes(steady, _slowed(steady, 1.25))[0]
+    assert "from 8 timed samples" in refresh.changes(old, _slowed(old, 3.0))[0]
+
+
+def test_a_pass_is_a_run_of_the_cell_and_full_on_the_same_samples(finished, tmp_path):
+    run = read_run(finished)
+    new = {k: list(own.values()) for k, own in run.records.items()}
+    for r in new[KEY][8:]:
+        r["times"] = None
+    again = refresh._timed_again(dataclasses.replace(run.spec, out=str(tmp_path / "new")), new)(KEY, 2)
+    assert set(again) == {KEY, ("mini-doc", "full", "100")}
+    assert [r["id"] for r in again[KEY]] == [r["id"] for r in new[KEY]]
+    assert (tmp_path / "new-mini-doc-resize-50-pass2" / "summary.json").is_file()
 
 
 def test_a_sample_that_fails_now_is_found(records):
