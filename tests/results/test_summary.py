@@ -9,7 +9,7 @@ import pytest
 
 from vtprune_eval.results.breakdown import breakdown, breakdown_text
 from vtprune_eval.results.record import light
-from vtprune_eval.results.summary import costs_of, summarise, table
+from vtprune_eval.results.summary import costs_of, footnotes, summarise, table
 
 from .test_compare import cell
 
@@ -66,3 +66,15 @@ def test_one_episode_gives_no_interval_in_any_table():
     assert groups["platform"]["web"]["ci95"] is None
     text = breakdown_text({"rows": [{"method": "a", "budget": "10", "tasks": {"t": {"breakdown": groups}}}]})
     assert "25.0 (few clusters) (n=4)" in text
+
+
+@pytest.mark.parametrize(("n_timed", "said"), [(2, "from 2 samples per row"), (0, "absent: no sample")])
+def test_speed_ups_of_a_sweep_name_their_few_samples(n_timed, said):
+    records = {("t", m, "25"): cell([1.0] * 6) for m in ("full", "a")}
+    for own in records.values():
+        for record in own[n_timed:]:
+            record |= {"times": None, "peak_bytes": None}
+    summary = summarise("m", [("full", "25"), ("a", "25")], [("t", True)], records, True)
+    (line,) = [line for line in footnotes(summary) if said in line]
+    assert line.startswith("Times, speed-ups, peak memory and energy are ")
+    assert (summary["rows"][1]["costs"]["speedup"] is None) == (n_timed == 0)

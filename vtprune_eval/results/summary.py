@@ -269,9 +269,10 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
     timed = sorted({row["costs"]["timed_samples"] for row in summary["rows"] if "timed_samples" in row["costs"]})
     if timed:
         n = str(timed[0]) if len(timed) == 1 else f"{timed[0]} to {timed[-1]}"
-        out.append(f"Times, peak memory and energy are from {n} sample{'s' * (timed[-1] > 1)} per row, each run on its "
-                   "own; the other answers come from shared, cached or overlapped work and have none." if timed[-1] else
-                   "Times, peak memory and energy are absent: no sample was run on its own.")
+        out.append(f"Times, speed-ups, peak memory and energy are from {n} sample{'s' * (timed[-1] > 1)} per row, each "
+                   "run on its own; the other answers come from shared, cached or overlapped work and have none."
+                   if timed[-1] else
+                   "Times, speed-ups, peak memory and energy are absent: no sample was run on its own.")
     for row in summary["rows"]:
         out += row["notes"]
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
