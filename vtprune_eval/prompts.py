@@ -1,9 +1,9 @@
 """From an item to the text that a model of a family gets: files ``tasks/TASK/prompts/STYLE.yaml``.
 
 A file has ``grammar`` (how the answer is read), ``source`` (where the form comes from) and ``prompt``, a text with
-``$instruction``, ``$history``, ``$goal_line`` and ``$n_images``. Optional: ``history_as`` (``text``, ``seeclick`` or
-``seeclick_web``: the form of an earlier step), ``history_item`` (with ``$n`` counted from ``history_from`` and
-``$said``), ``history_join``, ``history_none``, ``history_texts`` (at most so many, the latest).
+``$instruction``, ``$history``, ``$goal_line`` and ``$n_images``. Optional: ``history_as`` (``text``, ``seeclick``,
+``seeclick_web`` or ``simpagent``: the form of an earlier step), ``history_item`` (with ``$n`` counted from
+``history_from`` and ``$said``), ``history_join``, ``history_none``, ``history_texts`` (at most so many, the latest).
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def style_of(model: str, family: str) -> str:
 
 # How an earlier step is written, by ``history_as``; everything else is told in words.
 _WRITERS: dict[str, Callable[[Action], str]] = {
-    "seeclick": lambda action: convert.seeclick(action, decimals=2), "seeclick_web": convert.seeclick_web}
+    "seeclick": lambda action: convert.seeclick(action, decimals=2), "seeclick_web": convert.seeclick_web,
+    "simpagent": convert.simpagent}
 
 
 @dataclass(frozen=True)

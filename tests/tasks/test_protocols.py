@@ -72,7 +72,7 @@ def test_the_annotation_itself_is_right_in_every_frame(name, protocol, grammar, 
             score = task.score(sample, text, frame)
             word = action.text if action.kind == "button" else action.kind
             words = {word, action.status if name == "gui_odyssey" else ""}
-            boxless = name == "aitw" and protocol == "seeclick" and not truth["annot_position"]
+            boxless = name == "aitw" and protocol in ("seeclick", "simpagent") and not truth["annot_position"]
             if boxless or words & (NEVER.get((name, protocol, grammar), set()) | UNSAID[grammar]):
                 continue
             assert score.value == 1, (sample.id, text, score)
@@ -99,6 +99,27 @@ def test_grounding_follows_the_frame_that_the_model_saw(tmp_path):
                     text = f'{{"point_2d": [{0.2 * width}, {0.2 * height}]}}'
                     if grammar == "qwen":
                         assert task.score(sample, text, frame).value == 1
+
+
+def test_simpagents_setting_of_aitw(tmp_path):
+    """SeeClick's rule, four earlier screens, points in thousandths that count to two decimals."""
+    formats.aitw_seeclick(tmp_path)
+    task = load_task("aitw", data_path=str(tmp_path), protocol="simpagent", style="simpagent")
+    assert (task.grammar, task.history, task.protocol) == ("simpagent", 4, "simpagent")
+    assert 'Step_1: {"action_type": 4, "click_point": [500, 750]} .\n' in task.samples[1].question + "\n"
+    frame = {"file_sizes": [formats.PHONE], "model_sizes": [formats.PHONE], "coordinates": "thousandths"}
+    x, y = task.samples[0].target["truth"]["touch"]
+
+    def value(left, **changes):
+        said = f'{{"action_type": 4, "click_point": ({left}, {1000 * y:.0f})}}'
+        truth = {**task.samples[0].target["truth"], **changes}
+        return judge("aitw", "simpagent", "simpagent", said, truth, frame).score
+
+    assert [value(left) for left in (500, 300, 100, x)] == [1, 1, 0, 0]  # the last is a fraction
+    elsewhere = [2, 2, 0.1, 0.1]
+    assert [value(left, annot_position=elsewhere) for left in (639, 644, 646)] == [1, 1, 0]  # 0.144 counts as 0.14
+    assert task.score(task.samples[0], "click", frame).reason == "format_error"
+    assert task.score(task.samples[0], '{"action_type": 4}', frame).reason == "format_error"
 
 
 def test_regions_of_osworld_g(tmp_path):

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import convert
-from ..parsers import Action, parse
+from ..parsers import Action, parse, seeclick
 from ..protocols import aitw as aitw_rule
 from ..protocols import androidcontrol as ac_rule
 from ..protocols import gui_odyssey as odyssey_rule
 from ..protocols import guievalkit
-from ..untrusted import Unreadable, json_value
+from ..untrusted import Unreadable, json_value, number_pair
 from ..verdict import Verdict
 
 Truth = Mapping[str, Any]
@@ -49,12 +49,16 @@ def aitw(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame) -> 
     """A step. ``truth``: as ``protocols.aitw.step``, boxes in fractions, or in pixels of the screen where
     ``boxes_in_pixels`` says so (Android in the Zoo)."""
     truth = aitw_fractions(truth, frame["file_sizes"][-1])
-    if protocol == "seeclick":
-        if grammar != "seeclick":
-            try:
+    if protocol in ("seeclick", "simpagent"):
+        try:
+            if grammar == "simpagent":
+                text = _simpagent_in_fractions(text)
+            elif protocol == "simpagent":
+                text = convert.seeclick(said_action(grammar, text, frame), decimals=2)
+            elif grammar != "seeclick":
                 text = convert.seeclick(said_action(grammar, text, frame))
-            except Unreadable as error:
-                return Verdict(0.0, error.reason, {**aitw_rule.WRONG_FORMAT, "grounding": None})
+        except Unreadable as error:
+            return Verdict(0.0, error.reason, {**aitw_rule.WRONG_FORMAT, "grounding": None})
         verdict = aitw_rule.step(text, truth)
         return _with(verdict, verdict.detail["type_match"],
                      verdict.detail["click_match"] if verdict.detail["both_click"] else None)
@@ -65,6 +69,19 @@ def aitw(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame) -> 
         return _aitw_official(said_action(grammar, text, frame), truth)
     except Unreadable as error:
         return _unreadable(error)
+
+
+def _simpagent_in_fractions(text: str) -> str:
+    """SimpAgent's dictionary with its point in SeeClick's unit: thousandths become fractions of two decimals.
+
+    Raises:
+        Unreadable: no dictionary.
+    """
+    said = seeclick.action(text)
+    point = number_pair(said.get("click_point"))
+    if said["action_type"] != aitw_rule.DUAL_POINT or point is None:  # the rule says what is wrong without a point
+        return text
+    return f'{{"action_type": {aitw_rule.DUAL_POINT}, "click_point": ({point[0] / 1000:.2f},{point[1] / 1000:.2f})}}'
 
 
 def aitw_fractions(truth: Truth, size: Sequence[int]) -> Truth:

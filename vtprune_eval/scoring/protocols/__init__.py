@@ -9,7 +9,7 @@ from __future__ import annotations
 
 # Benchmark -> the protocols it can be scored under, the default first.
 PROTOCOLS: dict[str, tuple[str, ...]] = {
-    "aitw": ("official", "seeclick", "guievalkit"),
+    "aitw": ("official", "seeclick", "simpagent", "guievalkit"),
     "androidcontrol": ("guikv", "guievalkit", "osatlas", "simpagent"),
     "agentnetbench": ("official", "guikv"),
     "mind2web": ("seeclick", "guikv"),
