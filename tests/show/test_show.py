@@ -208,3 +208,17 @@ def test_bad_input_is_one_sentence(finished, capsys, args, says):
     assert cli.main(["show", *(["--run", str(finished)] if args else []), *args]) == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1
+
+
+def test_records_edited_by_hand_are_not_shown(run, capsys):
+    edit_records(run, "mini-nav--resize@25.jsonl", lambda i, r: r.update(answer="other"), seal=False)
+    assert cli.main(["show", "--run", str(run), "--limit", "1"]) == 2
+    assert "mini-nav--resize@25.jsonl was changed after" in capsys.readouterr().err
+
+
+def test_a_run_without_digests_is_shown_with_a_note(run, capsys):
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["digests"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert cli.main(["show", "--run", str(run), "--limit", "1"]) == 0
+    assert "cannot be told" in capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,9 +63,7 @@ def _read(folder: str) -> Run:
     from ..results.folder import read_run
 
     run = read_run(Path(folder))
-    if not run.sealed:
-        print(f"note: {folder} was made before summaries held digests of the record files; whether these were edited "
-              "cannot be told.", file=sys.stderr)
+    run.tell_unsealed()
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ class Run:
     spec: RunSpec
     records: dict[Key, dict[str, dict[str, Any]]]
     sealed: bool = False
+
+    def tell_unsealed(self) -> None:
+        """A note on stderr where nothing says whether the records were edited."""
+        if not self.sealed:
+            print(f"note: {self.path} was made before summaries held digests of the record files; whether these were "
+                  "edited cannot be told.", file=sys.stderr)
 
 
 def read_run(path: Path) -> Run:

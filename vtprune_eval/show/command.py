@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     if given.limit < 1:
         raise UserError("--limit: at least 1 picture is needed.")
     run = read_run(Path(given.run))
+    run.tell_unsealed()
     if given.task is not None and given.task not in run.spec.tasks:
         raise unknown_name("task of this run", given.task, run.spec.tasks)
     found = []
