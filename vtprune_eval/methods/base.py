@@ -113,7 +113,8 @@ class TokenView:
             ``features`` has one row per present token.
         seed: seed of this sample.
         extras: what :attr:`Method.needs` asked for, by that name, one row per present token.
-        question_features: embeddings of the instruction alone (of the whole question where the task names none), ``(n_words, dim)``.
+        question_features: embeddings of the instruction alone, ``(n_words, dim)``; of the whole question where the task
+            names none.
         token_embedding: embedding ``(dim,)`` of a special token by its text, None where the tokenizer lacks it.
         target_boxes: (x1, y1, x2, y2) in pixels of ``images[-1]``; filled only for a method with ``sees_target``.
         model: short name of the model; model_folder: its local folder, None for random weights.
