@@ -81,6 +81,7 @@ def studies() -> dict[str, Study]:
         "tar-uniform": Study(("guipruner-tar",), few, ("mini-nav",), ("guipruner-tar.gamma=1",)),
         "ssp-layer-1": Study(("guipruner-ssp",), few, TASKS, ("guipruner-ssp.after_layer=1",)),
         "history": Study(("guikv", "snapkv"), ("5", "10", "20"), ("mini-nav",), whole=True),
+        "history-spatial": Study(("guikv",), ("5", "10", "20"), ("mini-nav",), ("guikv.rank=0",), whole=True),
         "history-grouped": Study(("guikv", "snapkv"), ("5", "10", "20"), ("mini-nav",), (
             "guikv.granularity=kv_head", "snapkv.granularity=kv_head"), whole=True),
         "oracle": Study(("oracle",), BUDGETS, ("mini-grounding",)),
@@ -108,6 +109,8 @@ CLAIMS = (
           ("history", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=1),
     Claim("The same with entries grouped by kv head", "GUI-KV, abstract", ("history-grouped", "guikv"),
           ("history-grouped", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=1),
+    Claim("GUI-KV's temporal part helps (against rank 0)", "GUI-KV, ablation", ("history", "guikv"),
+          ("history-spatial", "guikv"), ("5", "10", "20"), ("mini-nav",), history=1),
     Claim("A uniform layer budget beats a pyramid", "GUI-KV, section on layer budgets", ("kv-cache", "snapkv"),
           ("kv-cache", "pyramidkv"), ("5", "10", "20")),
     Claim("TAR beats a uniform history resize", "GUIPruner, ablation", ("before-vit", "guipruner-tar"),
@@ -226,6 +229,8 @@ NOTES = """
 - `focusui` uses a scorer that was trained for nano; the other selectors are training-free. `oracle` reads the answer.
 - Markers of POSPAD carry a position and count as tokens: at 10 % it spends about 20 %.
 - Steps that need an earlier screenshot (`recall`) decide the history comparisons: there a code must be copied from it.
+  GUI-KV's loss on them comes from its temporal part alone: with `guikv.rank=0` it is as good as SnapKV. It sets to zero
+  what the first 32 keys of the current screenshot span; nano's keys have 64 dimensions, of which that is half.
 """
 
 
