@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..pipeline.cells import CRASHES_BEFORE_STOP, Done
+from ..pipeline.cells import OpenCell
 from ..results.record import failed_record
-from ..results.store import RecordWriter, rewrite_in_order
-from ..spec import Cell
-from ..tasks import Task
+from ..results.store import rewrite_in_order
 
 MAX_CALL = 32
 # A sample that was alone with a worker when it died, so often, is what kills it.
@@ -23,29 +18,19 @@ DEATHS_OF_A_SAMPLE = 3
 
 
 @dataclass
-class Part:
-    """One (task, cell): what is to be done, what is done, and the one writer of its record file.
+class Part(OpenCell):
+    """One (task, cell) that several workers answer; its file is opened with the first record.
 
     Attributes:
-        task, cell, key, path: what it is; done: ids of its records; pending: ids that no worker has.
+        pending: ids that no worker has.
         suspects: ids that a worker had when it died; deaths: of workers that had this sample alone; workers: how many
             work on it now.
     """
 
-    task: Task
-    cell: Cell
-    key: str
-    path: Path
-    done: Done
     pending: deque[str] = field(init=False)
     suspects: set[str] = field(default_factory=set)
     deaths: Counter[str] = field(default_factory=Counter)
     workers: int = 0
-    graded: int = 0
-    right: float = 0.0
-    _crashes: Counter[str] = field(default_factory=Counter)
-    _files: ExitStack = field(default_factory=ExitStack)
-    _writer: RecordWriter | None = None
 
     def __post_init__(self) -> None:
         self.pending = deque(i for i in self.task.samples.ids if i not in self.done)
@@ -79,30 +64,21 @@ class Part:
         return None
 
     def add(self, record: dict[str, Any]) -> None:
-        """Write one record.
+        """Write one record; the file is put in order with the last.
 
         Raises:
-            UserError: the disk is full, or every first sample fails in the same way.
+            UserError: see :meth:`OpenCell.add`.
         """
-        if record["reason"] == "crash":
-            self._crashes[record["message"]] += 1
-            if len(self._crashes) == 1 and self._crashes.total() == CRASHES_BEFORE_STOP and not self.graded:
-                raise UserError(f"{self.cell.method} on {self.task.name}: the first {CRASHES_BEFORE_STOP} samples all "
-                                f"failed ({record['message']}); this is a mistake in the method or the model.")
-        elif record["score"] is not None:
-            self.right, self.graded = self.right + record["score"], self.graded + 1
         if self._writer is None:
-            self._writer = self._files.enter_context(RecordWriter(self.path))
-        self._writer.append(record)
-        self.done[record["id"]] = None
+            self.__enter__()
+        super().add(record)
         if len(self.done) == len(self.task.samples):
             self.close()
             rewrite_in_order(self.path, self.task.samples.ids)
 
     def close(self) -> None:
         """Write what is waiting and close the file."""
-        self._files.close()
-        self._writer = None
+        self.__exit__(None, None, None)
 
 
 def choose(parts: Sequence[Part], own: Part | None) -> Part | None:

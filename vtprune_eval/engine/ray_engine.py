@@ -250,7 +250,7 @@ class RayEngine:
         self._deaths += 1
         if self._deaths > 4 * self._wanted + 4:
             raise UserError(f"--engine ray: {self._deaths} workers died one after the other without an answer "
-                            f"({_line(error)}); look at the logs in /tmp/ray on their machines.") from error
+                            f"({_line(error)}); look at Ray's logs on their machines (session_latest/logs).") from error
         self._ray.kill(held.actor)  # one that is only out of reach must not answer later
         if held.part is not None:
             held.part.workers -= 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -28,7 +29,8 @@ def stage_lengths(ends: Sequence[int], n_layers: int) -> tuple[int, ...]:
     return tuple(b - a for a, b in itertools.pairwise(bounds))
 
 
-def stage_share(mean: float, lengths: Sequence[int]) -> float:
+@lru_cache(maxsize=64)  # asked for at every stage of every sample, and part of its measured selection
+def stage_share(mean: float, lengths: tuple[int, ...]) -> float:
     """The share ``l`` of each stage for which the mean over all layers, ``sum(n_i l^i) / sum(n_i)``, equals ``mean``.
 
     The first stage sees every token: where it alone exceeds ``mean``, 0.01, the smallest share.

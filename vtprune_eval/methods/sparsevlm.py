@@ -7,8 +7,8 @@ arXiv 2410.04417 (ICML 2025).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -41,7 +41,8 @@ def listed_shares(at: float) -> tuple[float, float, float]:
     return 1.0, 1.0, 1.0
 
 
-def stage_shares(mean: float, lengths: Sequence[int]) -> tuple[float, ...]:
+@lru_cache(maxsize=64)  # asked for at every stage of every sample, and part of its measured selection
+def stage_shares(mean: float, lengths: tuple[int, ...]) -> tuple[float, ...]:
     """Share of all visual tokens kept after each stage, such that the mean over all layers is ``mean``.
 
     Args:

@@ -210,7 +210,7 @@ def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequ
     for sample in pending:
         for number, runner in enumerate(runners):
             if sample.id not in cells[number].done:
-                yield sample, number, runner.run(sample), ""
+                yield sample, number, outcome_of(runner, sample), ""
 
 
 def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
@@ -290,14 +290,21 @@ def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str)
     Raises:
         UserError: a mistake that a user can mend; it ends the run.
     """
-    outcome: Outcome | Exception
+    return record_of(key, task, sample, outcome_of(runner, sample), coordinates)
+
+
+def outcome_of(runner: Runs, sample: Sample) -> Outcome | Exception:
+    """What comes out for one sample, be it an exception.
+
+    Raises:
+        UserError: a mistake that a user can mend; it ends the run.
+    """
     try:
-        outcome = runner.run(sample)
+        return runner.run(sample)
     except UserError:
         raise
     except Exception as error:
-        outcome = error
-    return record_of(key, task, sample, outcome, coordinates)
+        return error
 
 
 def record_of(key: str, task: Task, sample: Sample, outcome: Outcome | Exception, coordinates: str) -> dict[str, Any]:

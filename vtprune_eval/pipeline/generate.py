@@ -383,6 +383,7 @@ class Pipeline:
             at += n
         return state, next_position, tuple(per_image)
 
+
 def _per_image(places: Tensor, spans: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:
     """Places in the full prompt as merge blocks of every image; ``spans``: where the images stand in it."""
     found = places.tolist()
