@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -58,16 +57,10 @@ class ActionHead(nn.Module):
 
         The softmax is taken in float32 whatever the weights' type: in bfloat16 neighbouring shares would be equal.
         """
-        contextual = self.layer_norm(tokens + self._attended(tokens))
+        one = tokens[None]  # without weights asked for, the module holds no (n, n) map
+        contextual = self.layer_norm(tokens + self.self_attention(one, one, one, need_weights=False)[0][0])
         logits = self.projection_enc(contextual) @ self.projection_dec(asking)
         return (logits.float() / tokens.shape[1] ** 0.5).softmax(0)
-
-    def _attended(self, tokens: Tensor) -> Tensor:
-        """What ``self_attention`` gives, without its ``(n, n)`` map."""
-        a = self.self_attention
-        q, k, v = F.linear(tokens, a.in_proj_weight, a.in_proj_bias).view(len(tokens), 3, HEADS, -1).permute(1, 2, 0, 3)
-        mixed = F.scaled_dot_product_attention(q[None], k[None], v[None])[0]
-        return a.out_proj(mixed.transpose(0, 1).flatten(1))
 
 
 @cache
