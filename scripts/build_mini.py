@@ -45,8 +45,9 @@ class Writer:
 
     def add(self, images: list[str], question: str, target: dict[str, Any], cluster: str, meta: dict[str, Any]) -> None:
         number = f"{self.prefix}-{len(self.samples):04d}"
-        self.samples.append({"id": number, "images": images, "question": question, "target": target,
-                             "cluster": cluster, "meta": meta})
+        self.samples.append(
+            {"id": number, "images": images, "question": question, "target": target, "cluster": cluster, "meta": meta}
+        )
 
     def close(self) -> None:
         lines = [json.dumps(s, separators=(",", ":")) for s in self.samples]
@@ -71,9 +72,13 @@ def grounding(renderer: Renderer, out: Path) -> None:
         icons = [t for t in facts["targets"] if t["kind"] == "icon"]
         chosen = rng.sample(texts, 1) + (rng.sample(icons, 1) if icons else rng.sample(texts, 1))
         for t in chosen:
-            writer.add([name], f"click {target_name(t)}", {"type": "box", "box_xyxy": clip(t["box"], screen.size)},
-                       f"page-{number:03d}", {"target_kind": t["kind"], "platform": platform,
-                                              "template": screen.template})
+            writer.add(
+                [name],
+                f"click {target_name(t)}",
+                {"type": "box", "box_xyxy": clip(t["box"], screen.size)},
+                f"page-{number:03d}",
+                {"target_kind": t["kind"], "platform": platform, "template": screen.template},
+            )
     writer.close()
 
 
@@ -88,8 +93,13 @@ def documents(renderer: Renderer, out: Path) -> None:
         name = writer.image(f"{number:03d}-{screen.template}", pixels)
         pairs = [(q, a) for q, a, check in page_questions(facts, screen.size) if check[0] == "text"]
         for question, answer in rng.sample(pairs, 2):
-            writer.add([name], question, {"type": "text", "answers": [answer]}, f"page-{number:03d}",
-                       {"kind": kind, "template": screen.template})
+            writer.add(
+                [name],
+                question,
+                {"type": "text", "answers": [answer]},
+                f"page-{number:03d}",
+                {"kind": kind, "template": screen.template},
+            )
     writer.close()
 
 
@@ -109,8 +119,13 @@ def _episode(writer: Writer, renderer: Renderer, rng: random.Random, kind: str, 
     shape, w = rng.choice(("phone", "pane")), Words(rng)
     n = rng.randint(2, 5)
     plain = [rng.choice(("menu", "tiles")) for _ in range(n)]
-    kinds = {"taps": plain, "recall": ["codes", *plain[: n - 2], "entry"], "scroll": plain, "done": plain,
-             "lost": [*plain[: n - 1], "lost"]}[kind]
+    kinds = {
+        "taps": plain,
+        "recall": ["codes", *plain[: n - 2], "entry"],
+        "scroll": plain,
+        "done": plain,
+        "lost": [*plain[: n - 1], "lost"],
+    }[kind]
     drawn = renderer.draw([step_screen(rng, w, shape, k) for k in kinds])
     names = [writer.image(f"{number:03d}-{i}-{k}", drawn[i][0]) for i, k in enumerate(kinds)]
     size = (drawn[0][0].shape[1], drawn[0][0].shape[0])
@@ -120,16 +135,25 @@ def _episode(writer: Writer, renderer: Renderer, rng: random.Random, kind: str, 
 
     def add(i: int, goal: str, action: dict[str, Any], needs_history: bool = False) -> None:
         first = max(0, i - 4)
-        writer.add(names[first: i + 1], nav_prompt(goal, taps[:i]), {"type": "action", "action": action},
-                   f"episode-{number:03d}", {"step": kind, "needs_history": needs_history, "n_history": i - first,
-                                             "platform": "mobile" if shape == "phone" else "desktop"})
+        writer.add(
+            names[first : i + 1],
+            nav_prompt(goal, taps[:i]),
+            {"type": "action", "action": action},
+            f"episode-{number:03d}",
+            {
+                "step": kind,
+                "needs_history": needs_history,
+                "n_history": i - first,
+                "platform": "mobile" if shape == "phone" else "desktop",
+            },
+        )
 
     if kind == "taps":
         for i, t in enumerate(targets):
             box = clip(t["box"], size)
             at = [(box[0] + box[2]) / 2 / size[0], (box[1] + box[3]) / 2 / size[1]]
             start = max(0, i - 2)
-            add(i, ", ".join(taps[start: i + 2]), {"type": "tap", "point": at, "box_xyxy": box})
+            add(i, ", ".join(taps[start : i + 2]), {"type": "tap", "point": at, "box_xyxy": box})
     elif kind == "recall":
         fact = rng.choice(drawn[0][1]["facts"])
         add(last, f"type code of {fact['key']}", {"type": "type", "text": fact["value"]}, needs_history=True)
@@ -138,7 +162,7 @@ def _episode(writer: Writer, renderer: Renderer, rng: random.Random, kind: str, 
     elif kind == "lost":
         add(last, f"tap {w()}", {"type": "back"})
     else:
-        add(last, ", ".join(taps[max(0, last - 2): last]), {"type": "finish"})
+        add(last, ", ".join(taps[max(0, last - 2) : last]), {"type": "finish"})
 
 
 def duplicate_share(folder: Path, block: int = 32) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vtprune_eval.golden import check_folder
+from tests.golden.checkers import check_folder
 
 
 def main(argv: list[str] | None = None) -> int:

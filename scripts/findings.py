@@ -29,8 +29,12 @@ TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 # Read the answer or drop nothing: no competitors.
 NOT_COMPARED = {"full", "oracle"}
 # One study of every method per stage: the methods of a stage share the most work.
-STAGES = {"before-vit": ("reduce_images", "select_patches"), "after-vit": ("select_tokens",),
-          "decoder": ("prune_layer",), "kv-cache": ("compress_kv",)}
+STAGES = {
+    "before-vit": ("reduce_images", "select_patches"),
+    "after-vit": ("select_tokens",),
+    "decoder": ("prune_layer",),
+    "kv-cache": ("compress_kv",),
+}
 
 
 @dataclass(frozen=True)
@@ -82,48 +86,153 @@ def studies() -> dict[str, Study]:
         "ssp-layer-1": Study(("guipruner-ssp",), few, TASKS, ("guipruner-ssp.after_layer=1",)),
         "history": Study(("guikv", "snapkv"), ("5", "10", "20"), ("mini-nav",), whole=True),
         "history-spatial": Study(("guikv",), ("5", "10", "20"), ("mini-nav",), ("guikv.rank=0",), whole=True),
-        "history-grouped": Study(("guikv", "snapkv"), ("5", "10", "20"), ("mini-nav",), (
-            "guikv.granularity=kv_head", "snapkv.granularity=kv_head"), whole=True),
+        "history-grouped": Study(
+            ("guikv", "snapkv"),
+            ("5", "10", "20"),
+            ("mini-nav",),
+            ("guikv.granularity=kv_head", "snapkv.granularity=kv_head"),
+            whole=True,
+        ),
         "oracle": Study(("oracle",), BUDGETS, ("mini-grounding",)),
     }
 
 
 CLAIMS = (
-    Claim("Kept positions beat renumbered ones", "PixelPrune, section 3", ("auto", "pixelprune"),
-          ("renumbered", "pixelprune"), ("auto",)),
-    Claim("PixelPrune beats Random at equal tokens", "PixelPrune, section 4.1", ("auto", "pixelprune"),
-          ("auto", "random"), ("auto",)),
-    Claim("PixelPrune beats ConnComp at equal tokens", "PixelPrune, section 4.1", ("auto", "pixelprune"),
-          ("auto", "conncomp"), ("auto",)),
-    Claim("POSPAD beats direct removal", "FocusUI, section 3.3", ("after-vit", "focusui"),
-          ("direct-removal", "focusui"), ("10", "20", "40"), ("mini-grounding",)),
-    Claim("POSPAD at 10 % beats direct removal at 20 % (about equal tokens)", "FocusUI, section 3.3",
-          ("after-vit", "focusui"), ("direct-removal", "focusui"), ("10",), ("mini-grounding",), b_budgets=("20",)),
-    Claim("POSPAD is as good as full padding", "FocusUI, section 3.3", ("after-vit", "focusui"),
-          ("full-padding", "focusui"), ("10", "20", "40"), ("mini-grounding",)),
-    Claim("GUI-KV beats SnapKV on one screenshot", "GUI-KV, abstract", ("kv-cache", "guikv"),
-          ("kv-cache", "snapkv"), ("1", "3", "5", "10"), ("mini-grounding", "mini-doc")),
-    Claim("GUI-KV beats SnapKV with five screenshots", "GUI-KV, abstract", ("history", "guikv"),
-          ("history", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=4),
-    Claim("GUI-KV beats SnapKV with two to five screenshots", "GUI-KV, abstract", ("history", "guikv"),
-          ("history", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=1),
-    Claim("The same with entries grouped by kv head", "GUI-KV, abstract", ("history-grouped", "guikv"),
-          ("history-grouped", "snapkv"), ("5", "10", "20"), ("mini-nav",), history=1),
-    Claim("GUI-KV's temporal part helps (against rank 0)", "GUI-KV, ablation", ("history", "guikv"),
-          ("history-spatial", "guikv"), ("5", "10", "20"), ("mini-nav",), history=1),
-    Claim("A uniform layer budget beats a pyramid", "GUI-KV, section on layer budgets", ("kv-cache", "snapkv"),
-          ("kv-cache", "pyramidkv"), ("5", "10", "20")),
-    Claim("TAR beats a uniform history resize", "GUIPruner, ablation", ("before-vit", "guipruner-tar"),
-          ("tar-uniform", "guipruner-tar"), ("10", "20", "40"), ("mini-nav",), history=2),
-    Claim("SSP after layer 2 beats SSP after layer 1", "GUIPruner, section 3", ("decoder", "guipruner-ssp"),
-          ("ssp-layer-1", "guipruner-ssp"), ("10", "20", "40")),
+    Claim(
+        "Kept positions beat renumbered ones",
+        "PixelPrune, section 3",
+        ("auto", "pixelprune"),
+        ("renumbered", "pixelprune"),
+        ("auto",),
+    ),
+    Claim(
+        "PixelPrune beats Random at equal tokens",
+        "PixelPrune, section 4.1",
+        ("auto", "pixelprune"),
+        ("auto", "random"),
+        ("auto",),
+    ),
+    Claim(
+        "PixelPrune beats ConnComp at equal tokens",
+        "PixelPrune, section 4.1",
+        ("auto", "pixelprune"),
+        ("auto", "conncomp"),
+        ("auto",),
+    ),
+    Claim(
+        "POSPAD beats direct removal",
+        "FocusUI, section 3.3",
+        ("after-vit", "focusui"),
+        ("direct-removal", "focusui"),
+        ("10", "20", "40"),
+        ("mini-grounding",),
+    ),
+    Claim(
+        "POSPAD at 10 % beats direct removal at 20 % (about equal tokens)",
+        "FocusUI, section 3.3",
+        ("after-vit", "focusui"),
+        ("direct-removal", "focusui"),
+        ("10",),
+        ("mini-grounding",),
+        b_budgets=("20",),
+    ),
+    Claim(
+        "POSPAD is as good as full padding",
+        "FocusUI, section 3.3",
+        ("after-vit", "focusui"),
+        ("full-padding", "focusui"),
+        ("10", "20", "40"),
+        ("mini-grounding",),
+    ),
+    Claim(
+        "GUI-KV beats SnapKV on one screenshot",
+        "GUI-KV, abstract",
+        ("kv-cache", "guikv"),
+        ("kv-cache", "snapkv"),
+        ("1", "3", "5", "10"),
+        ("mini-grounding", "mini-doc"),
+    ),
+    Claim(
+        "GUI-KV beats SnapKV with five screenshots",
+        "GUI-KV, abstract",
+        ("history", "guikv"),
+        ("history", "snapkv"),
+        ("5", "10", "20"),
+        ("mini-nav",),
+        history=4,
+    ),
+    Claim(
+        "GUI-KV beats SnapKV with two to five screenshots",
+        "GUI-KV, abstract",
+        ("history", "guikv"),
+        ("history", "snapkv"),
+        ("5", "10", "20"),
+        ("mini-nav",),
+        history=1,
+    ),
+    Claim(
+        "The same with entries grouped by kv head",
+        "GUI-KV, abstract",
+        ("history-grouped", "guikv"),
+        ("history-grouped", "snapkv"),
+        ("5", "10", "20"),
+        ("mini-nav",),
+        history=1,
+    ),
+    Claim(
+        "GUI-KV's temporal part helps (against rank 0)",
+        "GUI-KV, ablation",
+        ("history", "guikv"),
+        ("history-spatial", "guikv"),
+        ("5", "10", "20"),
+        ("mini-nav",),
+        history=1,
+    ),
+    Claim(
+        "A uniform layer budget beats a pyramid",
+        "GUI-KV, section on layer budgets",
+        ("kv-cache", "snapkv"),
+        ("kv-cache", "pyramidkv"),
+        ("5", "10", "20"),
+    ),
+    Claim(
+        "TAR beats a uniform history resize",
+        "GUIPruner, ablation",
+        ("before-vit", "guipruner-tar"),
+        ("tar-uniform", "guipruner-tar"),
+        ("10", "20", "40"),
+        ("mini-nav",),
+        history=2,
+    ),
+    Claim(
+        "SSP after layer 2 beats SSP after layer 1",
+        "GUIPruner, section 3",
+        ("decoder", "guipruner-ssp"),
+        ("ssp-layer-1", "guipruner-ssp"),
+        ("10", "20", "40"),
+    ),
 )
 
 
 def command(study: Study, out: Path, limit: int | None) -> list[str]:
     """The command line of a study."""
-    args = [sys.executable, "-m", "vtprune_eval", "--model", "nano", "--method", ",".join(study.methods), "--budget",
-            ",".join(study.budgets), "--tasks", ",".join(study.tasks), "--out", str(out), "--format", "json"]
+    args = [
+        sys.executable,
+        "-m",
+        "vtprune_eval",
+        "--model",
+        "nano",
+        "--method",
+        ",".join(study.methods),
+        "--budget",
+        ",".join(study.budgets),
+        "--tasks",
+        ",".join(study.tasks),
+        "--out",
+        str(out),
+        "--format",
+        "json",
+    ]
     for item in study.params:
         args += ["--set", item]
     return args + (["--limit", str(limit)] if limit and not study.whole else [])
@@ -138,19 +247,31 @@ def records(out: Path, task: str, method: str, budget: str) -> list[dict[str, An
 def judged(claim: Claim, folder: Path) -> dict[str, Any]:
     """The claim's paired comparison over its budgets and tasks together."""
     own, other = [], []
-    for side, (study, method), budgets in ((own, claim.a, claim.budgets),
-                                           (other, claim.b, claim.b_budgets or claim.budgets)):
+    for side, (study, method), budgets in (
+        (own, claim.a, claim.budgets),
+        (other, claim.b, claim.b_budgets or claim.budgets),
+    ):
         for pair, budget in enumerate(budgets):
             for task in claim.tasks:
                 for record in records(folder / study, task, method, budget):
                     if record["meta"].get("n_history", 0) >= claim.history:
                         # One id per sample and budget; all budgets of one screen or episode stay one cluster.
-                        side.append({**record, "id": f"{pair}/{task}/{record['id']}",
-                                     "cluster": f"{task}/{record['cluster'] or record['id']}"})
+                        side.append(
+                            {
+                                **record,
+                                "id": f"{pair}/{task}/{record['id']}",
+                                "cluster": f"{task}/{record['cluster'] or record['id']}",
+                            }
+                        )
     found = compare(own, other)
     assert found is not None
-    return {**found, "claim": claim, "own": sum(r["score"] for r in own) / len(own),
-            "other": sum(r["score"] for r in other) / len(other), "spent": (entries(own), entries(other))}
+    return {
+        **found,
+        "claim": claim,
+        "own": sum(r["score"] for r in own) / len(own),
+        "other": sum(r["score"] for r in other) / len(other),
+        "spent": (entries(own), entries(other)),
+    }
 
 
 def entries(own: list[dict[str, Any]]) -> str:
@@ -161,8 +282,12 @@ def entries(own: list[dict[str, Any]]) -> str:
     return f"{tokens:.0f}, {held:.0f}"
 
 
-VERDICTS = {"better": "holds", "worse": "does not hold: the reverse", "not distinguishable": "not distinguishable here",
-            "equal on every sample": "no difference at all"}
+VERDICTS = {
+    "better": "holds",
+    "worse": "does not hold: the reverse",
+    "not distinguishable": "not distinguishable here",
+    "equal on every sample": "no difference at all",
+}
 
 
 def page(folder: Path, limit: int | None) -> str:
@@ -173,16 +298,42 @@ def page(folder: Path, limit: int | None) -> str:
     for f in found:
         c = f["claim"]
         low, high = f["ci95"]
-        rows.append([c.title, c.source, f"{100 * f['own']:.1f} / {100 * f['other']:.1f}",
-                     " / ".join(f["spent"]), f"{100 * f['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
-                     f["n"], f"{f['p_holm']:.2g}", VERDICTS[f["verdict"]]])
-    claims = tabulate(rows, ["claim", "source", "accuracy a / b (%)", "tokens, entries: a / b",
-                             "difference (points), 95 % interval", "pairs", "p (Holm)", "on nano + mini"],
-                      tablefmt="github", disable_numparse=True)
-    parts = [HEAD.format(limit=f"{limit} samples per task, a fixed draw" if limit else "all samples of the suite"),
-             claims, "", "## Accuracy by method and budget", "",
-             "Per task, in %; `full` is the first row. A budget is the share of the visual tokens (cache methods: of "
-             "the visual entries) that may be kept; what each method really spent is in the leaderboard."]
+        rows.append(
+            [
+                c.title,
+                c.source,
+                f"{100 * f['own']:.1f} / {100 * f['other']:.1f}",
+                " / ".join(f["spent"]),
+                f"{100 * f['difference']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]",
+                f["n"],
+                f"{f['p_holm']:.2g}",
+                VERDICTS[f["verdict"]],
+            ]
+        )
+    claims = tabulate(
+        rows,
+        [
+            "claim",
+            "source",
+            "accuracy a / b (%)",
+            "tokens, entries: a / b",
+            "difference (points), 95 % interval",
+            "pairs",
+            "p (Holm)",
+            "on nano + mini",
+        ],
+        tablefmt="github",
+        disable_numparse=True,
+    )
+    parts = [
+        HEAD.format(limit=f"{limit} samples per task, a fixed draw" if limit else "all samples of the suite"),
+        claims,
+        "",
+        "## Accuracy by method and budget",
+        "",
+        "Per task, in %; `full` is the first row. A budget is the share of the visual tokens (cache methods: of "
+        "the visual entries) that may be kept; what each method really spent is in the leaderboard.",
+    ]
     every = studies()
     for task in TASKS:
         table = []
@@ -196,8 +347,12 @@ def page(folder: Path, limit: int | None) -> str:
                 if method != "full":
                     cells = [records(folder / study, task, method, b) for b in BUDGETS]
                     table.append([method, *[f"{100 * sum(r['score'] for r in c) / len(c):.0f}" for c in cells]])
-        parts += ["", f"### {task}", "", tabulate(table, ["method", *(f"{b} %" for b in BUDGETS)], tablefmt="github",
-                                                  disable_numparse=True)]
+        parts += [
+            "",
+            f"### {task}",
+            "",
+            tabulate(table, ["method", *(f"{b} %" for b in BUDGETS)], tablefmt="github", disable_numparse=True),
+        ]
     return "\n".join([*parts, NOTES])
 
 
@@ -245,8 +400,9 @@ def main() -> int:
     chosen = args.only.split(",") if args.only else list(studies())
     for name in chosen:
         print(f"== {name}", file=sys.stderr, flush=True)
-        done = subprocess.run(command(studies()[name], args.folder / name, args.limit), cwd=ROOT,
-                              stdout=subprocess.DEVNULL)
+        done = subprocess.run(
+            command(studies()[name], args.folder / name, args.limit), cwd=ROOT, stdout=subprocess.DEVNULL
+        )
         if done.returncode:
             return done.returncode
     if args.only:

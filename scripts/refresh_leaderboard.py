@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from vtprune_eval.errors import UserError  # noqa: E402
-from vtprune_eval.leaderboard.pages import build  # noqa: E402
-from vtprune_eval.leaderboard.result_file import from_run, read, result_paths, write  # noqa: E402
-from vtprune_eval.pipeline.run import execute  # noqa: E402
+from vtprune_eval.report.pages import build  # noqa: E402
+from vtprune_eval.report.result_file import from_run, read, result_paths, write  # noqa: E402
 from vtprune_eval.results.folder import Key, read_run, spec_of  # noqa: E402
-from vtprune_eval.spec import RunSpec  # noqa: E402
+from vtprune_eval.runner.execute import execute  # noqa: E402
+from vtprune_eval.runner.spec import RunSpec  # noqa: E402
 
 FLOPS_NOISE, SCORE_NOISE, SPEED_LOSS = 0.005, 0.01, 0.15
 MORE_PASSES, RESAMPLES = 2, 2000
@@ -65,8 +65,10 @@ def changes(old: Records, new: Records, again: Again | None = None) -> list[str]
         moved = [a["id"] for a, b in pairs if a["score"] != b["score"]]
         if len(moved) > max(1, SCORE_NOISE * len(pairs)):
             means = [100 * sum(r[i]["score"] or 0.0 for r in pairs) / len(pairs) for i in (0, 1)]
-            out.append(f"{label}: accuracy {means[0]:.1f} -> {means[1]:.1f}, {len(moved)} of {len(pairs)} scores "
-                       f"changed (for example {moved[0]})")
+            out.append(
+                f"{label}: accuracy {means[0]:.1f} -> {means[1]:.1f}, {len(moved)} of {len(pairs)} scores "
+                f"changed (for example {moved[0]})"
+            )
         out += _slower(label, key, old, new, again)
     return out
 
@@ -86,16 +88,21 @@ def _slower(label: str, key: Key, old: Records, new: Records, again: Again | Non
     now = float(np.median(found))
     if now >= limit:
         return []
-    return [f"{label}: speed-up {ratio:.2f}x -> {now:.2f}x, more than {100 * SPEED_LOSS:.0f} % lower (low end of the "
-            f"committed one {low:.2f}x from {len(before)} timed samples; median of {len(found)} passes of "
-            f"{len(after)})"]
+    return [
+        f"{label}: speed-up {ratio:.2f}x -> {now:.2f}x, more than {100 * SPEED_LOSS:.0f} % lower (low end of the "
+        f"committed one {low:.2f}x from {len(before)} timed samples; median of {len(found)} passes of "
+        f"{len(after)})"
+    ]
 
 
 def _times(records: Records, key: Key) -> np.ndarray:
     """Time (ms) of full and of the cell, float ``(n, 2)``, on the samples that both answered alone."""
     full = {r["id"]: r["times"] for r in records.get((key[0], "full", "100"), ()) if r["status"] == "ok"}
-    pairs = [(full[r["id"]]["e2e_ms"], r["times"]["e2e_ms"]) for r in records[key]
-             if r["status"] == "ok" and r["times"] and full.get(r["id"])]
+    pairs = [
+        (full[r["id"]]["e2e_ms"], r["times"]["e2e_ms"])
+        for r in records[key]
+        if r["status"] == "ok" and r["times"] and full.get(r["id"])
+    ]
     return np.array(pairs, dtype=float).reshape(-1, 2)
 
 
@@ -135,16 +142,19 @@ def refresh(folder: Path, runs: Path, groups: Sequence[str], accept: bool) -> li
     committed = [(path, *read(path)) for path in result_paths(folder / "results")]
     chosen = [entry for entry in committed if entry[1]["group"] in groups]
     if not chosen:
-        raise UserError(f"{folder / 'results'} holds no result of {', '.join(groups)}; make one with `python -m "
-                        "vtprune_eval leaderboard build RUN`.")
+        raise UserError(
+            f"{folder / 'results'} holds no result of {', '.join(groups)}; make one with `python -m "
+            "vtprune_eval leaderboard build RUN`."
+        )
     for path, result, old in chosen:
         spec = dataclasses.replace(spec_of(result["settings"]), out=str(runs / result["name"]), format="md")
         code = execute(spec)
         if code:
             raise UserError(f"{path.name}: its run ended with exit code {code}; start this script again.")
         run = read_run(spec.folder)
-        keys = [k for k in result["settings"] if k in {"data", "fingerprint"}
-                and run.settings[k] != result["settings"][k]]
+        keys = [
+            k for k in result["settings"] if k in {"data", "fingerprint"} and run.settings[k] != result["settings"][k]
+        ]
         if keys:
             found.append(f"{path.name}: {' and '.join(keys)} changed since it was committed; check, then use --accept")
         else:
@@ -166,10 +176,18 @@ def _timed_again(spec: RunSpec, new: Records) -> Again:
         task, method, budget = key
         n = sum(r["times"] is not None for r in new[key])
         name = f"{spec.folder.name}-{task}-{method}-{budget}-pass{number}".replace(":", "-")
-        one = dataclasses.replace(spec, tasks=(task,), methods=("full", method), budgets=(budget,), timings=n,
-                                  out=str(spec.folder.with_name(name)))
-        print(f"{method} at {budget} on {task} is slower than it was; pass {number} of {1 + MORE_PASSES}.",
-              file=sys.stderr)
+        one = dataclasses.replace(
+            spec,
+            tasks=(task,),
+            methods=("full", method),
+            budgets=(budget,),
+            timings=n,
+            out=str(spec.folder.with_name(name)),
+        )
+        print(
+            f"{method} at {budget} on {task} is slower than it was; pass {number} of {1 + MORE_PASSES}.",
+            file=sys.stderr,
+        )
         if execute(one):
             raise UserError(f"{method} at {budget} on {task} could not be timed again; start this script again.")
         return {k: list(own.values()) for k, own in read_run(one.folder).records.items()}
@@ -189,8 +207,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = Path(given.runs)
     try:
         if runs.exists() and any(runs.iterdir()):
-            raise UserError(f"{runs} is not empty: old records would be compared with themselves; remove it or name "
-                            "another folder with --runs.")
+            raise UserError(
+                f"{runs} is not empty: old records would be compared with themselves; remove it or name "
+                "another folder with --runs."
+            )
         found = refresh(Path(given.dir), runs, given.group or ["embedded"], given.accept)
     except UserError as error:
         print(f"refresh_leaderboard: {error}", file=sys.stderr)

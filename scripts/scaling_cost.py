@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS
-from vtprune_eval.pipeline.cells import TIMED_SAMPLES
-from vtprune_eval.pipeline.outcome import Counts
+from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import ModelDims, flops_of
 from vtprune_eval.profiling.plan import block_grids, model_block, model_dims, planned_counts
 from vtprune_eval.registry import make_method, method_names
+from vtprune_eval.runner.cells import TIMED_SAMPLES
 from vtprune_eval.tasks import definition
 
 GPUS = (8, 64, 512)
@@ -131,8 +131,12 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
     rate = s.peak_flops_s * s.mfu
     vit = sum(v for k, v in flops.items() if k.startswith(("patch_embed", "vit_", "merger", "deepstack")))
     prefill = flops["llm_linear"] + flops["llm_attention"] + flops["lm_head"]
-    return Cost(n_images * width * height / 1e6 * s.image_s_per_mpixel + vit / rate, prefill / rate,
-                n_new * max(s.launch_s, (weights + kv_bytes(dims, counts)) / (s.bytes_s * s.bandwidth_share)), stage)
+    return Cost(
+        n_images * width * height / 1e6 * s.image_s_per_mpixel + vit / rate,
+        prefill / rate,
+        n_new * max(s.launch_s, (weights + kv_bytes(dims, counts)) / (s.bytes_s * s.bandwidth_share)),
+        stage,
+    )
 
 
 def kv_bytes(dims: ModelDims, counts: Counts) -> float:
@@ -161,8 +165,11 @@ def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str],
     full = cost(model, task, "full", "100", s)
     cells = [full, *(cost(model, task, m, b, s) for m in methods for b in budgets)]
     # ``full``'s own encoding and prefill are the shared ones.
-    shared = full.encode_s + full.prefill_s + sum(
-        c.decode_s + (0 if c.stage == "prefill" else c.prefill_s) + (0 if c.stage else c.encode_s) for c in cells)
+    shared = (
+        full.encode_s
+        + full.prefill_s
+        + sum(c.decode_s + (0 if c.stage == "prefill" else c.prefill_s) + (0 if c.stage else c.encode_s) for c in cells)
+    )
     return Sweep(samples_of(task), len(cells), sum(c.alone_s for c in cells), shared)
 
 
@@ -175,14 +182,17 @@ def rows_of(sweeps: dict[str, list[Sweep]], s: Speeds) -> list[list[str]]:
     rows: list[tuple[str, list[float]]] = [
         ("answers, every cell alone", [sum(own.samples * own.alone_s for own in every) / g for g in GPUS]),
         ("answers, shared prefixes", [sum(own.on(own.samples / g) for own in every) for g in GPUS]),
-        ("- of these, shared without the timed samples", [sum(own.samples * own.shared_s for own in every) / g
-                                                          for g in GPUS]),
+        (
+            "- of these, shared without the timed samples",
+            [sum(own.samples * own.shared_s for own in every) / g for g in GPUS],
+        ),
         ("warm-up of every cell on every worker", [warm for _ in GPUS]),
         ("loading all models on every worker, at the same time", [weights * g / s.load_bytes_s for g in GPUS]),
         ("writing all records by one Ray driver", [writing for _ in GPUS]),
     ]
-    return [[name, *(f"{v / 3600:,.2f}" if v < 36_000 else f"{v / 3600:,.0f}" for v in values)]
-            for name, values in rows]
+    return [
+        [name, *(f"{v / 3600:,.2f}" if v < 36_000 else f"{v / 3600:,.0f}" for v in values)] for name, values in rows
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -190,8 +200,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [m for m in MODELS if m not in NOT_MODELS]
     p.add_argument("--models", default=",".join(known))
-    p.add_argument("--methods", default=",".join(m for m, source in method_names().items()
-                                                 if source == "builtin" and m not in NOT_METHODS))
+    p.add_argument(
+        "--methods",
+        default=",".join(m for m, source in method_names().items() if source == "builtin" and m not in NOT_METHODS),
+    )
     p.add_argument("--budgets", default=BUDGETS)
     for name, value in vars(Speeds()).items():
         p.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -202,21 +214,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     models, methods, budgets = (getattr(given, k).split(",") for k in ("models", "methods", "budgets"))
     sweeps = {m: [sweep(m, task, methods, budgets, s) for task in TASKS] for m in models}
     records = sum(own.samples * own.cells for of_model in sweeps.values() for own in of_model)
-    print(f"{len(models)} models x {1 + len(methods) * len(budgets)} cells ({len(methods)} methods x {len(budgets)} "
-          f"budgets, and full) x {len(TASKS)} tasks ({sum(map(samples_of, TASKS)):,} samples): {records:,} records.\n")
+    print(
+        f"{len(models)} models x {1 + len(methods) * len(budgets)} cells ({len(methods)} methods x {len(budgets)} "
+        f"budgets, and full) x {len(TASKS)} tasks ({sum(map(samples_of, TASKS)):,} samples): {records:,} records.\n"
+    )
     lines = []
     for model, own in sweeps.items():
         alone, shared = (sum(w.samples * getattr(w, k) for w in own) for k in ("alone_s", "shared_s"))
-        lines.append([model, f"{sizes(model)[3] / 1e9:.1f}", f"{alone / (records / len(models)):.2f}",
-                      f"{alone / 3600:,.0f}", f"{shared / 3600:,.0f}", f"{alone / shared:.1f}x"])
-    print(_table(["model", "weights GB", "s per record, alone", "GPU-hours, alone", "GPU-hours, shared", "saved"],
-                 lines))
+        lines.append(
+            [
+                model,
+                f"{sizes(model)[3] / 1e9:.1f}",
+                f"{alone / (records / len(models)):.2f}",
+                f"{alone / 3600:,.0f}",
+                f"{shared / 3600:,.0f}",
+                f"{alone / shared:.1f}x",
+            ]
+        )
+    print(
+        _table(["model", "weights GB", "s per record, alone", "GPU-hours, alone", "GPU-hours, shared", "saved"], lines)
+    )
     print()
     print(_table(["hours", *(f"{g} GPUs" for g in GPUS)], rows_of(sweeps, s)))
     largest = max((own for of_model in sweeps.values() for own in of_model), key=lambda own: own.samples * own.cells)
-    print(f"\nRecords on disk: {records * s.record_bytes / 1e9:,.0f} GB. The summary of one model's largest task holds "
-          f"{largest.samples * largest.cells * s.record_bytes * s.held / 1e9:,.0f} GB in memory, if all cells are one "
-          "run.")
+    print(
+        f"\nRecords on disk: {records * s.record_bytes / 1e9:,.0f} GB. The summary of one model's largest task holds "
+        f"{largest.samples * largest.cells * s.record_bytes * s.held / 1e9:,.0f} GB in memory, if all cells are one "
+        "run."
+    )
     print("\nAssumed: " + ", ".join(f"{k} {v:g}" for k, v in vars(s).items()) + ".")
     return 0
 

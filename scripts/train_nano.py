@@ -73,8 +73,9 @@ class Layout:
         self.mask = torch.zeros(allowed.shape).masked_fill_(~allowed, -1e4)
 
 
-def losses(model, reader: DenseReader, pointers: Pointers, table: Table, tokenizer,
-           batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list, dict[str, torch.Tensor]]:
+def losses(
+    model, reader: DenseReader, pointers: Pointers, table: Table, tokenizer, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list, dict[str, torch.Tensor]]:
     """Losses of the answers, the reader and the looking (pointers, attention).
 
     Also per question (kind, whether it is right), and the reader's parts.
@@ -92,18 +93,19 @@ def losses(model, reader: DenseReader, pointers: Pointers, table: Table, tokeniz
     for b, row in enumerate(batch.segments):
         for s, segment in enumerate(row):
             at = n_prefix + s * length
-            ids[b, at:at + len(segment)] = torch.tensor(segment)
+            ids[b, at : at + len(segment)] = torch.tensor(segment)
             start = batch.answers[b][s]
-            labels[b, at + start - 1:at + len(segment) - 1] = torch.tensor(segment[start:])
+            labels[b, at + start - 1 : at + len(segment) - 1] = torch.tensor(segment[start:])
     words = table()
     embeds = F.embedding(ids, words)
     per_row = [t.reshape(n_rows, -1, t.shape[-1]) for t in (tokens, *taps)]
     at = 0
     for start, end in layout.spans:
-        embeds[:, start:end] = per_row[0][:, at:at + end - start].to(embeds.dtype)
+        embeds[:, start:end] = per_row[0][:, at : at + end - start].to(embeds.dtype)
         at += end - start
-    hidden, states, seen = decode(body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:],
-                                  WATCH)
+    hidden, states, seen = decode(
+        body.language_model, embeds, layout.positions, layout.mask, layout.spans, per_row[1:], WATCH
+    )
     chosen = labels >= 0
     logits = F.linear(hidden[chosen], words).float()
     answer_loss = F.cross_entropy(logits, labels[chosen])
@@ -124,8 +126,9 @@ def losses(model, reader: DenseReader, pointers: Pointers, table: Table, tokeniz
     return answer_loss, reader_loss, 0.3 * pointer_loss + 0.5 * attention_loss, right, parts
 
 
-def _attention_loss(batch: Batch, seen: dict[int, torch.Tensor], n_prefix: int, length: int,
-                    visual: torch.Tensor) -> torch.Tensor:
+def _attention_loss(
+    batch: Batch, seen: dict[int, torch.Tensor], n_prefix: int, length: int, visual: torch.Tensor
+) -> torch.Tensor:
     """-log of the attention that the watched heads put on their targets, summed over the three stages.
 
     Args:
@@ -198,8 +201,16 @@ def main() -> int:
     pool_dir = args.cache / "pool"
     here = str(Path(__file__).parent)
     worker = subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from nano.pool import main; "
-         "main(*sys.argv[2:])", here, str(pool_dir), str(args.sheets), str(args.seed)])
+        [
+            sys.executable,
+            "-c",
+            "import sys; sys.path.insert(0, sys.argv[1]); from nano.pool import main; main(*sys.argv[2:])",
+            here,
+            str(pool_dir),
+            str(args.sheets),
+            str(args.seed),
+        ]
+    )
     tokenizer = build_tokenizer()
     model, reader, pointers, table, optimizer = _build(args)
     state = {"step": 0, "seconds": 0.0, "stage": 0, "box": 0.0, "text": 0.0}
@@ -229,7 +240,7 @@ def _build(args):
     text, visual = model.model.language_model, model.model.visual
     for module in model.modules():  # wider than the default 0.02: a small, shallow model learns sooner
         if isinstance(module, torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=module.in_features ** -0.5 * 0.7)
+            torch.nn.init.normal_(module.weight, std=module.in_features**-0.5 * 0.7)
     # What a layer adds starts small beside what is there: letters must survive until the layer that compares them.
     for layer in text.layers:
         layer.self_attn.o_proj.weight.data *= 0.3
@@ -246,7 +257,10 @@ def _build(args):
     decay, plain = [p for p in every if p.ndim >= 2], [p for p in every if p.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
-        lr=args.lr, betas=(0.9, 0.98), fused=True)
+        lr=args.lr,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
     return model, reader, pointers, table, optimizer
 
 
@@ -309,10 +323,21 @@ def _train(args, model, reader, pointers, table, optimizer, tokenizer, maker, st
             maker.pool.refresh()
             rates = {k: [r for kind, r in log if kind == k] for k in ("box", "text")}
             shown = {k: round(sum(v) / max(1, len(v)), 3) for k, v in rates.items()}
-            print(json.dumps({"step": state["step"], "min": round(state["seconds"] / 60, 1), "stage": stage,
-                              "loss": round(means[0], 3), "reader": round(means[1], 4),
-                              "looking": round(means[2], 3), **shown,
-                              **{k: round(v.item(), 3) for k, v in parts.items()}}), flush=True)
+            print(
+                json.dumps(
+                    {
+                        "step": state["step"],
+                        "min": round(state["seconds"] / 60, 1),
+                        "stage": stage,
+                        "loss": round(means[0], 3),
+                        "reader": round(means[1], 4),
+                        "looking": round(means[2], 3),
+                        **shown,
+                        **{k: round(v.item(), 3) for k, v in parts.items()},
+                    }
+                ),
+                flush=True,
+            )
             log = []
         if state["seconds"] - last_save > 120:
             last_save = state["seconds"]
@@ -322,9 +347,17 @@ def _train(args, model, reader, pointers, table, optimizer, tokenizer, maker, st
 
 def _save(path: Path, model, reader, pointers, table, optimizer, state: dict) -> None:
     temporary = path.with_suffix(".tmp")
-    torch.save({"model": model.state_dict(), "reader": reader.state_dict(),
-                "pointers": pointers.state_dict(), "table": table.state_dict(), "optimizer": optimizer.state_dict(),
-                "state": state}, temporary)
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "reader": reader.state_dict(),
+            "pointers": pointers.state_dict(),
+            "table": table.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "state": state,
+        },
+        temporary,
+    )
     os.replace(temporary, path)
 
 

@@ -104,8 +104,9 @@ def main() -> int:
             graph = graph_weights(graph_components(image, BLOCK))
             for question, _, check in rng.sample(asked, min(3, len(asked))):
                 label = saliency_label(box_coverage(check[1], rows, cols, BLOCK), graph, args.share)
-                total = total + saliency_loss(scorer(tokens, words(adapter, question)),
-                                              torch.from_numpy(label.reshape(-1)))
+                total = total + saliency_loss(
+                    scorer(tokens, words(adapter, question)), torch.from_numpy(label.reshape(-1))
+                )
                 n += 1
         if not n:
             continue
@@ -118,8 +119,10 @@ def main() -> int:
             print(f"step {step + 1}: loss {mean:.4f}, {time.monotonic() - started:.0f} s", flush=True)
     scorer.eval()
     print(f"best 10 % of the blocks touch the target on {100 * hit_rate(adapter, scorer):.1f} % of mini-grounding")
-    save_file({f"patch_scorer.{k}": v.bfloat16().contiguous() for k, v in scorer.state_dict().items()},
-              args.model / SCORER_FILE)
+    save_file(
+        {f"patch_scorer.{k}": v.bfloat16().contiguous() for k, v in scorer.state_dict().items()},
+        args.model / SCORER_FILE,
+    )
     return 0
 
 

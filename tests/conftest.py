@@ -64,7 +64,7 @@ def screen(width: int, height: int, seed: int = 0) -> np.ndarray:
     for _ in range(max(3, width * height // 8000)):
         x, y = (int(rng.integers(0, max(1, n // 16))) * 16 for n in (width, height))
         w, h = (int(rng.integers(1, 8)) * 16 for _ in range(2))
-        area = image[y:y + h, x:x + w]
+        area = image[y : y + h, x : x + w]
         noise = rng.random() < 0.2
         area[:] = rng.integers(0, 255, area.shape if noise else 3)
     return image
@@ -75,8 +75,15 @@ def cli(tmp_path):
     """Run ``python -m vtprune_eval`` in a folder of its own; returns the finished process."""
 
     def run(*args: str, env: dict[str, str] | None = None, timeout: float = 240, **kwargs):
-        return subprocess.run(command(*args), capture_output=True, text=True, timeout=timeout, cwd=tmp_path,
-                              env=environment(env), **kwargs)
+        return subprocess.run(
+            command(*args),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            env=environment(env),
+            **kwargs,
+        )
 
     return run
 

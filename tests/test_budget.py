@@ -10,10 +10,22 @@ from vtprune_eval.budget import Budget, split_proportionally
 from vtprune_eval.errors import UserError
 
 
-@pytest.mark.parametrize(("text", "full", "count"), [
-    ("10", 96, 10), ("10", 100, 10), ("10", 101, 11), ("100", 7, 7), ("12.5", 8, 1), ("12.5", 9, 2), ("0.1", 50, 1),
-    ("33.3", 1000, 333), ("256tok", 100, 100), ("256tok", 300, 256), ("5%", 40, 2),
-])
+@pytest.mark.parametrize(
+    ("text", "full", "count"),
+    [
+        ("10", 96, 10),
+        ("10", 100, 10),
+        ("10", 101, 11),
+        ("100", 7, 7),
+        ("12.5", 8, 1),
+        ("12.5", 9, 2),
+        ("0.1", 50, 1),
+        ("33.3", 1000, 333),
+        ("256tok", 100, 100),
+        ("256tok", 300, 256),
+        ("5%", 40, 2),
+    ],
+)
 def test_count_is_the_ceiling_of_the_share(text, full, count):
     assert Budget.parse(text).count(full) == count
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT, SHARED, needs_shared
-from vtprune_eval.golden import check_folder
+from tests.golden.checkers import check_folder
 
 OURS = ROOT / "tests" / "golden"
 

@@ -23,24 +23,43 @@ print("code", code, "loaded", loaded, file=sys.stderr)
 
 def imported(*args: str) -> str:
     """The last line on stderr of a process that runs one command line: its code, and what was really loaded."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(heavy=HEAVY), *args], capture_output=True, text=True,
-                          cwd=ROOT, env=environment(), timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(heavy=HEAVY), *args],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        timeout=120,
+    )
     return done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize("args", [
-    ("list", "methods"), ("list", "models"), ("list", "tasks"), ("explain", "--method", "focusui"),
-    ("flops", "--model", "qwen3vl-8b", "--image", "2716x1616", "--method", "fastv", "--retain", "10"),
-])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("list", "methods"),
+        ("list", "models"),
+        ("list", "tasks"),
+        ("explain", "--method", "focusui"),
+        ("flops", "--model", "qwen3vl-8b", "--image", "2716x1616", "--method", "fastv", "--retain", "10"),
+    ],
+)
 def test_questions_about_the_package_load_nothing_heavy(args):
     assert imported(*args) == "code 0 loaded []"
 
 
-@pytest.mark.parametrize("args", [
-    ("--method", "pixelprun"), ("--method", "fastv", "--budget", "auto"), ("--budget", "abc"),
-    ("--method", "snapkv,guikv,vlcache,focusui,cdpruner", "--budget", "10", "--set", "guikv.rank=-1"),
-    ("--method", "sparsevlm", "--budget", "10", "--set", "nothing=1"), ("--model", "qwen"), ("--tasks", "min"),
-])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--method", "pixelprun"),
+        ("--method", "fastv", "--budget", "auto"),
+        ("--budget", "abc"),
+        ("--method", "snapkv,guikv,vlcache,focusui,cdpruner", "--budget", "10", "--set", "guikv.rank=-1"),
+        ("--method", "sparsevlm", "--budget", "10", "--set", "nothing=1"),
+        ("--model", "qwen"),
+        ("--tasks", "min"),
+    ],
+)
 def test_a_refused_command_line_loads_nothing_heavy(args):
     assert imported(*args) == "code 2 loaded []"
 

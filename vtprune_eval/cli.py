@@ -22,10 +22,13 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
 
 # Commands whose module is imported only when they are called.
 _COMMANDS = {
-    "data": ("data.commands", "main"),
-    "flops": ("profiling.flops_table", "main"), "leaderboard": ("leaderboard.command", "leaderboard"),
-    "validate": ("leaderboard.command", "validate"), "show": ("show.command", "main"),
-    "table": ("leaderboard.paper_table", "main"), "merge": ("engine.merge", "main"),
+    "data": ("commands.data", "main"),
+    "flops": ("profiling.flops_table", "main"),
+    "leaderboard": ("commands.leaderboard", "leaderboard"),
+    "validate": ("commands.leaderboard", "validate"),
+    "show": ("commands.show", "main"),
+    "table": ("report.paper_table", "main"),
+    "merge": ("runner.workers.merge", "main"),
 }
 
 
@@ -36,19 +39,37 @@ class _Parser(argparse.ArgumentParser):
 
 def run_parser() -> argparse.ArgumentParser:
     """Options of a run; every default is None, so that a config file is only overridden by what was typed."""
-    p = _Parser(prog="vtprune_eval", usage=USAGE, allow_abbrev=False, argument_default=argparse.SUPPRESS,
-                description="Compare visual-token pruning methods on one model, at fixed budgets, on the same tasks.")
+    p = _Parser(
+        prog="vtprune_eval",
+        usage=USAGE,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        description="Compare visual-token pruning methods on one model, at fixed budgets, on the same tasks.",
+    )
     p.add_argument("--model", help="short name of a model (default nano)")
-    p.add_argument("--method", "--methods", dest="methods", metavar="M,...",
-                   help="methods; a+b composes two (default full,pixelprune)")
-    p.add_argument("--budget", "--budgets", dest="budgets", metavar="B,...",
-                   help="10 (percent of the visual tokens), 256tok, auto, like:METHOD (default auto)")
+    p.add_argument(
+        "--method",
+        "--methods",
+        dest="methods",
+        metavar="M,...",
+        help="methods; a+b composes two (default full,pixelprune)",
+    )
+    p.add_argument(
+        "--budget",
+        "--budgets",
+        dest="budgets",
+        metavar="B,...",
+        help="10 (percent of the visual tokens), 256tok, auto, like:METHOD (default auto)",
+    )
     p.add_argument("--tasks", "--task", dest="tasks", metavar="T,...", help="tasks (default: mini, all embedded ones)")
     p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")
-    p.add_argument("--trust-remote-code", action="store_true", help="let Python code of the model's folder run "
-                                                                    "(only opencua-7b needs it)")
+    p.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="let Python code of the model's folder run (only opencua-7b needs it)",
+    )
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
     p.add_argument("--protocol", help="whose scoring rule (default: the task's official one)")
     p.add_argument("--history", type=int, help="earlier screenshots per step, 0 to 5 (default: the protocol's own)")
@@ -56,13 +77,26 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
     p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
     p.add_argument("--device", help="cpu (default), cuda, cuda:N, or auto: one model over all visible GPUs")
-    p.add_argument("--device-map", dest="device", choices=("auto",), default=argparse.SUPPRESS,
-                   help="auto: the same as --device auto")
-    p.add_argument("--profile", help="what is read of the GPU: full (default: energy per sample and state), light "
-                                     "(state of start and end), off; stage times and memory are always taken")
+    p.add_argument(
+        "--device-map",
+        dest="device",
+        choices=("auto",),
+        default=argparse.SUPPRESS,
+        help="auto: the same as --device auto",
+    )
+    p.add_argument(
+        "--profile",
+        help="what is read of the GPU: full (default: energy per sample and state), light "
+        "(state of start and end), off; stage times and memory are always taken",
+    )
     p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")
-    p.add_argument("--timings", type=int, metavar="N", help="samples per task and cell that are timed, each on its own "
-                                                            "(default: all; 8 where computation is shared or cached)")
+    p.add_argument(
+        "--timings",
+        type=int,
+        metavar="N",
+        help="samples per task and cell that are timed, each on its own "
+        "(default: all; 8 where computation is shared or cached)",
+    )
     p.add_argument("--max-branch-bytes", metavar="SIZE", help="memory for shared state (default 4GB)")
     p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
     p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")
@@ -70,10 +104,16 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--budget-of", help="what a percentage counts: visual (default) or prompt (cache methods)")
     p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")
     p.add_argument("--out", help="run folder (default runs/MODEL-IDENTITY); an existing one is resumed")
-    p.add_argument("--shard", metavar="I/N", help="answer only every N-th sample, from the I-th on (I counts from 0); "
-                                                  "`merge` puts the shards together")
-    p.add_argument("--engine", help="local (default: this process) or ray: workers of a Ray cluster, the one of "
-                                    "RAY_ADDRESS or one started here")
+    p.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="answer only every N-th sample, from the I-th on (I counts from 0); `merge` puts the shards together",
+    )
+    p.add_argument(
+        "--engine",
+        help="local (default: this process) or ray: workers of a Ray cluster, the one of "
+        "RAY_ADDRESS or one started here",
+    )
     p.add_argument("--workers", type=int, help="of --engine ray (default: one per GPU; without GPUs one per machine)")
     p.add_argument("--config", metavar="FILE", help="YAML file with any of these settings; options override it")
     p.add_argument("--format", help="of the summary on stdout: table (default), json, md, csv")
@@ -97,15 +137,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vtprune_eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:  # before the first sample, or the second Ctrl-C of a run
-        print("vtprune_eval: stopped; what was written is kept, and the same command goes on from there.",
-              file=sys.stderr)
+        print(
+            "vtprune_eval: stopped; what was written is kept, and the same command goes on from there.", file=sys.stderr
+        )
         return 130
     except BrokenPipeError:
         return 141
 
 
 def _run(args: list[str]) -> int:
-    from .spec import from_mapping, read_yaml
+    from .runner.spec import from_mapping, read_yaml
 
     given = vars(run_parser().parse_args(args))
     values: dict[str, Any] = read_yaml(given.pop("config")) if "config" in given else {}
@@ -115,7 +156,7 @@ def _run(args: list[str]) -> int:
         if new in given:
             values.pop(old, None)
     spec = from_mapping({**values, **given})
-    from .pipeline.run import execute
+    from .runner.execute import execute
 
     return execute(spec)
 
@@ -135,7 +176,7 @@ def _list(args: list[str]) -> int:
     p.add_argument("what", choices=("models", "methods", "tasks"))
     p.add_argument("--format", choices=("table", "json"), default="table")
     given = p.parse_args(args)
-    from . import listing
+    from .commands import listing
 
     listing.show(given.what, given.format)
     return 0
@@ -144,7 +185,7 @@ def _list(args: list[str]) -> int:
 def _explain(args: list[str]) -> int:
     p = _Parser(prog="vtprune_eval explain", allow_abbrev=False)
     p.add_argument("--method", required=True)
-    from . import listing
+    from .commands import listing
 
     print(listing.explain(p.parse_args(args).method))
     return 0

@@ -22,11 +22,27 @@ from .scoring import convert
 from .scoring.parsers import Action
 from .scoring.untrusted import Unreadable
 
-_KEYS = {"grammar", "source", "prompt", "history_as", "history_item", "history_join", "history_none", "history_from",
-         "history_texts"}
+_KEYS = {
+    "grammar",
+    "source",
+    "prompt",
+    "history_as",
+    "history_item",
+    "history_join",
+    "history_none",
+    "history_from",
+    "history_texts",
+}
 # Checkpoints that share an architecture and not a way of answering.
-_BY_NAME = (("uitars", "ui_tars"), ("opencua", "opencua"), ("focusui", "focusui"), ("seeclick", "seeclick"),
-            ("osatlas", "osatlas"), ("nano", "mini"), ("stub", "mini"))
+_BY_NAME = (
+    ("uitars", "ui_tars"),
+    ("opencua", "opencua"),
+    ("focusui", "focusui"),
+    ("seeclick", "seeclick"),
+    ("osatlas", "osatlas"),
+    ("nano", "mini"),
+    ("stub", "mini"),
+)
 
 
 def style_of(model: str, family: str) -> str:
@@ -37,8 +53,10 @@ def style_of(model: str, family: str) -> str:
 
 # How an earlier step is written, by ``history_as``; everything else is told in words.
 _WRITERS: dict[str, Callable[[Action], str]] = {
-    "seeclick": lambda action: convert.seeclick(action, decimals=2), "seeclick_web": convert.seeclick_web,
-    "simpagent": convert.simpagent}
+    "seeclick": lambda action: convert.seeclick(action, decimals=2),
+    "seeclick_web": convert.seeclick_web,
+    "simpagent": convert.simpagent,
+}
 
 
 @dataclass(frozen=True)
@@ -65,9 +83,16 @@ class Prompt:
         fields = dict(item.fields)
         goal = fields.pop("goal", "")
         history = self._history(item) if "$history" in self.prompt else ""
-        return Template(self.prompt).substitute(
-            fields, history=history, n_images=len(item.images), goal_line=f"Overall goal: {goal}\n" if goal else "",
-        ).rstrip("\n")
+        return (
+            Template(self.prompt)
+            .substitute(
+                fields,
+                history=history,
+                n_images=len(item.images),
+                goal_line=f"Overall goal: {goal}\n" if goal else "",
+            )
+            .rstrip("\n")
+        )
 
     def _history(self, item: Item) -> str:
         first = max(0, len(item.past) - self.history_texts) if self.history_texts is not None else 0
@@ -100,9 +125,14 @@ def describe(action: Action) -> str:
             return f"scroll {convert.content_direction(action)}"
         except Unreadable:
             return "scroll"
-    texts = {"tap": f"tap{at}", "long_press": f"long press{at}", "button": f"press {convert.button(action)}",
-             "finish": f"finish ({action.status})", "key": f"press {' '.join(action.keys)}",
-             "hotkey": f"press {' '.join(action.keys)}"}
+    texts = {
+        "tap": f"tap{at}",
+        "long_press": f"long press{at}",
+        "button": f"press {convert.button(action)}",
+        "finish": f"finish ({action.status})",
+        "key": f"press {' '.join(action.keys)}",
+        "hotkey": f"press {' '.join(action.keys)}",
+    }
     return texts.get(word) or (f"{word} {action.text!r}{at}" if action.text else f"{word}{at}")
 
 
@@ -117,8 +147,10 @@ def load_prompt(folder: Path, style: str, protocol: str) -> Prompt:
     path = next((p for n in names if (p := folder / f"{n}.yaml").is_file()), None)
     if path is None:
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-        raise UserError(f"{folder.parent.name}: no prompt for models of the style {style!r} (known: {known}); add "
-                        f"prompts/{style}.yaml to the task's folder.")
+        raise UserError(
+            f"{folder.parent.name}: no prompt for models of the style {style!r} (known: {known}); add "
+            f"prompts/{style}.yaml to the task's folder."
+        )
     return read_prompt(path)
 
 

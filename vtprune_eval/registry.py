@@ -34,9 +34,11 @@ def method_names() -> dict[str, str]:
     names = {p.stem.replace("_", "-"): "builtin" for p in sorted(folder.glob("*.py")) if p.stem not in _NOT_METHODS}
     for point in metadata.entry_points(group=ENTRY_POINT_GROUP):
         if names.setdefault(point.name, point.value) != point.value:
-            print(f"warning: the method {point.name!r} of {point.value} is ignored, since "
-                  f"{_owner(names[point.name])} has that name; rename it in its package's entry points.",
-                  file=sys.stderr)
+            print(
+                f"warning: the method {point.name!r} of {point.value} is ignored, since "
+                f"{_owner(names[point.name])} has that name; rename it in its package's entry points.",
+                file=sys.stderr,
+            )
     return names
 
 
@@ -68,8 +70,11 @@ def method_class(name: str) -> type[Method]:
     if source == "builtin":
         module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
         classes = [
-            c for c in vars(module).values()
-            if isinstance(c, type) and issubclass(c, Method) and c.__module__ == module.__name__
+            c
+            for c in vars(module).values()
+            if isinstance(c, type)
+            and issubclass(c, Method)
+            and c.__module__ == module.__name__
             and c.__dict__.get("name") == name
         ]
         if len(classes) != 1:
@@ -79,11 +84,15 @@ def method_class(name: str) -> type[Method]:
     try:
         found = point.load()
     except Exception as error:
-        raise UserError(f"method {name!r} ({source}) cannot be imported ({type(error).__name__}: {error}); mend or "
-                        "uninstall its package.") from error
+        raise UserError(
+            f"method {name!r} ({source}) cannot be imported ({type(error).__name__}: {error}); mend or "
+            "uninstall its package."
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Method) and found.name == name):
-        raise UserError(f"method {name!r} ({source}) is not a subclass of vtprune_eval.methods.base.Method with that "
-                        "name; mend or uninstall its package.")
+        raise UserError(
+            f"method {name!r} ({source}) is not a subclass of vtprune_eval.methods.base.Method with that "
+            "name; mend or uninstall its package."
+        )
     return found
 
 

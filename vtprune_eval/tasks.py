@@ -28,10 +28,37 @@ DEFAULT_TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 SUITES = {"mini": DEFAULT_TASKS}
 MAX_HISTORY = 5
 # Reasons of rules for answers that could be read; every other one is a format error.
-_READABLE = {"no_counterpart", "nothing_annotated", "continues", "box_outside_image", "unknown_key",
-             "reference_unreadable", "annotation_unknown", "operation_not_supported"}
-_KEYS = {"name", "title", "version", "reader", "rule", "protocol", "max_new_tokens", "history", "source", "licence",
-         "floor", "variants", "split", "level", "file", "benchmark", "expected", "download", "obtain"}
+_READABLE = {
+    "no_counterpart",
+    "nothing_annotated",
+    "continues",
+    "box_outside_image",
+    "unknown_key",
+    "reference_unreadable",
+    "annotation_unknown",
+    "operation_not_supported",
+}
+_KEYS = {
+    "name",
+    "title",
+    "version",
+    "reader",
+    "rule",
+    "protocol",
+    "max_new_tokens",
+    "history",
+    "source",
+    "licence",
+    "floor",
+    "variants",
+    "split",
+    "level",
+    "file",
+    "benchmark",
+    "expected",
+    "download",
+    "obtain",
+}
 
 
 class Samples(Sequence[Sample]):
@@ -54,8 +81,15 @@ class Samples(Sequence[Sample]):
         item = self._records.item(self._chosen[i])
         question = item.fields["question"] if self._prompt is None else self._prompt.question(item)
         instruction = item.fields.get("instruction") or item.fields.get("goal") or None
-        return Sample(id=item.id, images=item.images, question=question, target=item.target, cluster=item.cluster,
-                      meta=item.meta, instruction=instruction)
+        return Sample(
+            id=item.id,
+            images=item.images,
+            question=question,
+            target=item.target,
+            cluster=item.cluster,
+            meta=item.meta,
+            instruction=instruction,
+        )
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[i] for i in range(len(self)))
@@ -270,8 +304,11 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
 def where_to_get(spec: Mapping[str, Any]) -> str:
     """What a user does to have a task's data; ``obtain`` of the definition says it for data that cannot be fetched."""
     ways = [f"run `python -m vtprune_eval data get {spec['name']}`"] if spec.get("download") else []
-    ways.append(f"{spec['obtain']} and give the folder with --data-path" if "obtain" in spec else
-                f"give the folder of {spec['source']} with --data-path")
+    ways.append(
+        f"{spec['obtain']} and give the folder with --data-path"
+        if "obtain" in spec
+        else f"give the folder of {spec['source']} with --data-path"
+    )
     return ", or ".join(ways)
 
 
@@ -285,8 +322,15 @@ def default_data_path(name: str) -> Path:
     return (Path(base) if base else Path.home() / ".cache" / "vtprune_eval" / "data") / folder
 
 
-def load_task(name: str, limit: int | None = None, data_path: str | None = None, *, protocol: str | None = None,
-              history: int | None = None, style: str = "mini") -> Task:
+def load_task(
+    name: str,
+    limit: int | None = None,
+    data_path: str | None = None,
+    *,
+    protocol: str | None = None,
+    history: int | None = None,
+    style: str = "mini",
+) -> Task:
     """Read a task's records (no image is opened).
 
     Args:
@@ -318,11 +362,20 @@ def load_task(name: str, limit: int | None = None, data_path: str | None = None,
         chosen = sorted(order[:limit])
     samples = Samples(records, prompt, chosen)
     return Task(
-        name=name, title=spec["title"], version=str(spec["version"]), protocol=protocol, samples=samples,
-        fingerprint=fingerprint(samples), max_new_tokens=spec["max_new_tokens"], rule=spec["rule"],
-        floor=float(spec.get("floor", 0.0)), benchmark=spec.get("benchmark", ""),
-        grammar=prompt.grammar if prompt else "", history=int(spec.get("history") or 0),
-        prompt=prompt.name if prompt else "", settings={k: spec[k] for k in ("split", "level", "file") if k in spec},
+        name=name,
+        title=spec["title"],
+        version=str(spec["version"]),
+        protocol=protocol,
+        samples=samples,
+        fingerprint=fingerprint(samples),
+        max_new_tokens=spec["max_new_tokens"],
+        rule=spec["rule"],
+        floor=float(spec.get("floor", 0.0)),
+        benchmark=spec.get("benchmark", ""),
+        grammar=prompt.grammar if prompt else "",
+        history=int(spec.get("history") or 0),
+        prompt=prompt.name if prompt else "",
+        settings={k: spec[k] for k in ("split", "level", "file") if k in spec},
     )
 
 

@@ -26,13 +26,22 @@ BOXES = [round(0.001 * i, 3) for i in range(120)]
 
 def write_aitw(folder: Path, n: int) -> None:
     """SeeClick's single file: episodes of ten steps, thirty boxes each."""
-    step = {"goal": "open the settings of the phone", "action_type_id": 4, "action_type_text": "click",
-            "touch": [0.5, 0.5], "lift": [0.5, 0.5], "type_text": "", "annot_position": BOXES, "action_addition": ""}
+    step = {
+        "goal": "open the settings of the phone",
+        "action_type_id": 4,
+        "action_type_text": "click",
+        "touch": [0.5, 0.5],
+        "lift": [0.5, 0.5],
+        "type_text": "",
+        "annot_position": BOXES,
+        "action_addition": "",
+    }
     with (folder / "aitw_data_test.json").open("w") as out:
         out.write('{"general": [')
         for e in range(n // STEPS_PER_EPISODE):
-            steps = [{"ep_id": f"{e:06d}", "img_filename": f"general/{e:06d}_{i}", **step}
-                     for i in range(STEPS_PER_EPISODE)]
+            steps = [
+                {"ep_id": f"{e:06d}", "img_filename": f"general/{e:06d}_{i}", **step} for i in range(STEPS_PER_EPISODE)
+            ]
             out.write(("," if e else "") + json.dumps(steps))
         out.write("]}")
 
@@ -43,24 +52,49 @@ def write_agentnetbench(folder: Path, n: int) -> None:
     click = {"type": "click", "params": {"position": {"x": 0.5, "y": 0.45}}, "metadata": {"bboxes": [box]}}
     words = {"observation": "word " * 100, "thought": "word " * 100, "low_level_instruction": "Click the button."}
     for t in range(n // 100):
-        steps = [{"step_num": i, "image": f"t{t}_{i}.png", "action": "", "milestone": False, "inner_monologue": words,
-                  "ground_truth_actions": [click]} for i in range(100)]
-        (folder / f"t{t:05d}.json").write_text(json.dumps({
-            "task_id": f"t{t:05d}", "high_level_task_description": "do it", "steps": steps}))
+        steps = [
+            {
+                "step_num": i,
+                "image": f"t{t}_{i}.png",
+                "action": "",
+                "milestone": False,
+                "inner_monologue": words,
+                "ground_truth_actions": [click],
+            }
+            for i in range(100)
+        ]
+        (folder / f"t{t:05d}.json").write_text(
+            json.dumps({"task_id": f"t{t:05d}", "high_level_task_description": "do it", "steps": steps})
+        )
 
 
 def write_screenspot_pro(folder: Path, n: int) -> None:
     """Annotation files of a thousand records."""
     (folder / "annotations").mkdir()
     for f in range(n // 1000):
-        rows = [{"img_filename": f"app/{f}_{i}.png", "bbox": [1, 2, 30, 40], "instruction": "press the button",
-                 "instruction_cn": "x" * 20, "id": f"app_{f}_{i}", "application": "app", "platform": "linux",
-                 "img_size": [1920, 1080], "ui_type": "icon", "group": "CAD"} for i in range(1000)]
+        rows = [
+            {
+                "img_filename": f"app/{f}_{i}.png",
+                "bbox": [1, 2, 30, 40],
+                "instruction": "press the button",
+                "instruction_cn": "x" * 20,
+                "id": f"app_{f}_{i}",
+                "application": "app",
+                "platform": "linux",
+                "img_size": [1920, 1080],
+                "ui_type": "icon",
+                "group": "CAD",
+            }
+            for i in range(1000)
+        ]
         (folder / "annotations" / f"f{f:04d}.json").write_text(json.dumps(rows))
 
 
 FORMATS: dict[str, Callable[[Path, int], None]] = {
-    "aitw": write_aitw, "agentnetbench": write_agentnetbench, "screenspot_pro": write_screenspot_pro}
+    "aitw": write_aitw,
+    "agentnetbench": write_agentnetbench,
+    "screenspot_pro": write_screenspot_pro,
+}
 
 
 def peak_mb() -> float:
@@ -70,8 +104,9 @@ def peak_mb() -> float:
 
 def measure(name: str, folder: Path) -> None:
     """In the measured process: import everything, then read, prompt and score every record; prints JSON."""
-    from vtprune_eval import cli, spec  # noqa: F401 - their memory is not the data's
-    from vtprune_eval.pipeline import run  # noqa: F401
+    from vtprune_eval import cli  # noqa: F401 - their memory is not the data's
+    from vtprune_eval.runner import execute as run  # noqa: F401
+    from vtprune_eval.runner import spec  # noqa: F401 - their memory is not the data's
     from vtprune_eval.tasks import load_task
 
     base, start = peak_mb(), time.perf_counter()
@@ -80,9 +115,19 @@ def measure(name: str, folder: Path) -> None:
     frame = {"file_sizes": [(1080, 2400)], "model_sizes": [(1080, 2400)], "coordinates": "thousandths"}
     answer = '<tool_call>{"name": "x", "arguments": {"action": "click", "coordinate": [500, 500]}}</tool_call>'
     total = sum(task.score(sample, answer, frame).value or 0.0 for sample in task.samples)
-    print(json.dumps({"records": len(task.samples), "score": total, "base_mb": base, "load_mb": loaded - base,
-                      "peak_mb": peak_mb() - base, "load_s": t_load,
-                      "all_s": time.perf_counter() - start}))
+    print(
+        json.dumps(
+            {
+                "records": len(task.samples),
+                "score": total,
+                "base_mb": base,
+                "load_mb": loaded - base,
+                "peak_mb": peak_mb() - base,
+                "load_s": t_load,
+                "all_s": time.perf_counter() - start,
+            }
+        )
+    )
 
 
 def main() -> int:
@@ -100,13 +145,16 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             FORMATS[name](Path(folder), given.records)
             size = sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file())
-            done = subprocess.run([sys.executable, __file__, "--measure", name, folder], check=True,
-                                  capture_output=True, text=True)
+            done = subprocess.run(
+                [sys.executable, __file__, "--measure", name, folder], check=True, capture_output=True, text=True
+            )
         found = json.loads(done.stdout)
         worst = max(worst, found["peak_mb"])
-        print(f"{name}: {found['records']} records, {size / 1e6:.0f} MB of JSON; above {found['base_mb']:.0f} MB of "
-              f"imports: {found['load_mb']:.0f} MB loaded, {found['peak_mb']:.0f} MB at most; {found['load_s']:.1f} s "
-              f"to load, {found['all_s']:.1f} s in all")
+        print(
+            f"{name}: {found['records']} records, {size / 1e6:.0f} MB of JSON; above {found['base_mb']:.0f} MB of "
+            f"imports: {found['load_mb']:.0f} MB loaded, {found['peak_mb']:.0f} MB at most; {found['load_s']:.1f} s "
+            f"to load, {found['all_s']:.1f} s in all"
+        )
     print(f"at most {worst:.0f} MB, promised {LIMIT_MB} MB")
     return int(worst > LIMIT_MB)
 

@@ -81,9 +81,15 @@ class Report:
 
         from vtprune_eval.results.store import write_atomic
 
-        data = {"schema": 1, "bench": "gpu", "environment": self.environment, "settings": self.settings,
-                "headlines": headlines(self.rows, ROOT / "leaderboards" / "papers"), "rows": self.rows,
-                "not_measured": self.missing}
+        data = {
+            "schema": 1,
+            "bench": "gpu",
+            "environment": self.environment,
+            "settings": self.settings,
+            "headlines": headlines(self.rows, ROOT / "leaderboards" / "papers"),
+            "rows": self.rows,
+            "not_measured": self.missing,
+        }
         text = markdown(data)
         write_atomic(self.out / "gpu.json", json.dumps(data, indent=1, allow_nan=False) + "\n")
         write_atomic(self.out / "gpu.md", text)
@@ -122,8 +128,11 @@ def run_group(group: Group, todo: list[Cell], gpu: Any, report: Report, deadline
         report.rows.append(row)
         add_ratios(group.rows, group.full)
         report.write()
-        print(f"{group.model} {group.attention}: {cell.label}: TTFT {row['times']['ttft_ms']['median']:.1f} ms "
-              f"({row['n_calls']} calls), {deadline - time.monotonic():.0f} s left for this group", file=sys.stderr)
+        print(
+            f"{group.model} {group.attention}: {cell.label}: TTFT {row['times']['ttft_ms']['median']:.1f} ms "
+            f"({row['n_calls']} calls), {deadline - time.monotonic():.0f} s left for this group",
+            file=sys.stderr,
+        )
 
 
 def attention_backends(given: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -156,8 +165,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cuda", help="cuda (default), cuda:N, or cpu for a rehearsal")
     p.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float16", "float32"))
     p.add_argument("--image", type=size, metavar="WxH", help="of the screen (default 2716x1616; on a CPU 320x192)")
-    p.add_argument("--frame", type=size, metavar="WxH",
-                   help="of a history frame (default 1920x1080; on a CPU 160x96)")
+    p.add_argument("--frame", type=size, metavar="WxH", help="of a history frame (default 1920x1080; on a CPU 160x96)")
     p.add_argument("--out", type=Path, default=Path("runs/bench-gpu"), help="folder (default runs/bench-gpu)")
     return p
 
@@ -192,11 +200,14 @@ def bench(given: argparse.Namespace, started: float) -> int:
     if not re.fullmatch(r"cpu|cuda(:\d+)?", given.device):
         raise UserError(f"--device {given.device!r}: use cuda, cuda:N, or cpu for a rehearsal.")
     if given.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("no usable CUDA device here, and GPU numbers are never estimated; run this where there is one, "
-                        "or rehearse with --device cpu --models nano.")
+        raise UserError(
+            "no usable CUDA device here, and GPU numbers are never estimated; run this where there is one, "
+            "or rehearse with --device cpu --models nano."
+        )
     if given.device.startswith("cuda:") and int(given.device[5:]) >= torch.cuda.device_count():
-        raise UserError(f"--device {given.device}: there are {torch.cuda.device_count()} CUDA devices here, counted "
-                        "from 0.")
+        raise UserError(
+            f"--device {given.device}: there are {torch.cuda.device_count()} CUDA devices here, counted from 0."
+        )
     models, budgets = (list(dict.fromkeys(text.split(","))) for text in (given.models, given.budgets))
     methods = given.methods.split(",") if given.methods else default_methods()
     for model in models:
@@ -214,10 +225,23 @@ def bench(given: argparse.Namespace, started: float) -> int:
     backends, absent = attention_backends(given)
     gpu = open_gpu(given.device, "full")
     end = started + 0.98 * given.seconds  # the last cell, the files and the exit need a little, too
-    report = Report(given.out, {}, {
-        "models": models, "methods": methods, "budgets": budgets, "dtype": given.dtype, "seconds": given.seconds,
-        "window_s": given.window, "image": given.image, "frame": given.frame, "frames": N_FRAMES, "new_tokens": N_NEW,
-        "weights": "random"})
+    report = Report(
+        given.out,
+        {},
+        {
+            "models": models,
+            "methods": methods,
+            "budgets": budgets,
+            "dtype": given.dtype,
+            "seconds": given.seconds,
+            "window_s": given.window,
+            "image": given.image,
+            "frame": given.frame,
+            "frames": N_FRAMES,
+            "new_tokens": N_NEW,
+            "weights": "random",
+        },
+    )
     groups = [(m, a) for a in backends for m in models]
     for sentence in absent:
         report.miss("all", sentence.split(":")[0].split(" ")[0], "every cell", sentence)
@@ -262,10 +286,18 @@ def environment(given: argparse.Namespace, gpu: Any) -> dict[str, Any]:
     import vtprune_eval
 
     name = torch.cuda.get_device_name(given.device) if given.device.startswith("cuda") else "cpu"
-    return {"device": name, "is_gpu": given.device.startswith("cuda"), "gpu": gpu.state(), "gpu_reason": gpu.reason,
-            "python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda,
-            "transformers": transformers.__version__, "package": vtprune_eval.__version__,
-            "threads": torch.get_num_threads()}
+    return {
+        "device": name,
+        "is_gpu": given.device.startswith("cuda"),
+        "gpu": gpu.state(),
+        "gpu_reason": gpu.reason,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "transformers": transformers.__version__,
+        "package": vtprune_eval.__version__,
+        "threads": torch.get_num_threads(),
+    }
 
 
 if __name__ == "__main__":

@@ -16,11 +16,22 @@ KEPT = 0.262  # PixelPrune, Table 4: share of the patches of such a screenshot
 N_NEW = 8
 MIN_CALLS, MAX_CALLS, WARM_CALLS = 3, 20, 3
 WITH_HISTORY = ("guipruner", "guipruner-tar")  # they act on earlier screenshots; on a single one they do nothing
-QUESTION = ("The user asks: open the settings of the application, find the entry that sets the language of the "
-            "interface, and change it to Portuguese. What is the next action? Answer with one action and its "
-            "coordinates.")
-TIMES = ("ttft_ms", "vit_ms", "prefill_ms", "select_ms", "decode_ms", "tpot_ms", "e2e_ms", "image_decode_ms",
-         "preprocess_ms")
+QUESTION = (
+    "The user asks: open the settings of the application, find the entry that sets the language of the "
+    "interface, and change it to Portuguese. What is the next action? Answer with one action and its "
+    "coordinates."
+)
+TIMES = (
+    "ttft_ms",
+    "vit_ms",
+    "prefill_ms",
+    "select_ms",
+    "decode_ms",
+    "tpot_ms",
+    "e2e_ms",
+    "image_decode_ms",
+    "preprocess_ms",
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,11 @@ def default_methods() -> list[str]:
     """Every method that can be run on a question without a target, ``full`` left out."""
     from vtprune_eval.registry import method_class, method_names
 
-    return [n for n, source in method_names().items()
-            if source == "builtin" and n != "full" and not method_class(n).sees_target]
+    return [
+        n
+        for n, source in method_names().items()
+        if source == "builtin" and n != "full" and not method_class(n).sees_target
+    ]
 
 
 @dataclass
@@ -93,8 +107,12 @@ class Group:
         params = dict(cell.params)
         if cell.method == "focusui":
             params["scorer"] = "random"
-        return Pipeline(self.adapter, make_method(cell.method, params), Budget.parse(cell.budget, of=cell.budget_of),
-                        max_new_tokens=N_NEW)
+        return Pipeline(
+            self.adapter,
+            make_method(cell.method, params),
+            Budget.parse(cell.budget, of=cell.budget_of),
+            max_new_tokens=N_NEW,
+        )
 
     def call_full(self, workload: str) -> None:
         """One more call of ``full``, kept for the ratios; its row was measured before."""
@@ -149,8 +167,9 @@ def measure(group: Group, cell: Cell, gpu: Any, window_s: float) -> dict[str, An
     return row_of(group, cell, outcomes, n_warm, joules, spent, gpu)
 
 
-def row_of(group: Group, cell: Cell, outcomes: list[Any], n_warm: int, joules: float | None, spent_s: float,
-           gpu: Any) -> dict[str, Any]:
+def row_of(
+    group: Group, cell: Cell, outcomes: list[Any], n_warm: int, joules: float | None, spent_s: float, gpu: Any
+) -> dict[str, Any]:
     """Medians, spread and counts of the calls of one cell (ratios are added when all calls of ``full`` are known)."""
     import numpy as np
 
@@ -158,20 +177,36 @@ def row_of(group: Group, cell: Cell, outcomes: list[Any], n_warm: int, joules: f
     times = {name: [getattr(o.times, name) for o in outcomes] for name in TIMES}
     counts = last.counts
     return {
-        "model": group.model, "attention": group.attention, "workload": cell.workload, "method": cell.method,
-        "budget": cell.budget, "budget_of": cell.budget_of, "params": dict(cell.params), "headline": cell.headline,
-        "full_call": len(group.full[cell.workload]) - 1, "n_warm_up": n_warm, "n_calls": len(outcomes),
+        "model": group.model,
+        "attention": group.attention,
+        "workload": cell.workload,
+        "method": cell.method,
+        "budget": cell.budget,
+        "budget_of": cell.budget_of,
+        "params": dict(cell.params),
+        "headline": cell.headline,
+        "full_call": len(group.full[cell.workload]) - 1,
+        "n_warm_up": n_warm,
+        "n_calls": len(outcomes),
         "window_s": round(spent_s, 3),
-        "times": {k: {"median": float(np.median(v)), "p95": float(np.quantile(v, 0.95)), "min": min(v), "max": max(v)}
-                  for k, v in times.items()},
+        "times": {
+            k: {"median": float(np.median(v)), "p95": float(np.quantile(v, 0.95)), "min": min(v), "max": max(v)}
+            for k, v in times.items()
+        },
         "samples_ms": {k: [round(x, 4) for x in times[k]] for k in ("ttft_ms", "vit_ms", "prefill_ms", "decode_ms")},
-        "patches": sum(counts.patches), "visual_tokens": sum(counts.visual),
+        "patches": sum(counts.patches),
+        "visual_tokens": sum(counts.visual),
         "visual_kept_pct": 100 * sum(counts.visual) / max(1, sum(counts.visual_full)),
-        "prompt_tokens": counts.prompt_full, "new_tokens": counts.n_new, "flops": last.flops,
-        "kv_bytes": last.kv_bytes, "peak_bytes": max(o.peak_bytes for o in outcomes),
-        "peak_reserved_bytes": reserved_bytes(group.adapter.device), "weights_bytes": group.weights_bytes,
+        "prompt_tokens": counts.prompt_full,
+        "new_tokens": counts.n_new,
+        "flops": last.flops,
+        "kv_bytes": last.kv_bytes,
+        "peak_bytes": max(o.peak_bytes for o in outcomes),
+        "peak_reserved_bytes": reserved_bytes(group.adapter.device),
+        "weights_bytes": group.weights_bytes,
         "gpu_process_bytes": gpu.process_bytes(),
-        "energy_j": None if joules is None else joules / len(outcomes), "notes": list(last.notes),
+        "energy_j": None if joules is None else joules / len(outcomes),
+        "notes": list(last.notes),
     }
 
 
@@ -196,8 +231,10 @@ def load_group(model: str, attention: str, given: argparse.Namespace, folder: Pa
     adapter = load_model(model, weights="random", dtype=given.dtype, device=given.device, attn=attention)
     adapter.eos_ids = frozenset()  # every call generates the same number of tokens
     samples = {}
-    for name, shots in (("screen", [screen_keeping(*given.image, KEPT, adapter.images)[0]]),
-                        ("history", [screen(*given.frame, WORDS, seed) for seed in range(N_FRAMES)])):
+    for name, shots in (
+        ("screen", [screen_keeping(*given.image, KEPT, adapter.images)[0]]),
+        ("history", [screen(*given.frame, WORDS, seed) for seed in range(N_FRAMES)]),
+    ):
         paths = tuple(save(shot, folder / f"{model}-{name}-{i}.png") for i, shot in enumerate(shots))
         samples[name] = Sample(name, paths, QUESTION, {"type": "none"})
     weights = sum(p.numel() * p.element_size() for p in adapter.model.parameters())

@@ -62,8 +62,7 @@ def add_ratios(rows: list[dict[str, Any]], full: dict[str, list[Any]]) -> None:
             "flops_decode": flops["decode"] / own["decode"] if own["decode"] else None,
             "peak_bytes": base["peak_bytes"] / row["peak_bytes"],
             "kv_bytes": base["kv_bytes"] / row["kv_bytes"],
-            "energy_j": (base["energy_j"] / row["energy_j"]
-                         if base["energy_j"] and row["energy_j"] else None),
+            "energy_j": (base["energy_j"] / row["energy_j"] if base["energy_j"] and row["energy_j"] else None),
         }
         measured = row["ratios"]["ttft_ms"]
         row["above_flops_bound"] = bool(measured and measured[1] > SLACK * row["ratios"]["flops_prefill"])
@@ -72,8 +71,9 @@ def add_ratios(rows: list[dict[str, Any]], full: dict[str, list[Any]]) -> None:
 def _printed(folder: Path, name: str, **wanted: Any) -> dict[str, Any]:
     """The metrics of one row of a paper's table (``leaderboards/papers``)."""
     rows = json.loads((folder / f"{name}.json").read_text())["rows"]
-    return next(r["metrics"] for r in rows
-                if all({**r, **r.get("settings", {})}.get(k) == v for k, v in wanted.items()))
+    return next(
+        r["metrics"] for r in rows if all({**r, **r.get("settings", {})}.get(k) == v for k, v in wanted.items())
+    )
 
 
 def headlines(rows: list[dict[str, Any]], papers: Path) -> list[dict[str, Any]]:
@@ -89,10 +89,12 @@ def headlines(rows: list[dict[str, Any]], papers: Path) -> list[dict[str, Any]]:
     pixel = _printed(papers, "pixelprune_table4", benchmark="ScreenSpot-Pro Scientific", method="PixelPrune")
     gui = _printed(papers, "guipruner_efficiency_secondary", method="GUIPruner")
     kv = _printed(papers, "guikv_abstract", method="GUI-KV")
-    scene = {"pixelprune": "Qwen3-VL-2B, H20, 26.2 % kept before the ViT",
-             "guipruner": "Qwen2-VL-2B, RTX 4090, 4 earlier screenshots, 10 % of them and 75 % of the current one",
-             "guikv": "five screenshots, budget not printed (40 % by a secondary reading)",
-             "focusui": "FocusUI-7B, 30 % kept"}
+    scene = {
+        "pixelprune": "Qwen3-VL-2B, H20, 26.2 % kept before the ViT",
+        "guipruner": "Qwen2-VL-2B, RTX 4090, 4 earlier screenshots, 10 % of them and 75 % of the current one",
+        "guikv": "five screenshots, budget not printed (40 % by a secondary reading)",
+        "focusui": "FocusUI-7B, 30 % kept",
+    }
     claims: list[tuple[str, str, str, float, str]] = [
         ("pixelprune", "TTFT", "ttft_ms", pixel["ttft_speedup"], "x"),
         ("pixelprune", "FLOPs to the first token", "flops_prefill", pixel["flops_speedup"], "x"),
@@ -112,10 +114,25 @@ def headlines(rows: list[dict[str, Any]], papers: Path) -> list[dict[str, Any]]:
             values = list(ratio) if isinstance(ratio, list) else [ratio]
             if unit == "% less":
                 values = [100 * (1 - 1 / v) for v in values]
-            measured.append({"model": row["model"], "attention": row["attention"], "value": values[0],
-                             "interval": values[1:], "kept_pct": row["visual_kept_pct"]})
-        out.append({"paper": key, "claim": claim, "printed": printed, "unit": unit, "setting": scene[key],
-                    "measured": measured})
+            measured.append(
+                {
+                    "model": row["model"],
+                    "attention": row["attention"],
+                    "value": values[0],
+                    "interval": values[1:],
+                    "kept_pct": row["visual_kept_pct"],
+                }
+            )
+        out.append(
+            {
+                "paper": key,
+                "claim": claim,
+                "printed": printed,
+                "unit": unit,
+                "setting": scene[key],
+                "measured": measured,
+            }
+        )
     return out
 
 
@@ -128,10 +145,13 @@ def markdown(data: dict[str, Any]) -> str:
     if not env.get("is_gpu"):
         lines += ["**Rehearsal on a CPU: these numbers say nothing about a GPU.**", ""]
     state = env.get("gpu") or {}
-    lines += [f"{env.get('device')}, driver {state.get('driver')}, torch {env.get('torch')} (CUDA {env.get('cuda')}), "
-              f"transformers {env.get('transformers')}, {settings['dtype']}, batch 1, {settings['new_tokens']} new "
-              "tokens, random weights, so no accuracy. Medians; ratios of medians to full with 95 % intervals; up to "
-              "three warm-up calls per cell.", ""]
+    lines += [
+        f"{env.get('device')}, driver {state.get('driver')}, torch {env.get('torch')} (CUDA {env.get('cuda')}), "
+        f"transformers {env.get('transformers')}, {settings['dtype']}, batch 1, {settings['new_tokens']} new "
+        "tokens, random weights, so no accuracy. Medians; ratios of medians to full with 95 % intervals; up to "
+        "three warm-up calls per cell.",
+        "",
+    ]
     lines += [f"**Disturbed: {warning}.**" for warning in state.get("warnings", [])]
     if not state:
         lines += [f"No energy or GPU state: {env.get('gpu_reason')}.", ""]
@@ -140,15 +160,29 @@ def markdown(data: dict[str, Any]) -> str:
     for h in data["headlines"]:
         found = "; ".join(_headline(m, h["unit"]) for m in h["measured"]) or "-"
         table.append([h["paper"], h["claim"], f"{h['printed']:g}{_unit(h['unit'])}", h["setting"], found])
-    lines += [tabulate(table, ["paper", "claim", "printed", "printed for", "measured here"], tablefmt="github",
-                       disable_numparse=True), ""]
+    lines += [
+        tabulate(
+            table,
+            ["paper", "claim", "printed", "printed for", "measured here"],
+            tablefmt="github",
+            disable_numparse=True,
+        ),
+        "",
+    ]
     groups = list(dict.fromkeys((r["model"], r["attention"], r["workload"]) for r in data["rows"]))
     for model, attention, workload in groups:
-        shape = (f"one {settings['image'][0]}x{settings['image'][1]} screenshot" if workload == "screen" else
-                 f"{settings['frames']} screenshots of {settings['frame'][0]}x{settings['frame'][1]}")
+        shape = (
+            f"one {settings['image'][0]}x{settings['image'][1]} screenshot"
+            if workload == "screen"
+            else f"{settings['frames']} screenshots of {settings['frame'][0]}x{settings['frame'][1]}"
+        )
         own = [r for r in data["rows"] if (r["model"], r["attention"], r["workload"]) == (model, attention, workload)]
-        lines += [f"## {model}, {attention}: {shape}, {own[0]['prompt_tokens']} prompt tokens", "",
-                  tabulate([_line(r) for r in own], _HEADS, tablefmt="github", disable_numparse=True), ""]
+        lines += [
+            f"## {model}, {attention}: {shape}, {own[0]['prompt_tokens']} prompt tokens",
+            "",
+            tabulate([_line(r) for r in own], _HEADS, tablefmt="github", disable_numparse=True),
+            "",
+        ]
         lines += [_drift(r) + "\n" for r in own if "drift_ttft_ms" in r]
         if any(_joules(r).startswith("~") for r in own):
             lines += ["~: energy over less than a second of calls.", ""]
@@ -159,13 +193,29 @@ def markdown(data: dict[str, Any]) -> str:
         for m in data["not_measured"]:
             reasons.setdefault((m["model"], m["attention"], m["reason"]), []).append(m["what"])
         lines += ["## Not measured", ""]
-        lines += [f"- {model}, {attention}: {', '.join(what)}: {reason}"
-                  for (model, attention, reason), what in reasons.items()]
+        lines += [
+            f"- {model}, {attention}: {', '.join(what)}: {reason}"
+            for (model, attention, reason), what in reasons.items()
+        ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-_HEADS = ("method", "budget", "visual kept %", "TTFT ms", "ViT ms", "select ms", "prefill ms", "ms / token", "peak MB",
-          "KV MB", "J", "TTFT ratio", "FLOPs ratio", "calls")
+_HEADS = (
+    "method",
+    "budget",
+    "visual kept %",
+    "TTFT ms",
+    "ViT ms",
+    "select ms",
+    "prefill ms",
+    "ms / token",
+    "peak MB",
+    "KV MB",
+    "J",
+    "TTFT ratio",
+    "FLOPs ratio",
+    "calls",
+)
 
 
 def _line(row: dict[str, Any]) -> list[str]:
@@ -174,12 +224,18 @@ def _line(row: dict[str, Any]) -> list[str]:
     ttft = "-" if not ratios or not ratios["ttft_ms"] else "{:.2f}x [{:.2f}, {:.2f}]".format(*ratios["ttft_ms"])
     mark = " (!)" if row.get("above_flops_bound") else ""
     extra = f" {row['params']}" if row["params"] else ""
-    return [row["method"] + extra, "-" if row["method"] == "full" else row["budget"] + (
-                " of prompt" if row["budget_of"] == "prompt" else ""), f"{row['visual_kept_pct']:.1f}",
-            *(f"{t[k]:.1f}" for k in ("ttft_ms", "vit_ms", "select_ms", "prefill_ms", "tpot_ms")),
-            f"{row['peak_bytes'] / 1e6:.0f}", f"{row['kv_bytes'] / 1e6:.1f}",
-            _joules(row), ttft + mark,
-            "-" if not ratios else f"{ratios['flops_prefill']:.2f}x", str(row["n_calls"])]
+    return [
+        row["method"] + extra,
+        "-" if row["method"] == "full" else row["budget"] + (" of prompt" if row["budget_of"] == "prompt" else ""),
+        f"{row['visual_kept_pct']:.1f}",
+        *(f"{t[k]:.1f}" for k in ("ttft_ms", "vit_ms", "select_ms", "prefill_ms", "tpot_ms")),
+        f"{row['peak_bytes'] / 1e6:.0f}",
+        f"{row['kv_bytes'] / 1e6:.1f}",
+        _joules(row),
+        ttft + mark,
+        "-" if not ratios else f"{ratios['flops_prefill']:.2f}x",
+        str(row["n_calls"]),
+    ]
 
 
 def _joules(row: dict[str, Any]) -> str:
@@ -190,8 +246,10 @@ def _joules(row: dict[str, Any]) -> str:
 
 def _drift(row: dict[str, Any]) -> str:
     early, late = row["drift_ttft_ms"]
-    return (f"full was called {row['n_pooled']} times over the whole time: TTFT {early:.1f} ms in the first third, "
-            f"{late:.1f} ms in the last.")
+    return (
+        f"full was called {row['n_pooled']} times over the whole time: TTFT {early:.1f} ms in the first third, "
+        f"{late:.1f} ms in the last."
+    )
 
 
 def _headline(m: dict[str, Any], unit: str) -> str:

@@ -38,6 +38,7 @@ class Stopwatch:
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """``function``, with its time added under ``name``."""
+
         def timed(*args: Any, **kwargs: Any) -> Any:
             if self._inside:
                 return function(*args, **kwargs)
@@ -48,6 +49,7 @@ class Stopwatch:
                 self._inside = False
                 self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
                 self.cpu[name] = self.cpu.get(name, 0.0) + time.process_time() - cpu
+
         return timed
 
 
@@ -63,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     import transformers  # noqa: F401
 
     from vtprune_eval import cli, models
-    from vtprune_eval.pipeline import cells
-    from vtprune_eval.pipeline import run as runs
     from vtprune_eval.pipeline.generate import Pipeline
     from vtprune_eval.profiling import own_cost  # noqa: F401
+    from vtprune_eval.runner import cells
+    from vtprune_eval.runner import execute as runs
 
     imports = time.perf_counter() - STARTED
     watch = Stopwatch()
@@ -80,16 +82,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         start, cpu = time.perf_counter(), time.process_time()
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                code = cli.main(["--model", "nano", "--method", given.method, "--budget", given.budget, "--limit",
-                                 str(given.limit), "--share", "off", "--out", f"{folder}/run"])
+                code = cli.main(
+                    [
+                        "--model",
+                        "nano",
+                        "--method",
+                        given.method,
+                        "--budget",
+                        given.budget,
+                        "--limit",
+                        str(given.limit),
+                        "--share",
+                        "off",
+                        "--out",
+                        f"{folder}/run",
+                    ]
+                )
         finally:
             models.load_model, cells.warm_up, Pipeline.run, runs.report = old  # type: ignore[method-assign]
         total, cpu = time.perf_counter() - start, time.process_time() - cpu
         if code:
             print(said.getvalue(), file=sys.stderr)
             return code
-        records = [json.loads(line) for path in sorted(Path(folder, "run", "records").glob("*.jsonl"))
-                   for line in path.read_text().splitlines()]
+        records = [
+            json.loads(line)
+            for path in sorted(Path(folder, "run", "records").glob("*.jsonl"))
+            for line in path.read_text().splitlines()
+        ]
     shown(records, watch, total, cpu, imports)
     inside = watch.seconds["pipeline"]
     return int(100 * (total - sum(watch.seconds.values()) + watch.seconds["report"]) / inside > PROMISE_PCT)
@@ -101,19 +120,25 @@ def shown(records: list[dict[str, Any]], watch: Stopwatch, total: float, cpu: fl
     stages = {name: sum(r["times"][name] for r in records if r["times"]) / 1000 for name in STAGES}
     loop = total - sum(watch.seconds.values())
     loop_cpu = cpu - sum(watch.cpu.values())
-    rows = [*((f"pipeline: {name.removesuffix('_ms').replace('_', ' ')}", s, True) for name, s in stages.items()),
-            ("pipeline: outside of all stages", inside - sum(stages.values()), True),
-            ("harness: tasks, scoring, records, files", loop, True), ("harness: report", watch.seconds["report"], True),
-            ("warm-up", watch.seconds["warm-up"], False), ("loading the model", watch.seconds["load"], False),
-            ("imports", imports, False)]
+    rows = [
+        *((f"pipeline: {name.removesuffix('_ms').replace('_', ' ')}", s, True) for name, s in stages.items()),
+        ("pipeline: outside of all stages", inside - sum(stages.values()), True),
+        ("harness: tasks, scoring, records, files", loop, True),
+        ("harness: report", watch.seconds["report"], True),
+        ("warm-up", watch.seconds["warm-up"], False),
+        ("loading the model", watch.seconds["load"], False),
+        ("imports", imports, False),
+    ]
     print(f"nano, {n} records\n\n| | s | ms per record | of the pipeline's time |\n|---|---|---|---|")
     for name, seconds, per_record in rows:
         each = f"{1000 * seconds / n:.2f} | {100 * seconds / inside:.1f} %" if per_record else " | "
         print(f"| {name} | {seconds:.2f} | {each} |")
     harness = loop + watch.seconds["report"]
     harness_cpu = loop_cpu + watch.cpu["report"]
-    print(f"\nharness beside the pipeline: {100 * harness / inside:.2f} % of the pipeline's time (promised "
-          f"{PROMISE_PCT:g} %); of processor time {100 * harness_cpu / watch.cpu['pipeline']:.2f} %")
+    print(
+        f"\nharness beside the pipeline: {100 * harness / inside:.2f} % of the pipeline's time (promised "
+        f"{PROMISE_PCT:g} %); of processor time {100 * harness_cpu / watch.cpu['pipeline']:.2f} %"
+    )
 
 
 if __name__ == "__main__":

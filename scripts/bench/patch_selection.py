@@ -66,7 +66,10 @@ def bench(name: str, image: np.ndarray) -> None:
         f"{ratio(theirs, ours)}; one copy of the image {np.median(copy):.2f} ms"
     )
     for predictor, metric, tau in (
-        ("pred_2d", "max", 4 / 255), ("pred_2d", "mae", 2 / 255), ("raster", "max", 0.0), ("raster", "max", 4 / 255)
+        ("pred_2d", "max", 4 / 255),
+        ("pred_2d", "mae", 2 / 255),
+        ("raster", "max", 0.0),
+        ("raster", "max", 4 / 255),
     ):
         method = PixelPrune(predictor=predictor, metric=metric, tau=tau)
         slow = tau + 1e-6  # the literal forms compare rounded float32 values

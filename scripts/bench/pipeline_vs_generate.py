@@ -33,8 +33,8 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import NANO, load_model
 from vtprune_eval.models.base import VlmAdapter
+from vtprune_eval.outcome import Outcome
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.pipeline.outcome import Outcome
 from vtprune_eval.pipeline.prompt import build_prompt, full_size, open_image, patch_rows, resize
 from vtprune_eval.sample import Sample
 
@@ -51,14 +51,36 @@ def mid_model() -> VlmAdapter:
 
     tokenizer = AutoTokenizer.from_pretrained(NANO, local_files_only=True)
     rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
-    text = {"vocab_size": 32000, "hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 10,
-            "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 128, "rope_parameters": rope,
-            "tie_word_embeddings": True, "pad_token_id": 0}
-    vision = {"depth": 8, "hidden_size": 512, "intermediate_size": 2048, "num_heads": 8, "out_hidden_size": 768,
-              "num_position_embeddings": 2304, "deepstack_visual_indexes": [2, 4, 6]}
-    ids = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>") for k, v in (
-        ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
-        ("vision_end", "vision_end"))}
+    text = {
+        "vocab_size": 32000,
+        "hidden_size": 768,
+        "intermediate_size": 2304,
+        "num_hidden_layers": 10,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "head_dim": 128,
+        "rope_parameters": rope,
+        "tie_word_embeddings": True,
+        "pad_token_id": 0,
+    }
+    vision = {
+        "depth": 8,
+        "hidden_size": 512,
+        "intermediate_size": 2048,
+        "num_heads": 8,
+        "out_hidden_size": 768,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [2, 4, 6],
+    }
+    ids = {
+        f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>")
+        for k, v in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
     config = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
     config._attn_implementation = "sdpa"
     model = random_model(Qwen3VLForConditionalGeneration, config, dtype=torch.float32, device="cpu", seed=0)
@@ -84,7 +106,8 @@ def prepare(adapter: VlmAdapter, sample: Sample) -> dict[str, torch.Tensor]:
     prompt = build_prompt(adapter, pixels, sample.question)
     ids, merge = prompt.ids[None], adapter.images.merge_size
     return {
-        "input_ids": ids, "attention_mask": torch.ones_like(ids),
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
         "mm_token_type_ids": (ids == adapter.model.config.image_token_id).int(),
         "pixel_values": torch.cat([patch_rows(p, adapter.images, None) for p in pixels]),
         "image_grid_thw": torch.tensor([[1, h * merge, w * merge] for h, w in prompt.layout.grids]),
@@ -95,7 +118,7 @@ def prepare(adapter: VlmAdapter, sample: Sample) -> dict[str, torch.Tensor]:
 def generate(adapter: VlmAdapter, inputs: dict[str, torch.Tensor], n_new: int) -> list[int]:
     """The class's greedy ids."""
     out = adapter.model.generate(**inputs, max_new_tokens=n_new, do_sample=False)
-    return out[0, inputs["input_ids"].shape[1]:].tolist()
+    return out[0, inputs["input_ids"].shape[1] :].tolist()
 
 
 def answer_ms(outcome: Outcome) -> float:
@@ -138,8 +161,11 @@ def measure(adapter: VlmAdapter, sample: Sample, n_new: int, repeats: int) -> di
     for name, (a, b) in spans.items():
         ratio, low, high = ratio_interval(a, b)
         result[name] = {"pipeline_ms": median(a), "generate_ms": median(b), "ratio": ratio, "low": low, "high": high}
-    result["sizes"] = {"prompt": float(inputs["input_ids"].shape[1]), "new": float(len(ours)),
-                       "patches": float(len(inputs["pixel_values"]))}
+    result["sizes"] = {
+        "prompt": float(inputs["input_ids"].shape[1]),
+        "new": float(len(ours)),
+        "patches": float(len(inputs["pixel_values"])),
+    }
     return result
 
 
@@ -175,11 +201,18 @@ def main() -> int:
             for span, r in result.items():
                 worst = max(worst, r["ratio"])
                 if not args.json:
-                    print(f"{name:5} {span:10} pipeline {r['pipeline_ms']:8.1f} ms  generate {r['generate_ms']:8.1f} ms"
-                          f"  ratio {r['ratio']:.3f} [{r['low']:.3f}, {r['high']:.3f}]  prompt {sizes['prompt']:.0f}, "
-                          f"patches {sizes['patches']:.0f}, new tokens {sizes['new']:.0f}")
-    about = {"cpu": cpu(), "torch": torch.__version__, "threads": torch.get_num_threads(), "target": TARGET,
-             "linear_embedding": args.linear_embedding}
+                    print(
+                        f"{name:5} {span:10} pipeline {r['pipeline_ms']:8.1f} ms  generate {r['generate_ms']:8.1f} ms"
+                        f"  ratio {r['ratio']:.3f} [{r['low']:.3f}, {r['high']:.3f}]  prompt {sizes['prompt']:.0f}, "
+                        f"patches {sizes['patches']:.0f}, new tokens {sizes['new']:.0f}"
+                    )
+    about = {
+        "cpu": cpu(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "target": TARGET,
+        "linear_embedding": args.linear_embedding,
+    }
     print(json.dumps({"ratios": report, **about}) if args.json else about)
     return int(worst > TARGET)
 

@@ -142,10 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     gpu = open_gpu(given.device, "full")
     own = measure_own_cost([torch.device(given.device)], gpu)
     n_layers = len(adapter.text.layers)
-    print(f"{given.model} on {given.device}, {torch.get_num_threads()} threads, {len(samples)} samples; GPU: "
-          f"{gpu.reason or 'read'}\nreadings (us): a stage {own.stage_us:.2f}, peak memory {own.memory_us:.1f}, FLOPs "
-          f"{own.flops_us:.1f}, GPU {own.gpu_us:.1f}\n\n| cell | ms per sample | full | light | off | readings alone, "
-          "at most |\n|---|---|---|---|---|---|")
+    print(
+        f"{given.model} on {given.device}, {torch.get_num_threads()} threads, {len(samples)} samples; GPU: "
+        f"{gpu.reason or 'read'}\nreadings (us): a stage {own.stage_us:.2f}, peak memory {own.memory_us:.1f}, FLOPs "
+        f"{own.flops_us:.1f}, GPU {own.gpu_us:.1f}\n\n| cell | ms per sample | full | light | off | readings alone, "
+        "at most |\n|---|---|---|---|---|---|"
+    )
     worst = 0.0
     for (name, budget), method in zip(cells, methods, strict=True):
         seconds = spans(Pipeline(adapter, method, budget), samples, gpu)
@@ -153,8 +155,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         share = 100 * own.sample_ms(n_layers) / middle
         worst = max(worst, share)
         shown = ["{:+.1f} % [{:+.1f}, {:+.1f}]".format(*excess(seconds, MODES.index(m))) for m in MODES[:3]]
-        print(f"| {name} at {budget} | {middle:.1f} | {' | '.join(shown)} | {own.sample_ms(n_layers):.2f} ms, "
-              f"{share:.2f} % |", flush=True)
+        print(
+            f"| {name} at {budget} | {middle:.1f} | {' | '.join(shown)} | {own.sample_ms(n_layers):.2f} ms, "
+            f"{share:.2f} % |",
+            flush=True,
+        )
     gpu.close()
     return int(worst > PROMISE_PCT)
 

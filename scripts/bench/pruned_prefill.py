@@ -75,10 +75,13 @@ def timed_modules(adapter: Any) -> Iterator[dict[str, float]]:
     def after(name: str) -> Any:
         def hook(*_: Any) -> None:
             spent[name] += (time.perf_counter_ns() - started[0]) / 1e6
+
         return hook
 
-    modules = [("merger", adapter.visual.merger),
-               *(("deepstack", m) for m in getattr(adapter.visual, "deepstack_merger_list", ()))]
+    modules = [
+        ("merger", adapter.visual.merger),
+        *(("deepstack", m) for m in getattr(adapter.visual, "deepstack_merger_list", ())),
+    ]
     for name, module in modules:
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after(name))]
     try:
@@ -100,19 +103,34 @@ def stages(adapter: Any, sample: Any, repeats: int) -> dict[str, Any]:
             wall.append((time.perf_counter_ns() - start) / 1e6)
         inside.append(dict(spent))
     mergers = {k: median(s[k] for s in inside) for k in inside[0]}
-    ms = {"image_decode": med(outcomes, "image_decode_ms"), "preprocess": med(outcomes, "preprocess_ms"),
-          "vit_blocks": med(outcomes, "vit_ms") - sum(mergers.values()), **mergers,
-          "prefill": med(outcomes, "prefill_ms"), "decode": med(outcomes, "decode_ms")}
+    ms = {
+        "image_decode": med(outcomes, "image_decode_ms"),
+        "preprocess": med(outcomes, "preprocess_ms"),
+        "vit_blocks": med(outcomes, "vit_ms") - sum(mergers.values()),
+        **mergers,
+        "prefill": med(outcomes, "prefill_ms"),
+        "decode": med(outcomes, "decode_ms"),
+    }
     whole = median(wall)
-    return {"ms": ms, "outside_ms": whole - med(outcomes, "e2e_ms"), "wall_ms": whole, "new_tokens": N_NEW,
-            "per_token_ms": med(outcomes, "tpot_ms"), "flops": outcomes[0].flops,
-            "visual_tokens": sum(outcomes[0].counts.visual), "prompt_tokens": outcomes[0].counts.prompt_full}
+    return {
+        "ms": ms,
+        "outside_ms": whole - med(outcomes, "e2e_ms"),
+        "wall_ms": whole,
+        "new_tokens": N_NEW,
+        "per_token_ms": med(outcomes, "tpot_ms"),
+        "flops": outcomes[0].flops,
+        "visual_tokens": sum(outcomes[0].counts.visual),
+        "prompt_tokens": outcomes[0].counts.prompt_full,
+    }
 
 
 def prefill(adapter: Any, sample: Any, repeats: int) -> dict[str, Any]:
     """Prefill time per share of the visual tokens, measured and as its FLOPs predict from that of ``full``."""
-    found = interleaved({"100": pipeline_of(adapter, "full", "100"),
-                         **{b: pipeline_of(adapter, "random-tokens", b) for b in RETAINED}}, sample, repeats)
+    found = interleaved(
+        {"100": pipeline_of(adapter, "full", "100"), **{b: pipeline_of(adapter, "random-tokens", b) for b in RETAINED}},
+        sample,
+        repeats,
+    )
 
     def decoder_flops(outcome: Any) -> float:
         return sum(outcome.flops[k] for k in ("llm_linear", "llm_attention", "lm_head"))
@@ -123,27 +141,45 @@ def prefill(adapter: Any, sample: Any, repeats: int) -> dict[str, Any]:
         own, flops = med(outcomes, "prefill_ms"), decoder_flops(outcomes[0])
         predicted = base_ms * flops / base
         spread = [min(o.times.prefill_ms for o in outcomes), max(o.times.prefill_ms for o in outcomes)]
-        rows.append({"kept_pct": share, "tokens": outcomes[0].counts.prompt, "flops": flops, "measured_ms": own,
-                     "spread_ms": spread, "predicted_ms": predicted, "off_pct": 100 * (own / predicted - 1)})
+        rows.append(
+            {
+                "kept_pct": share,
+                "tokens": outcomes[0].counts.prompt,
+                "flops": flops,
+                "measured_ms": own,
+                "spread_ms": spread,
+                "predicted_ms": predicted,
+                "off_pct": 100 * (own / predicted - 1),
+            }
+        )
     return {"rows": rows, "repeats": repeats, "worst_off_pct": max(r["off_pct"] for r in rows)}
 
 
 def pixelprune(adapter: Any, sample: Any, repeats: int) -> dict[str, Any]:
     """Time to the first token of PixelPrune and of ``full``: measured ratio, and that of the FLOPs."""
-    found = interleaved({"full": pipeline_of(adapter, "full", "100"),
-                         "pixelprune": pipeline_of(adapter, "pixelprune", "auto")}, sample, repeats)
+    found = interleaved(
+        {"full": pipeline_of(adapter, "full", "100"), "pixelprune": pipeline_of(adapter, "pixelprune", "auto")},
+        sample,
+        repeats,
+    )
     full, cut = found["full"], found["pixelprune"]
-    ms = {name: {k: med(o, k) for k in ("ttft_ms", "preprocess_ms", "select_ms", "vit_ms", "prefill_ms")}
-          for name, o in found.items()}
+    ms = {
+        name: {k: med(o, k) for k in ("ttft_ms", "preprocess_ms", "select_ms", "vit_ms", "prefill_ms")}
+        for name, o in found.items()
+    }
     a, b = full[0].flops, cut[0].flops
-    return {"kept_pct": 100 * sum(cut[0].counts.visual) / sum(cut[0].counts.visual_full), "repeats": repeats, "ms": ms,
-            "model_size": full[0].model_sizes[0],
-            "ttft_ratio": ms["full"]["ttft_ms"] / ms["pixelprune"]["ttft_ms"],
-            "vit_ratio": ms["full"]["vit_ms"] / ms["pixelprune"]["vit_ms"],
-            "prefill_ratio": ms["full"]["prefill_ms"] / ms["pixelprune"]["prefill_ms"],
-            "flops_ratio": a["total_prefill"] / b["total_prefill"],
-            "flops_vit_ratio": (a["vit_linear"] + a["vit_attention"]) / (b["vit_linear"] + b["vit_attention"]),
-            "flops_prefill_ratio": (a["llm_linear"] + a["llm_attention"]) / (b["llm_linear"] + b["llm_attention"])}
+    return {
+        "kept_pct": 100 * sum(cut[0].counts.visual) / sum(cut[0].counts.visual_full),
+        "repeats": repeats,
+        "ms": ms,
+        "model_size": full[0].model_sizes[0],
+        "ttft_ratio": ms["full"]["ttft_ms"] / ms["pixelprune"]["ttft_ms"],
+        "vit_ratio": ms["full"]["vit_ms"] / ms["pixelprune"]["vit_ms"],
+        "prefill_ratio": ms["full"]["prefill_ms"] / ms["pixelprune"]["prefill_ms"],
+        "flops_ratio": a["total_prefill"] / b["total_prefill"],
+        "flops_vit_ratio": (a["vit_linear"] + a["vit_attention"]) / (b["vit_linear"] + b["vit_attention"]),
+        "flops_prefill_ratio": (a["llm_linear"] + a["llm_attention"]) / (b["llm_linear"] + b["llm_attention"]),
+    }
 
 
 def markdown(data: dict[str, Any]) -> str:
@@ -151,34 +187,88 @@ def markdown(data: dict[str, Any]) -> str:
     from tabulate import tabulate
 
     env = data["environment"]
-    out = [f"{data['model']}, random weights, {data['dtype']}, {env['processor']}, {env['threads']} threads, torch "
-           f"{env['torch']}, load before {env['load']:.1f}", ""]
+    out = [
+        f"{data['model']}, random weights, {data['dtype']}, {env['processor']}, {env['threads']} threads, torch "
+        f"{env['torch']}, load before {env['load']:.1f}",
+        "",
+    ]
     if "stages" in data:
         s = data["stages"]
-        work = {"vit_blocks": sum(s["flops"][k] for k in ("patch_embed", "vit_linear", "vit_attention")),
-                "merger": s["flops"]["merger"], "deepstack": s["flops"]["deepstack"], "decode": s["flops"]["decode"],
-                "prefill": sum(s["flops"][k] for k in ("llm_linear", "llm_attention", "lm_head"))}
-        rows = [[k, f"{ms:.1f}", f"{100 * ms / s['wall_ms']:.1f} %", f"{work[k] / 1e12:.3f}" if k in work else "-",
-                 f"{work[k] / ms / 1e9:.2f}" if k in work and ms else "-"] for k, ms in s["ms"].items()]
-        rows.append(["outside of all stages", f"{s['outside_ms']:.1f}", f"{100 * s['outside_ms'] / s['wall_ms']:.1f} %",
-                     "-", "-"])
-        out += [f"{s['prompt_tokens']} prompt tokens ({s['visual_tokens']} visual), {s['new_tokens']} new ones, "
-                f"{s['per_token_ms']:.1f} ms per decoded token", "",
-                tabulate(rows, ["stage of full", "ms", "share", "TFLOP", "TFLOP/s"], tablefmt="github",
-                         disable_numparse=True), ""]
+        work = {
+            "vit_blocks": sum(s["flops"][k] for k in ("patch_embed", "vit_linear", "vit_attention")),
+            "merger": s["flops"]["merger"],
+            "deepstack": s["flops"]["deepstack"],
+            "decode": s["flops"]["decode"],
+            "prefill": sum(s["flops"][k] for k in ("llm_linear", "llm_attention", "lm_head")),
+        }
+        rows = [
+            [
+                k,
+                f"{ms:.1f}",
+                f"{100 * ms / s['wall_ms']:.1f} %",
+                f"{work[k] / 1e12:.3f}" if k in work else "-",
+                f"{work[k] / ms / 1e9:.2f}" if k in work and ms else "-",
+            ]
+            for k, ms in s["ms"].items()
+        ]
+        rows.append(
+            [
+                "outside of all stages",
+                f"{s['outside_ms']:.1f}",
+                f"{100 * s['outside_ms'] / s['wall_ms']:.1f} %",
+                "-",
+                "-",
+            ]
+        )
+        out += [
+            f"{s['prompt_tokens']} prompt tokens ({s['visual_tokens']} visual), {s['new_tokens']} new ones, "
+            f"{s['per_token_ms']:.1f} ms per decoded token",
+            "",
+            tabulate(
+                rows, ["stage of full", "ms", "share", "TFLOP", "TFLOP/s"], tablefmt="github", disable_numparse=True
+            ),
+            "",
+        ]
     if "prefill" in data:
-        out += [tabulate([[r["kept_pct"], str(r["tokens"]), f"{r['flops'] / 1e12:.3f}", f"{r['measured_ms']:.0f} "
-                           f"({r['spread_ms'][0]:.0f} to {r['spread_ms'][1]:.0f})", f"{r['predicted_ms']:.0f}",
-                           f"{r['off_pct']:+.1f} %"] for r in data["prefill"]["rows"]],
-                         ["visual kept %", "tokens", "TFLOP", "prefill ms", "FLOPs predict", "off"], tablefmt="github",
-                         disable_numparse=True), ""]
+        out += [
+            tabulate(
+                [
+                    [
+                        r["kept_pct"],
+                        str(r["tokens"]),
+                        f"{r['flops'] / 1e12:.3f}",
+                        f"{r['measured_ms']:.0f} ({r['spread_ms'][0]:.0f} to {r['spread_ms'][1]:.0f})",
+                        f"{r['predicted_ms']:.0f}",
+                        f"{r['off_pct']:+.1f} %",
+                    ]
+                    for r in data["prefill"]["rows"]
+                ],
+                ["visual kept %", "tokens", "TFLOP", "prefill ms", "FLOPs predict", "off"],
+                tablefmt="github",
+                disable_numparse=True,
+            ),
+            "",
+        ]
     if "pixelprune" in data:
         p = data["pixelprune"]
-        out += [f"PixelPrune, {p['kept_pct']:.1f} % of a {p['model_size'][0]}x{p['model_size'][1]} screenshot kept", "",
-                tabulate([[n, f"{p[f'{k}_ratio']:.2f}x", f"{p[f]:.2f}x"] for n, k, f in (
-                    ("TTFT", "ttft", "flops_ratio"), ("ViT", "vit", "flops_vit_ratio"),
-                    ("prefill", "prefill", "flops_prefill_ratio"))], ["full over pixelprune", "measured", "FLOPs"],
-                    tablefmt="github", disable_numparse=True), ""]
+        out += [
+            f"PixelPrune, {p['kept_pct']:.1f} % of a {p['model_size'][0]}x{p['model_size'][1]} screenshot kept",
+            "",
+            tabulate(
+                [
+                    [n, f"{p[f'{k}_ratio']:.2f}x", f"{p[f]:.2f}x"]
+                    for n, k, f in (
+                        ("TTFT", "ttft", "flops_ratio"),
+                        ("ViT", "vit", "flops_vit_ratio"),
+                        ("prefill", "prefill", "flops_prefill_ratio"),
+                    )
+                ],
+                ["full over pixelprune", "measured", "FLOPs"],
+                tablefmt="github",
+                disable_numparse=True,
+            ),
+            "",
+        ]
     return "\n".join(out)
 
 
@@ -191,10 +281,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--parts", default=",".join(PARTS), help="of stages, prefill, pixelprune (default all)")
     p.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     p.add_argument("--repeats", type=int, default=5, help="calls per cell (default 5; pixelprune at most 3)")
-    p.add_argument("--image", type=size, default=(1280, 720), metavar="WxH",
-                   help="screenshot of stages and prefill (default 1280x720)")
-    p.add_argument("--large", type=size, default=(2716, 1616), metavar="WxH",
-                   help="screenshot of pixelprune (default 2716x1616)")
+    p.add_argument(
+        "--image",
+        type=size,
+        default=(1280, 720),
+        metavar="WxH",
+        help="screenshot of stages and prefill (default 1280x720)",
+    )
+    p.add_argument(
+        "--large", type=size, default=(2716, 1616), metavar="WxH", help="screenshot of pixelprune (default 2716x1616)"
+    )
     p.add_argument("--out", type=Path, default=Path("runs/bench-prefill"))
     given = p.parse_args(argv)
     chosen = given.parts.split(",")
@@ -243,11 +339,16 @@ def environment() -> dict[str, Any]:
     processor = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines()
-                 if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         processor = names[0] if names else processor
-    return {"processor": processor, "threads": torch.get_num_threads(), "torch": torch.__version__,
-            "load": os.getloadavg()[0]}
+    return {
+        "processor": processor,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "load": os.getloadavg()[0],
+    }
 
 
 if __name__ == "__main__":

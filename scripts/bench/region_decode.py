@@ -48,8 +48,10 @@ def by_search(values: np.ndarray, threshold: float = 0.3) -> list[Region]:
                         queue.append(cell)
         weights = [float(values[cell]) for cell in region]
         total = sum(weights)
-        point = (sum(w * (x + 0.5) for w, (_, x) in zip(weights, region, strict=True)) / total / cols,
-                 sum(w * (y + 0.5) for w, (y, _) in zip(weights, region, strict=True)) / total / rows)
+        point = (
+            sum(w * (x + 0.5) for w, (_, x) in zip(weights, region, strict=True)) / total / cols,
+            sum(w * (y + 0.5) for w, (y, _) in zip(weights, region, strict=True)) / total / rows,
+        )
         found.append(Region(point, total / len(region), len(region)))
     return sorted(found, key=lambda r: -r.mean)
 
@@ -60,7 +62,7 @@ def attention(rows: int, cols: int, peaked: bool) -> np.ndarray:
     values = rng.random((rows, cols))
     if peaked:
         y, x = np.mgrid[:rows, :cols]
-        values = 0.05 * values + np.exp(-((y - rows * 0.4)**2 + (x - cols * 0.6)**2) / (rows / 12)**2)
+        values = 0.05 * values + np.exp(-((y - rows * 0.4) ** 2 + (x - cols * 0.6) ** 2) / (rows / 12) ** 2)
     return values / values.sum()
 
 
@@ -80,17 +82,38 @@ def main() -> None:
 
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     lines = []
-    for name, size in (("1280x720", (26, 46)), ("1920x1080", (39, 69)), ("2560x1440", (51, 91)),
-                       ("3840x2160", (77, 137)), ("7680x4320", (154, 274)), ("15360x8640", (309, 549))):
+    for name, size in (
+        ("1280x720", (26, 46)),
+        ("1920x1080", (39, 69)),
+        ("2560x1440", (51, 91)),
+        ("3840x2160", (77, 137)),
+        ("7680x4320", (154, 274)),
+        ("15360x8640", (309, 549)),
+    ):
         for peaked in (True, False):
             values = attention(*size, peaked)
             above = int((values > 0.3 * values.max()).sum())
             labels = measure(regions, values, 20)
             search = measure(by_search, values, 1) if above <= SEARCH_LIMIT else None
-            lines.append([name, "peak" if peaked else "noise", values.size, above, f"{labels:.3f}",
-                          f"{labels / values.size * 1e6:.1f}", "-" if search is None else f"{search:.1f}"])
-    print(tabulate(lines, headers=["image", "map", "cells", "above", "labels, ms", "per cell, ns", "search, ms"],
-                   disable_numparse=True, colalign=("left", "left", *["right"] * 5)))
+            lines.append(
+                [
+                    name,
+                    "peak" if peaked else "noise",
+                    values.size,
+                    above,
+                    f"{labels:.3f}",
+                    f"{labels / values.size * 1e6:.1f}",
+                    "-" if search is None else f"{search:.1f}",
+                ]
+            )
+    print(
+        tabulate(
+            lines,
+            headers=["image", "map", "cells", "above", "labels, ms", "per cell, ns", "search, ms"],
+            disable_numparse=True,
+            colalign=("left", "left", *["right"] * 5),
+        )
+    )
 
 
 if __name__ == "__main__":

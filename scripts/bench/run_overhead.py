@@ -28,12 +28,28 @@ def write(folder: Path, n: int) -> None:
     """``n`` steps in episodes of twenty; screenshots are not opened by the stub and not written."""
     (folder / "annotations").mkdir(parents=True)
     for e in range(n // STEPS_PER_EPISODE):
-        steps = [{"step": i, "screenshot": f"{e:05d}_{i}.png", "action": "CLICK", "info": [[512, 233]],
-                  "low_level_instruction": "press it", "sam2_bbox": [430, 210, 600, 255]}
-                 for i in range(STEPS_PER_EPISODE)]
-        (folder / "annotations" / f"{e:05d}.json").write_text(json.dumps({
-            "episode_id": f"{e:05d}", "device_info": {"device_name": "Pixel"}, "step_length": STEPS_PER_EPISODE,
-            "task_info": {"category": "Multi_Apps", "instruction": "share it"}, "steps": steps}))
+        steps = [
+            {
+                "step": i,
+                "screenshot": f"{e:05d}_{i}.png",
+                "action": "CLICK",
+                "info": [[512, 233]],
+                "low_level_instruction": "press it",
+                "sam2_bbox": [430, 210, 600, 255],
+            }
+            for i in range(STEPS_PER_EPISODE)
+        ]
+        (folder / "annotations" / f"{e:05d}.json").write_text(
+            json.dumps(
+                {
+                    "episode_id": f"{e:05d}",
+                    "device_info": {"device_name": "Pixel"},
+                    "step_length": STEPS_PER_EPISODE,
+                    "task_info": {"category": "Multi_Apps", "instruction": "share it"},
+                    "steps": steps,
+                }
+            )
+        )
 
 
 def main() -> int:
@@ -61,17 +77,31 @@ def main() -> int:
         write(Path(folder) / "data", given.records)
         start, cpu, said = time.perf_counter(), time.process_time(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
-            code = cli.main(["--model", "stub", "--method", "full", "--tasks", "gui_odyssey", "--data-path",
-                             f"{folder}/data", "--out", f"{folder}/run"])
+            code = cli.main(
+                [
+                    "--model",
+                    "stub",
+                    "--method",
+                    "full",
+                    "--tasks",
+                    "gui_odyssey",
+                    "--data-path",
+                    f"{folder}/data",
+                    "--out",
+                    f"{folder}/run",
+                ]
+            )
         total, cpu = time.perf_counter() - start, time.process_time() - cpu
     if code:
         print(said.getvalue())
         return code
     share = 100 * (total - inside[0]) / total
-    print(f"{given.records} records at {given.delay_ms:g} ms: {total:.1f} s in all, {inside[0]:.1f} s in the stub, "
-          f"{1000 * (total - inside[0]) / given.records:.2f} ms per record beside it: {share:.2f} % "
-          f"(promised {LIMIT_PCT:g} %); processor time beside it {1000 * (cpu - inside_cpu[0]) / given.records:.2f} ms "
-          f"per record, {100 * (cpu - inside_cpu[0]) / (inside[0] + cpu - inside_cpu[0]):.2f} %")
+    print(
+        f"{given.records} records at {given.delay_ms:g} ms: {total:.1f} s in all, {inside[0]:.1f} s in the stub, "
+        f"{1000 * (total - inside[0]) / given.records:.2f} ms per record beside it: {share:.2f} % "
+        f"(promised {LIMIT_PCT:g} %); processor time beside it {1000 * (cpu - inside_cpu[0]) / given.records:.2f} ms "
+        f"per record, {100 * (cpu - inside_cpu[0]) / (inside[0] + cpu - inside_cpu[0]):.2f} %"
+    )
     return int(share > LIMIT_PCT)
 
 

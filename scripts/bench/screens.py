@@ -52,8 +52,9 @@ def size(text: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=8)  # models with one processor see the same screens
-def screen_keeping(width: int, height: int, wanted: float, rules: ImageRules,
-                   seed: int = 0) -> tuple[np.ndarray, float]:
+def screen_keeping(
+    width: int, height: int, wanted: float, rules: ImageRules, seed: int = 0
+) -> tuple[np.ndarray, float]:
     """A screen of which PixelPrune keeps about ``wanted`` of the blocks, and the share that it really keeps."""
     low, high = 0.0, 1.0
     best: tuple[np.ndarray, float] | None = None

@@ -41,8 +41,9 @@ def median_ms(run, repeats: int) -> float:
     return statistics.median(times)
 
 
-def layer_view(n_images: int = 5, tokens: int = 1000, q_heads: int = 28, kv_heads: int = 4, dim: int = 128,
-               hidden: int = 3584) -> LayerView:
+def layer_view(
+    n_images: int = 5, tokens: int = 1000, q_heads: int = 28, kv_heads: int = 4, dim: int = 128, hidden: int = 3584
+) -> LayerView:
     """Random states in the layout of five screenshots: 40 text tokens, then images with 10 tokens between them."""
     generator = torch.Generator().manual_seed(0)
     spans, at = [], 40
@@ -56,8 +57,20 @@ def layer_view(n_images: int = 5, tokens: int = 1000, q_heads: int = 28, kv_head
     layout = TokenLayout(tuple((1, tokens) for _ in spans), tuple(spans), n, 2, 14, torch.zeros(3, n), ((28, 28),) * 5)
     x = torch.randn(n, hidden, generator=generator)
     keys = torch.randn(kv_heads, n, dim, generator=generator)
-    return LayerView(0, 28, layout, torch.arange(n), visual, keys, keys,
-                     torch.randn(q_heads, 8, dim, generator=generator), x, x, x, 0)
+    return LayerView(
+        0,
+        28,
+        layout,
+        torch.arange(n),
+        visual,
+        keys,
+        keys,
+        torch.randn(q_heads, 8, dim, generator=generator),
+        x,
+        x,
+        x,
+        0,
+    )
 
 
 def loop(view: LayerView, capacity: int, granularity: str) -> list[set[int]]:
@@ -73,15 +86,15 @@ def loop(view: LayerView, capacity: int, granularity: str) -> list[set[int]]:
         z[:, past:] = z[:, past:].masked_fill(torch.ones(window, window, dtype=torch.bool).triu(1), float("-inf"))
         scores.append(z.softmax(-1).sum(0)[:past])
     if granularity == "kv_head":
-        scores = [torch.stack(scores[g * group:(g + 1) * group]).mean(0) for g in range(n_kv)]
+        scores = [torch.stack(scores[g * group : (g + 1) * group]).mean(0) for g in range(n_kv)]
     kept = []
     start, end = spans[-1]
     norms = view.hidden_normed[start:end].norm(dim=-1)
     z = (norms - norms.mean()) / (norms.std() + 1e-8)
-    bonus = 2.0 * (z / 3.5).softmax(0)[:max(0, past - start)]
+    bonus = 2.0 * (z / 3.5).softmax(0)[: max(0, past - start)]
     for h, a in enumerate(scores):
         a = torch.nn.functional.avg_pool1d(a[None, None], 5, 1, 2)[0, 0]
-        a[start:min(end, past)] += bonus
+        a[start : min(end, past)] += bonus
         k = view.keys[h if granularity == "kv_head" else h // group]
         basis = torch.linalg.qr(k[start:end].T).Q[:, :32]
         residual = []
@@ -125,7 +138,7 @@ def screenshot(width: int, height: int) -> np.ndarray:
     """A window with text-like noise in a third of its blocks, flat elsewhere."""
     rng = np.random.default_rng(0)
     image = np.full((height, width, 3), 245, np.uint8)
-    blocks = image[:height // 32 * 32, :width // 32 * 32].reshape(height // 32, 32, width // 32, 32, 3)
+    blocks = image[: height // 32 * 32, : width // 32 * 32].reshape(height // 32, 32, width // 32, 32, 3)
     rows, cols = np.nonzero(rng.random((height // 32, width // 32)) < 0.35)
     for r, c in zip(rows, cols, strict=True):
         blocks[r, 8:24, c] = rng.integers(0, 2, (16, 32, 1), np.uint8) * 200 + 20
@@ -158,8 +171,15 @@ def main() -> int:
         fast, slow = median_ms(run, max(3, args.repeats // 4)), median_ms(reference, 3)
         rows.append([name, fast, slow, slow / fast, f"{same} of 1000 choices equal"])
     image = screenshot(3840, 2160 // 32 * 32)
-    rows.append(["UI graph, 3840x2144", median_ms(lambda: graph_components(image, 32), args.repeats), None, None,
-                 f"{graph_components(image, 32).max() + 1} components"])
+    rows.append(
+        [
+            "UI graph, 3840x2144",
+            median_ms(lambda: graph_components(image, 32), args.repeats),
+            None,
+            None,
+            f"{graph_components(image, 32).max() + 1} components",
+        ]
+    )
     differs = [row[0] for row in rows if " of " in row[4] and row[4].split()[0] != row[4].split()[2]]
     print(tabulate(rows, ["selector", "ms", "reference ms", "ratio", "check"], floatfmt=".1f", tablefmt="github"))
     if differs:

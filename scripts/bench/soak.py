@@ -46,8 +46,16 @@ def write_data(folder: Path, n: int) -> None:
     """A ScreenSpot folder with ``n`` instructions on one screenshot."""
     for platform, rows in (("desktop", n), ("mobile", 1), ("web", 1)):
         Image.new("RGB", (320, 200), (200, 210, 220)).save(folder / f"{platform}.png")
-        entries = [{"img_filename": f"{platform}.png", "bbox": [i % 300, i % 180, 16, 12], "data_source": "windows",
-                    "instruction": f"press button {i}", "data_type": "icon" if i % 2 else "text"} for i in range(rows)]
+        entries = [
+            {
+                "img_filename": f"{platform}.png",
+                "bbox": [i % 300, i % 180, 16, 12],
+                "data_source": "windows",
+                "instruction": f"press button {i}",
+                "data_type": "icon" if i % 2 else "text",
+            }
+            for i in range(rows)
+        ]
         (folder / f"screenspot_{platform}.json").write_text(json.dumps(entries))
 
 
@@ -63,8 +71,23 @@ def soak(samples: int, settle: int, folder: Path, delay_ms: float = 0.5) -> Soak
     data = folder / "data"
     data.mkdir()
     write_data(data, samples)
-    line = [sys.executable, "-m", "vtprune_eval", "--model", "stub", "--method", "full", "--tasks", "screenspot",
-            "--data-path", str(data), "--limit", str(samples), "--out", str(folder / "run")]
+    line = [
+        sys.executable,
+        "-m",
+        "vtprune_eval",
+        "--model",
+        "stub",
+        "--method",
+        "full",
+        "--tasks",
+        "screenspot",
+        "--data-path",
+        str(data),
+        "--limit",
+        str(samples),
+        "--out",
+        str(folder / "run"),
+    ]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "VTPRUNE_STUB_DELAY_MS": str(delay_ms)}
     process = subprocess.Popen(line, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     path, seen = folder / "run" / "records" / "screenspot--full@100.jsonl", []
@@ -80,8 +103,13 @@ def soak(samples: int, settle: int, folder: Path, delay_ms: float = 0.5) -> Soak
     _, err = process.communicate()
     if process.returncode or len(seen) < 5:
         raise RuntimeError(f"the run ended with {process.returncode} after {len(seen)} looks:\n{err}")
-    return Soak(path.read_bytes().count(b"\n"), seen[0][0], max(s[0] for s in seen), max(s[1] for s in seen[:5]),
-                max(s[1] for s in seen))
+    return Soak(
+        path.read_bytes().count(b"\n"),
+        seen[0][0],
+        max(s[0] for s in seen),
+        max(s[1] for s in seen[:5]),
+        max(s[1] for s in seen),
+    )
 
 
 def _resident(pid: int) -> int:
@@ -97,8 +125,10 @@ def main() -> int:
     given = p.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         got = soak(given.samples, given.settle, Path(folder))
-    print(f"{got.records} records; after {given.settle}: {got.start_bytes / 1e6:.1f} MB and {got.start_files} open "
-          f"files; most after that: {got.most_bytes / 1e6:.1f} MB (+{got.growth_bytes / 1e6:.1f}) and {got.most_files}")
+    print(
+        f"{got.records} records; after {given.settle}: {got.start_bytes / 1e6:.1f} MB and {got.start_files} open "
+        f"files; most after that: {got.most_bytes / 1e6:.1f} MB (+{got.growth_bytes / 1e6:.1f}) and {got.most_files}"
+    )
     return int(got.growth_bytes > MAX_GROWTH_BYTES or got.most_files > got.start_files + MAX_NEW_FILES)
 
 

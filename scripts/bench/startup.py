@@ -55,8 +55,9 @@ def seconds(command: list[str], repeats: int) -> tuple[list[float], int]:
 
 def heavy(arguments: list[str]) -> str:
     """Heavy packages that a command line loads."""
-    done = subprocess.run([sys.executable, "-c", LOADED.format(heavy=HEAVY), *arguments], cwd=ROOT,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED.format(heavy=HEAVY), *arguments], cwd=ROOT, capture_output=True, text=True
+    )
     return done.stderr.rsplit("\n", 2)[-2].strip() or "nothing"
 
 
@@ -68,15 +69,20 @@ def main() -> int:
     if repeats < 1:
         parser.error("--repeats is at least 1")
     missed = 0
-    print(f"| command line | median s | range | promised | loaded |\n|---|---|---|---|---|\n"
-          f"| (python -c pass) | {median(seconds([sys.executable, '-c', 'pass'], repeats)[0]):.2f} | | | |")
+    print(
+        f"| command line | median s | range | promised | loaded |\n|---|---|---|---|---|\n"
+        f"| (python -c pass) | {median(seconds([sys.executable, '-c', 'pass'], repeats)[0]):.2f} | | | |"
+    )
     for line, promise, code in LINES:
         times, found = seconds([sys.executable, "-m", "vtprune_eval", *line.split()], repeats)
         middle = median(times)
         wrong = "" if found == code else f" EXIT CODE {found}, expected {code}"
         missed += middle > promise or found != code
-        print(f"| `{line}` | {middle:.2f} | {min(times):.2f} to {max(times):.2f} | {promise} | {heavy(line.split())} |"
-              f"{wrong}", flush=True)
+        print(
+            f"| `{line}` | {middle:.2f} | {min(times):.2f} to {max(times):.2f} | {promise} | {heavy(line.split())} |"
+            f"{wrong}",
+            flush=True,
+        )
     return int(missed > 0)
 
 

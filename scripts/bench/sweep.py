@@ -66,7 +66,7 @@ def main() -> int:
     from vtprune_eval.pipeline.images import load_images
     from vtprune_eval.pipeline.sweep import Sweep
     from vtprune_eval.profiling.clock import StageClock
-    from vtprune_eval.spec import from_mapping
+    from vtprune_eval.runner.spec import from_mapping
     from vtprune_eval.tasks import load_task
 
     torch.set_num_threads(given.threads)
@@ -75,10 +75,12 @@ def main() -> int:
 
     def cells(methods: tuple[str, ...], budgets: tuple[str, ...]) -> list[Any]:
         spec = from_mapping({"model": "nano", "methods": list(methods), "budgets": list(budgets)})
-        return [Pipeline(adapter, spec.make(c.method), spec.budget(c), max_new_tokens=task.max_new_tokens)
-                for c in spec.cells()]
+        return [
+            Pipeline(adapter, spec.make(c.method), spec.budget(c), max_new_tokens=task.max_new_tokens)
+            for c in spec.cells()
+        ]
 
-    full, = cells(("full",), ("100",))
+    (full,) = cells(("full",), ("100",))
     cache, selectors = cells(CACHE_METHODS, BUDGETS), cells(SELECTORS, BUDGETS)
 
     def together(pipelines: list[Any], sample: Any) -> list[Any]:
@@ -102,17 +104,25 @@ def main() -> int:
         if number >= WARM_UP:
             for name, value in times.items():
                 seconds[name].append(value)
-    print(f"nano, mini-nav, {given.samples} samples, {given.threads} thread(s), torch {torch.__version__}; outcomes "
-          "equal those of separate runs")
+    print(
+        f"nano, mini-nav, {given.samples} samples, {given.threads} thread(s), torch {torch.__version__}; outcomes "
+        "equal those of separate runs"
+    )
     missed = 0
     for title, top, bottom, limit in (
         (f"{len(cache)} cells of cache methods without decoding, over one full run", "cache", "full", CACHE_LIMIT),
-        (f"{len(selectors)} cells of post-ViT selectors shared, over separate runs", "selectors", "separate",
-         SELECTOR_LIMIT),
+        (
+            f"{len(selectors)} cells of post-ViT selectors shared, over separate runs",
+            "selectors",
+            "separate",
+            SELECTOR_LIMIT,
+        ),
     ):
         ratio, low, high = interval(seconds[top], seconds[bottom])
-        print(f"{title}: {ratio:.2f}x [{low:.2f}, {high:.2f}] (promised {limit:g}x); "
-              f"{1000 * np.mean(seconds[top]):.0f} ms over {1000 * np.mean(seconds[bottom]):.0f} ms per sample")
+        print(
+            f"{title}: {ratio:.2f}x [{low:.2f}, {high:.2f}] (promised {limit:g}x); "
+            f"{1000 * np.mean(seconds[top]):.0f} ms over {1000 * np.mean(seconds[bottom]):.0f} ms per sample"
+        )
         missed += ratio > limit
     return int(missed > 0)
 

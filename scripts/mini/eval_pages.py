@@ -70,8 +70,12 @@ def store(rng: random.Random, w: Words) -> d.Screen:
     cells = [d.text_field(0, 0, 4, low=True), d.icon(4, 0, "search", "pri"), d.icon(5, 0, "user")]
     for r in range(2):
         row = 1 + 2 * r
-        cells += [d.panel(0, row, 6, 2), d.label(0, row, w(), low=True), d.label(3, row, w.number(2), low=True),
-                  d.button(0, row + 1, w(), low=True, primary=True, cols=3)]
+        cells += [
+            d.panel(0, row, 6, 2),
+            d.label(0, row, w(), low=True),
+            d.label(3, row, w.number(2), low=True),
+            d.button(0, row + 1, w(), low=True, primary=True, cols=3),
+        ]
     return _screen(rng, 6, 6, cells, "store")
 
 
@@ -105,8 +109,12 @@ def feed(rng: random.Random, w: Words) -> d.Screen:
     cells = [_title(0, 0, w())]
     for i, name in enumerate(w.icons(2)):
         row = 1 + 3 * i
-        cells += [d.panel(0, row, 5, 3), d.label(0, row, w(), low=True),
-                  d.button(0, row + 1, w(), low=True, cols=3), d.icon(4, row + 1, name, "sub")]
+        cells += [
+            d.panel(0, row, 5, 3),
+            d.label(0, row, w(), low=True),
+            d.button(0, row + 1, w(), low=True, cols=3),
+            d.icon(4, row + 1, name, "sub"),
+        ]
     return _screen(rng, 5, 8, cells, "feed")
 
 
@@ -165,8 +173,10 @@ def ranking(rng: random.Random, w: Words) -> d.Screen:
     for i in range(4):
         number = rng.randint(20, 990)
         length = max(1, round(4 * number / 999))
-        cells += [*d.fact(d.label(0, 1 + i, w()), d.label(2 + length, 1 + i, str(number)), "bar"),
-                  d.hbar(2, 1 + i, length, length * 32 - 8)]
+        cells += [
+            *d.fact(d.label(0, 1 + i, w()), d.label(2 + length, 1 + i, str(number)), "bar"),
+            d.hbar(2, 1 + i, length, length * 32 - 8),
+        ]
     return _screen(rng, 8, 5, cells, "ranking")
 
 
@@ -177,17 +187,29 @@ def columns(rng: random.Random, w: Words) -> d.Screen:
         number = rng.randint(20, 990)
         height = max(1, round(4 * number / 999))
         col = 2 * i
-        cells += [*d.fact(d.label(col, 5, w(7), low=True), d.label(col, 4 - height, str(number), low=True), "bar"),
-                  d.vbar(col, 5 - height, height, height * 32 - 8)]
+        cells += [
+            *d.fact(d.label(col, 5, w(7), low=True), d.label(col, 4 - height, str(number), low=True), "bar"),
+            d.vbar(col, 5 - height, height, height * 32 - 8),
+        ]
     return _screen(rng, 6, 6, cells, "columns")
 
 
 GROUNDING: list[tuple[str, Callable[[random.Random, Words], d.Screen]]] = [
-    ("desktop", preferences), ("desktop", inbox), ("desktop", workbench), ("web", store), ("web", portal),
-    ("web", sign_up), ("mobile", options), ("mobile", feed),
+    ("desktop", preferences),
+    ("desktop", inbox),
+    ("desktop", workbench),
+    ("web", store),
+    ("web", portal),
+    ("web", sign_up),
+    ("mobile", options),
+    ("mobile", feed),
 ]
 DOCUMENTS: list[tuple[str, Callable[[random.Random, Words], d.Screen]]] = [
-    ("form", record_card), ("form", badge), ("invoice", invoice), ("table", report_table), ("bar", ranking),
+    ("form", record_card),
+    ("form", badge),
+    ("invoice", invoice),
+    ("table", report_table),
+    ("bar", ranking),
     ("bar", columns),
 ]
 
@@ -202,17 +224,25 @@ def step_screen(rng: random.Random, w: Words, shape: str, kind: str) -> d.Screen
         cells += [d.row_target(0, 1 + i, cols, w(), low=True, cls="rule") for i in range(rows - 3)]
         cells += [d.icon(c, rows - 1, n, "sub") for c, n in zip((0, 2, 4), w.icons(3), strict=True)]
     elif kind == "tiles":
-        cells += [d.button(c, r, w(), low=True, cols=2, primary=(c + r) % 4 == 1)
-                  for r in range(1, rows - 1, 2) for c in range(0, cols - 1, 3)]
+        cells += [
+            d.button(c, r, w(), low=True, cols=2, primary=(c + r) % 4 == 1)
+            for r in range(1, rows - 1, 2)
+            for c in range(0, cols - 1, 3)
+        ]
     elif kind == "codes":
         for i in range(rows - 3):
             cells += d.fact(d.label(0, 1 + i, w(), low=True), d.label(cols - 2, 1 + i, w.number(4), low=True), "form")
         cells += [d.button(1, rows - 2, w(), low=True, cols=2)]
     elif kind == "entry":
-        cells += [d.label(0, 2, w(), low=True), d.text_field(0, 3, 4, low=True, focused=True),
-                  d.row_target(cols - 3, 1, 3, w(), low=True)]
+        cells += [
+            d.label(0, 2, w(), low=True),
+            d.text_field(0, 3, 4, low=True, focused=True),
+            d.row_target(cols - 3, 1, 3, w(), low=True),
+        ]
     else:
         lost = d.label(1, 2, "not found", low=True, bold=True)
-        cells += [d.Cell(lost.col, 2, lost.cols, 1, lost.inner, lost.cls + " panel", (("target", ""),)),
-                  d.button(1, 3, w(), low=True, cols=2)]
+        cells += [
+            d.Cell(lost.col, 2, lost.cols, 1, lost.inner, lost.cls + " panel", (("target", ""),)),
+            d.button(1, 3, w(), low=True, cols=2),
+        ]
     return _screen(rng, cols, rows, cells, kind)

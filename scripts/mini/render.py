@@ -13,9 +13,17 @@ from PIL import Image
 from .design import CSS, Screen
 
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--font-render-hinting=none", "--disable-lcd-text",
-    "--force-color-profile=srgb", "--hide-scrollbars",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--font-render-hinting=none",
+    "--disable-lcd-text",
+    "--force-color-profile=srgb",
+    "--hide-scrollbars",
 ]
 
 # Per screen: every word with its pixel position, every target with its box, every key/value pair. Everything is read
@@ -91,11 +99,16 @@ class Renderer:
         body = "".join(s.html(*p) for s, p in zip(screens, places, strict=True))
         self._page.set_content(f"<!doctype html><style>{CSS}</style><body>{body}</body>")
         facts = self._page.evaluate(EXTRACT)
-        png = self._page.screenshot(clip={
-            "x": 0, "y": 0, "width": self.sheet[0], "height": (len(screens) - 1) // across * height + height,
-        })
+        png = self._page.screenshot(
+            clip={
+                "x": 0,
+                "y": 0,
+                "width": self.sheet[0],
+                "height": (len(screens) - 1) // across * height + height,
+            }
+        )
         sheet = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
         return [
-            (np.ascontiguousarray(sheet[y:y + height, x:x + width]), f)
+            (np.ascontiguousarray(sheet[y : y + height, x : x + width]), f)
             for (x, y), f in zip(places, facts, strict=True)
         ]

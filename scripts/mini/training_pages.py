@@ -44,8 +44,9 @@ class _Page:
         return inside and not any((c, r) in self.used for c in range(col, col + cols) for r in range(row, row + rows))
 
     def take(self, cell: d.Cell) -> d.Cell:
-        self.used |= {(c, r) for c in range(cell.col, cell.col + cell.cols)
-                      for r in range(cell.row, cell.row + cell.rows)}
+        self.used |= {
+            (c, r) for c in range(cell.col, cell.col + cell.cols) for r in range(cell.row, cell.row + cell.rows)
+        }
         self.cells.append(cell)
         return cell
 
@@ -91,8 +92,9 @@ def _pair(p: _Page) -> None:
     kw, vw = d.width_blocks(key), d.width_blocks(value)
     if p.rng.random() < 0.3:  # the value stands under its key
         if spot := p.spot(max(kw, vw), 2):
-            cells = d.fact(d.label(*spot, key, low=p.low),
-                           d.label(spot[0], spot[1] + 1, value, low=p.low, bold=True), "form")
+            cells = d.fact(
+                d.label(*spot, key, low=p.low), d.label(spot[0], spot[1] + 1, value, low=p.low, bold=True), "form"
+            )
             for cell in cells:
                 p.take(cell)
         return
@@ -155,8 +157,9 @@ def _vbars(p: _Page) -> None:
         key, number = p.word(7), p.rng.randint(1, 999)
         height = max(1, round((rows - 2) * number / 999))
         col, base = spot[0] + 2 * i, spot[1] + rows - 1
-        for cell in d.fact(d.label(col, base, key, low=True), d.label(col, base - height - 1, str(number), low=True),
-                           "bar"):
+        for cell in d.fact(
+            d.label(col, base, key, low=True), d.label(col, base - height - 1, str(number), low=True), "bar"
+        ):
             p.take(cell)
         p.take(d.vbar(col, base - height, height, height * 32 - 8))
 

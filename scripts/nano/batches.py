@@ -45,8 +45,9 @@ def page_questions(facts: dict, size: tuple[int, int]) -> list[tuple[str, str, t
     out: list[tuple[str, str, tuple]] = []
     for t in facts["targets"]:
         if t["name"]:
-            out.append((f"click {target_name(t)}", f"click {point(t['box'], size)}",
-                        ("box", t["box"], size, _pointer(t))))
+            out.append(
+                (f"click {target_name(t)}", f"click {point(t['box'], size)}", ("box", t["box"], size, _pointer(t)))
+            )
     for f in facts["facts"]:
         out.append((f"what is {f['key']}", f["value"], ("text", (f["key"].split(), f["value"].split(), None, True))))
     for c in facts["cells"]:
@@ -143,8 +144,11 @@ class Maker:
         numbers = [f for fs in facts[:-1] for f in fs["facts"]]
         if kinds[-1] == "field" and numbers and rng.random() < 0.8:
             fact = rng.choice(numbers)
-            return nav_prompt(f"type code of {fact['key']}", done), f"type {fact['value']}", (
-                "text", (fact["key"].split(), fact["value"].split(), None, False))
+            return (
+                nav_prompt(f"type code of {fact['key']}", done),
+                f"type {fact['value']}",
+                ("text", (fact["key"].split(), fact["value"].split(), None, False)),
+            )
         roll = rng.random()
         if roll < 0.14:  # every part of the goal is in the history
             parts = done or ["tap menu icon"]
@@ -158,15 +162,21 @@ class Maker:
         target = rng.choice(now)
         # A goal names some of what is done already, the step, and up to two later ones, icons included.
         past = min(2, len(done)) if rng.random() < 0.6 else rng.randint(0, len(done))
-        parts = [*done[len(done) - past:], f"tap {target_name(target)}"]
+        parts = [*done[len(done) - past :], f"tap {target_name(target)}"]
         for _ in range(rng.choice((0, 0, 1, 2))):
-            later = rng.choice([target_name(t) for t in now]) if rng.random() < 0.3 else (
-                f"{rng.choice(list(ICONS))} icon" if rng.random() < 0.4 else _word(rng))
+            later = (
+                rng.choice([target_name(t) for t in now])
+                if rng.random() < 0.3
+                else (f"{rng.choice(list(ICONS))} icon" if rng.random() < 0.4 else _word(rng))
+            )
             parts.append(f"tap {later}")
         if f"tap {target_name(target)}" in done:
             return None
-        return (nav_prompt(", ".join(parts), done), f"tap {point(target['box'], size)}",
-                ("box", target["box"], size, _pointer(target)))
+        return (
+            nav_prompt(", ".join(parts), done),
+            f"tap {point(target['box'], size)}",
+            ("box", target["box"], size, _pointer(target)),
+        )
 
     def pack(self, rows: list[tuple]) -> Batch:
         """Stack rows of equal frame count and size."""
@@ -185,11 +195,14 @@ class Maker:
                     icons[i, int(t["box"][1]) // 32, int(t["box"][0]) // 32] = ICON_IDS[t["name"]]
         made = [[self.segment(q, a) for q, a, _ in pairs] for _, _, pairs in rows]
         return Batch(
-            images=torch.from_numpy(images), frames=len(rows[0][0]),
+            images=torch.from_numpy(images),
+            frames=len(rows[0][0]),
             chars=torch.from_numpy(chars.reshape(len(images), -1, 4, 2)),
             icons=torch.from_numpy(icons.reshape(len(images), -1)),
-            segments=[[ids for ids, _ in row] for row in made], answers=[[at for _, at in row] for row in made],
-            checks=[[c for _, _, c in pairs] for _, _, pairs in rows], wanted=_wanted(rows, height // 32, width // 32),
+            segments=[[ids for ids, _ in row] for row in made],
+            answers=[[at for _, at in row] for row in made],
+            checks=[[c for _, _, c in pairs] for _, _, pairs in rows],
+            wanted=_wanted(rows, height // 32, width // 32),
             attend=_attend(rows, made, height // 32, width // 32),
             points=_points([f for _, all_facts, _ in rows for f in all_facts], height, width),
             names=_names([f for _, all_facts, _ in rows for f in all_facts], height // 32, width // 32),
@@ -221,8 +234,9 @@ def _block(found: list[tuple[int, int, int]], frame: int | None, offset: int, he
     return [at * height * width + row * width + col] if 0 <= col < width and 0 <= row < height else []
 
 
-def _attend(rows: list[tuple], made: list, height: int, width: int
-            ) -> list[list[tuple[int, int, int, list[int], list[int]]]]:
+def _attend(
+    rows: list[tuple], made: list, height: int, width: int
+) -> list[list[tuple[int, int, int, list[int], list[int]]]]:
     """Attention targets of three decoder layers: per stage a list of (row, question, token, places, places).
 
     The two lists of places are for the first and the second watched head. Stage 0: a token of a named word looks at
@@ -252,11 +266,17 @@ def _attend(rows: list[tuple], made: list, height: int, width: int
                     stages[0].append((b, s, token, at, at))
                     shown += at
             if check[0] == "box":
-                told = [(1, sorted(set(shown))), (2, sorted(set(shown))), (3, sorted(set(shown))),
-                        (4, sorted(set(shown)))]
+                told = [
+                    (1, sorted(set(shown))),
+                    (2, sorted(set(shown))),
+                    (3, sorted(set(shown))),
+                    (4, sorted(set(shown))),
+                ]
             else:
-                told = [(i, _block(places.get(word, []), last, offset, height, width))
-                        for i, word, offset in _pieces(answer, said)]
+                told = [
+                    (i, _block(places.get(word, []), last, offset, height, width))
+                    for i, word, offset in _pieces(answer, said)
+                ]
             for i, at in told:
                 if at:
                     stages[2].append((b, s, start + i - 1, at, at))
@@ -280,7 +300,7 @@ def _points(all_facts: list[dict], height: int, width: int) -> torch.Tensor:
             for word, x, y in facts["words"]:
                 if x1 <= x < x2 and y1 <= y < y2 and 0 <= y < height:
                     last = min(width - 1, int(x) + 8 * len(word) - 1)
-                    out[i, int(y) // 32, int(x) // 32:last // 32 + 1] = centre
+                    out[i, int(y) // 32, int(x) // 32 : last // 32 + 1] = centre
     return torch.from_numpy(out.reshape(len(all_facts), -1, 2))
 
 
@@ -300,7 +320,7 @@ def _names(all_facts: list[dict], height: int, width: int) -> torch.Tensor:
             found = [at for word in value.split() for at in places.get(word, []) if 0 <= at[1] < height]
             code = np.array([[CHAR_IDS[c] for c in label[:4]] + [0] * (4 - len(label[:4])) for label in labels])
             for x, row in found:
-                cells = out[i, row, x // 32:min(width, (x + 8 * len(value) - 1) // 32 + 1)]
+                cells = out[i, row, x // 32 : min(width, (x + 8 * len(value) - 1) // 32 + 1)]
                 cells[:] = code if len(found) == 1 else -100
     return torch.from_numpy(out.reshape(len(all_facts), -1, 2, 4))
 

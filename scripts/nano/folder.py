@@ -7,11 +7,45 @@ import json
 import string
 from pathlib import Path
 
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
-            "<|video_pad|>", "<|unk|>"]
+SPECIALS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+    "<|unk|>",
+]
 # Whole-word tokens: roles, and the fixed words of questions and answers.
-RESERVED = ["user", "assistant", "system", "click", "icon", "what", "is", "of", "in", "under", "tap", "type", "scroll",
-            "down", "up", "back", "done", "goal", "history", "next", "none", "then", "code", "the", "not", "found"]
+RESERVED = [
+    "user",
+    "assistant",
+    "system",
+    "click",
+    "icon",
+    "what",
+    "is",
+    "of",
+    "in",
+    "under",
+    "tap",
+    "type",
+    "scroll",
+    "down",
+    "up",
+    "back",
+    "done",
+    "goal",
+    "history",
+    "next",
+    "none",
+    "then",
+    "code",
+    "the",
+    "not",
+    "found",
+]
 PIECES = r"\b(?:" + "|".join(RESERVED) + r")\b|[a-z0-9]{2}|[\s\S]"
 IMAGE_TOKEN = "<|image_pad|>"
 
@@ -43,8 +77,13 @@ def build_tokenizer():
     core.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     core.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token="<|unk|>",
-        additional_special_tokens=SPECIALS[1:7], model_max_length=4096, clean_up_tokenization_spaces=False,
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token="<|unk|>",
+        additional_special_tokens=SPECIALS[1:7],
+        model_max_length=4096,
+        clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
@@ -59,19 +98,40 @@ def build_config(vision_depth: int = 4, vision_dim: int = 192, dim: int = 256, l
     size = -(-len(vocab) // 64) * 64
     return Qwen3VLConfig(
         text_config={
-            "vocab_size": size, "hidden_size": dim, "intermediate_size": 3 * dim, "num_hidden_layers": layers,
-            "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64, "max_position_embeddings": 4096,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 5000000.0, "mrope_section": [12, 10, 10],
-                                "mrope_interleaved": True},
-            "eos_token_id": ids["<|im_end|>"], "pad_token_id": ids["<|endoftext|>"], "tie_word_embeddings": True,
+            "vocab_size": size,
+            "hidden_size": dim,
+            "intermediate_size": 3 * dim,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 8,
+            "num_key_value_heads": 4,
+            "head_dim": 64,
+            "max_position_embeddings": 4096,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5000000.0,
+                "mrope_section": [12, 10, 10],
+                "mrope_interleaved": True,
+            },
+            "eos_token_id": ids["<|im_end|>"],
+            "pad_token_id": ids["<|endoftext|>"],
+            "tie_word_embeddings": True,
         },
         vision_config={
-            "depth": vision_depth, "hidden_size": vision_dim, "intermediate_size": 4 * vision_dim,
-            "num_heads": vision_dim // 32, "patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2,
-            "out_hidden_size": dim, "num_position_embeddings": 256, "deepstack_visual_indexes": [1, 2],
+            "depth": vision_depth,
+            "hidden_size": vision_dim,
+            "intermediate_size": 4 * vision_dim,
+            "num_heads": vision_dim // 32,
+            "patch_size": 16,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "out_hidden_size": dim,
+            "num_position_embeddings": 256,
+            "deepstack_visual_indexes": [1, 2],
         },
-        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
     )
 
@@ -91,7 +151,11 @@ def write_folder(model, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     processor = Qwen2VLImageProcessor(
-        patch_size=16, merge_size=2, temporal_patch_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3,
+        patch_size=16,
+        merge_size=2,
+        temporal_patch_size=2,
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
         size={"shortest_edge": 4096, "longest_edge": 1048576},
     )
     processor.save_pretrained(folder)

@@ -33,9 +33,24 @@ def _line(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight.bfloat16(), None if bias is None else bias.bfloat16())
 
 
-def _text_layer(x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, watch: bool, norm1: Tensor, wq: Tensor, wk: Tensor,
-                wv: Tensor, q_norm: Tensor, k_norm: Tensor, wo: Tensor, norm2: Tensor, gate: Tensor, up: Tensor,
-                down: Tensor) -> tuple[Tensor, Tensor | None]:
+def _text_layer(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor,
+    watch: bool,
+    norm1: Tensor,
+    wq: Tensor,
+    wk: Tensor,
+    wv: Tensor,
+    q_norm: Tensor,
+    k_norm: Tensor,
+    wo: Tensor,
+    norm2: Tensor,
+    gate: Tensor,
+    up: Tensor,
+    down: Tensor,
+) -> tuple[Tensor, Tensor | None]:
     """One Qwen3 decoder layer in bfloat16 with a float32 residual stream; with ``watch`` also its attention.
 
     Plain attention: on CPU its backward is faster than the fused kernel's.
@@ -48,7 +63,7 @@ def _text_layer(x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, watch: bool, 
     v = _line(h, wv).view(batch, length, -1, head_dim).transpose(1, 2)
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-    attention = torch.softmax((q @ k.transpose(-1, -2)).float() * head_dim ** -0.5 + mask, -1)
+    attention = torch.softmax((q @ k.transpose(-1, -2)).float() * head_dim**-0.5 + mask, -1)
     out = (attention.bfloat16() @ v).transpose(1, 2).reshape(batch, length, -1)
     x = x + _line(out, wo).float()
     h = _rms(x, norm2)
@@ -56,9 +71,24 @@ def _text_layer(x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, watch: bool, 
     return x, attention if watch else None
 
 
-def _vision_layer(x: Tensor, cos: Tensor, sin: Tensor, heads: int, w1: Tensor, b1: Tensor, wqkv: Tensor, bqkv: Tensor,
-                  wo: Tensor, bo: Tensor, w2: Tensor, b2: Tensor, up: Tensor, bup: Tensor, down: Tensor,
-                  bdown: Tensor) -> Tensor:
+def _vision_layer(
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    w1: Tensor,
+    b1: Tensor,
+    wqkv: Tensor,
+    bqkv: Tensor,
+    wo: Tensor,
+    bo: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    up: Tensor,
+    bup: Tensor,
+    down: Tensor,
+    bdown: Tensor,
+) -> Tensor:
     """One vision block over equal-sized images ``x (n, n_patches, dim)``."""
     n, length, dim = x.shape
     h = F.layer_norm(x, (dim,), w1, b1, 1e-6).bfloat16()
@@ -94,25 +124,51 @@ def encode(visual: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     weight = visual.patch_embed.proj.weight.sum(2).flatten(1)  # a still image repeats in time: add both kernels
     x = F.linear(patchify(images), weight, visual.patch_embed.proj.bias).float()
     index, share = get_vision_interpolation_indices_and_weights(
-        grid, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
-        align_corners=visual.interpolation_align_corners, spatial_merge_size=2, kwargs={},
+        grid,
+        num_grid_per_side=visual.num_grid_per_side,
+        mode=visual.interpolation_mode,
+        align_corners=visual.interpolation_align_corners,
+        spatial_merge_size=2,
+        kwargs={},
     )
     x = x + (visual.pos_embed(index) * share[:, :, None]).sum(1)
     cos, sin = (t.bfloat16() for t in visual.rotary_pos_emb(x, get_vision_position_ids(grid, 2, kwargs={})))
     taps = []
     for i, block in enumerate(visual.blocks):
         a, m = block.attn, block.mlp
-        x = _vision_layer(x, cos, sin, visual.config.num_heads, block.norm1.weight, block.norm1.bias, a.qkv.weight,
-                          a.qkv.bias, a.proj.weight, a.proj.bias, block.norm2.weight, block.norm2.bias,
-                          m.linear_fc1.weight, m.linear_fc1.bias, m.linear_fc2.weight, m.linear_fc2.bias)
+        x = _vision_layer(
+            x,
+            cos,
+            sin,
+            visual.config.num_heads,
+            block.norm1.weight,
+            block.norm1.bias,
+            a.qkv.weight,
+            a.qkv.bias,
+            a.proj.weight,
+            a.proj.bias,
+            block.norm2.weight,
+            block.norm2.bias,
+            m.linear_fc1.weight,
+            m.linear_fc1.bias,
+            m.linear_fc2.weight,
+            m.linear_fc2.bias,
+        )
         if i in visual.deepstack_visual_indexes:
             merger = visual.deepstack_merger_list[visual.deepstack_visual_indexes.index(i)]
             taps.append(merger(x).view(n, -1, merger.linear_fc2.out_features))
     return visual.merger(x).view(n, -1, visual.merger.linear_fc2.out_features), taps
 
 
-def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spans: list[tuple[int, int]],
-           taps: list[Tensor], watch: tuple[int, ...] = ()) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
+def decode(
+    text: nn.Module,
+    embeds: Tensor,
+    positions: Tensor,
+    mask: Tensor,
+    spans: list[tuple[int, int]],
+    taps: list[Tensor],
+    watch: tuple[int, ...] = (),
+) -> tuple[Tensor, list[Tensor], dict[int, Tensor]]:
     """Run the decoder over a batch of equal layouts.
 
     Args:
@@ -132,17 +188,31 @@ def decode(text: nn.Module, embeds: Tensor, positions: Tensor, mask: Tensor, spa
     states, seen = [], {}
     for i, layer in enumerate(text.layers):
         a, m = layer.self_attn, layer.mlp
-        x, weights = _text_layer(x, cos, sin, mask, i in watch, layer.input_layernorm.weight, a.q_proj.weight,
-                                 a.k_proj.weight, a.v_proj.weight, a.q_norm.weight, a.k_norm.weight, a.o_proj.weight,
-                                 layer.post_attention_layernorm.weight, m.gate_proj.weight, m.up_proj.weight,
-                                 m.down_proj.weight)
+        x, weights = _text_layer(
+            x,
+            cos,
+            sin,
+            mask,
+            i in watch,
+            layer.input_layernorm.weight,
+            a.q_proj.weight,
+            a.k_proj.weight,
+            a.v_proj.weight,
+            a.q_norm.weight,
+            a.k_norm.weight,
+            a.o_proj.weight,
+            layer.post_attention_layernorm.weight,
+            m.gate_proj.weight,
+            m.up_proj.weight,
+            m.down_proj.weight,
+        )
         if weights is not None:
             seen[i] = weights
         if i < len(taps):
             add = torch.zeros_like(x)
             at = 0
             for start, end in spans:
-                add[:, start:end] = taps[i][:, at:at + end - start].to(add.dtype)
+                add[:, start:end] = taps[i][:, at : at + end - start].to(add.dtype)
                 at += end - start
             x = x + add
         states.append(x)
@@ -172,7 +242,7 @@ class Table(nn.Module):
 
     def forward(self) -> Tensor:
         """The embedding matrix ``(size, dim)``."""
-        return ((self.first * self.real)[self.index[0]] + (self.second * self.real)[self.index[1]] + self.rest)
+        return (self.first * self.real)[self.index[0]] + (self.second * self.real)[self.index[1]] + self.rest
 
 
 class DenseReader(nn.Module):
@@ -190,8 +260,9 @@ class DenseReader(nn.Module):
         self.points = nn.Linear(dim, 2 * 100)
         self.names = nn.Linear(dim, 2 * 4 * 37)
 
-    def forward(self, tokens: Tensor, chars: Tensor, icons: Tensor, points: Tensor,
-                names: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, tokens: Tensor, chars: Tensor, icons: Tensor, points: Tensor, names: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and its parts.
 
         Args:

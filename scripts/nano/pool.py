@@ -13,9 +13,15 @@ from mini.training_pages import SIZES, page
 
 # What the pool holds, as (size, kind, share of the sheets). The cards serve the first stages only.
 MIX = [
-    ("card", "ui", 2), ("card", "form", 1), ("half", "ui", 5), ("half", "form", 5),
-    *((size, kind, share) for size in ("pane", "square", "phone")
-      for kind, share in (("ui", 6), ("form", 4), ("table", 5), ("bars", 4), ("field", 2))),
+    ("card", "ui", 2),
+    ("card", "form", 1),
+    ("half", "ui", 5),
+    ("half", "form", 5),
+    *(
+        (size, kind, share)
+        for size in ("pane", "square", "phone")
+        for kind, share in (("ui", 6), ("form", 4), ("table", 5), ("bars", 4), ("field", 2))
+    ),
 ]
 
 

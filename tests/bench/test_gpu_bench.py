@@ -35,8 +35,18 @@ def run(bench, folder, *args: str) -> tuple[int, dict, str]:
 @pytest.fixture(scope="module")
 def whole(bench, tmp_path_factory):
     """A run with a method of every hook, at one budget."""
-    return run(bench, tmp_path_factory.mktemp("bench"), "--methods", "pixelprune,guipruner,guikv,focusui,fastv",
-               "--budgets", "25", "--seconds", "120", "--window", "0.01")
+    return run(
+        bench,
+        tmp_path_factory.mktemp("bench"),
+        "--methods",
+        "pixelprune,guipruner,guikv,focusui,fastv",
+        "--budgets",
+        "25",
+        "--seconds",
+        "120",
+        "--window",
+        "0.01",
+    )
 
 
 def test_every_cell_is_measured(whole):
@@ -45,10 +55,18 @@ def test_every_cell_is_measured(whole):
     assert [m["attention"] for m in data["not_measured"]] == ["flash_attention_2"]
     found = [(r["workload"], r["method"], r["budget"]) for r in data["rows"]]
     assert found == [
-        ("screen", "full", "100"), ("screen", "pixelprune", "auto"), ("history", "full", "100"),
-        ("history", "guipruner", "auto"), ("history", "guikv", "40"), ("screen", "focusui", "30"),
-        ("screen", "pixelprune", "25"), ("history", "guipruner", "25"), ("screen", "guikv", "25"),
-        ("screen", "focusui", "25"), ("screen", "fastv", "25")]
+        ("screen", "full", "100"),
+        ("screen", "pixelprune", "auto"),
+        ("history", "full", "100"),
+        ("history", "guipruner", "auto"),
+        ("history", "guikv", "40"),
+        ("screen", "focusui", "30"),
+        ("screen", "pixelprune", "25"),
+        ("history", "guipruner", "25"),
+        ("screen", "guikv", "25"),
+        ("screen", "focusui", "25"),
+        ("screen", "fastv", "25"),
+    ]
     for row in data["rows"]:
         assert row["n_calls"] >= 1 and row["n_warm_up"] >= 1 and row["new_tokens"] == bench_tokens(data)
         assert 0 < row["times"]["ttft_ms"]["min"] <= row["times"]["ttft_ms"]["median"] <= row["times"]["ttft_ms"]["max"]
@@ -80,10 +98,14 @@ def test_headlines_stand_beside_the_measured_cells(whole):
     _, data, text = whole
     printed = {(h["paper"], h["claim"]): (h["printed"], h["unit"]) for h in data["headlines"]}
     assert printed == {
-        ("pixelprune", "TTFT"): (4.2, "x"), ("pixelprune", "FLOPs to the first token"): (6.6, "x"),
-        ("guipruner", "FLOPs to the first token"): (3.4, "x"), ("guipruner", "time of the vision encoder"): (3.3, "x"),
-        ("guikv", "FLOPs of decoding"): (38.9, "% less"), ("focusui", "time per sample (TTFT here)"): (1.44, "x"),
-        ("focusui", "peak memory"): (17.0, "% less")}
+        ("pixelprune", "TTFT"): (4.2, "x"),
+        ("pixelprune", "FLOPs to the first token"): (6.6, "x"),
+        ("guipruner", "FLOPs to the first token"): (3.4, "x"),
+        ("guipruner", "time of the vision encoder"): (3.3, "x"),
+        ("guikv", "FLOPs of decoding"): (38.9, "% less"),
+        ("focusui", "time per sample (TTFT here)"): (1.44, "x"),
+        ("focusui", "peak memory"): (17.0, "% less"),
+    }
     assert all(len(h["measured"]) == 1 for h in data["headlines"])
     saved = next(h for h in data["headlines"] if h["paper"] == "guikv")["measured"][0]["value"]
     row = next(r for r in data["rows"] if r["headline"] == "guikv")
@@ -100,14 +122,26 @@ def test_what_the_time_does_not_allow_is_listed_in_order(bench, tmp_path, monkey
 
     monkeypatch.setattr(bench.gpu, "measure", slowly)
     start = time.monotonic()
-    code, data, text = run(bench, tmp_path, "--methods", "random,stride,pool,resize", "--budgets", "10,25",
-                           "--seconds", "5", "--window", "0.01")
+    code, data, text = run(
+        bench,
+        tmp_path,
+        "--methods",
+        "random,stride,pool,resize",
+        "--budgets",
+        "10,25",
+        "--seconds",
+        "5",
+        "--window",
+        "0.01",
+    )
     assert time.monotonic() - start < 25  # one cell and the imports may run over, not the rest
     left_out = [m["what"] for m in data["not_measured"] if m["reason"] == "no time was left"]
     done = [f"{r['method']}@{r['budget']} on {r['workload']}" for r in data["rows"]]
-    plan = ["full@100 on screen", *(f"{m}@{b} on screen" for b in (10, 25) for m in ("random", "stride", "pool",
-                                                                                  "resize"))]
-    assert left_out in (plan[len(done):], ["every cell"]) and done == plan[: len(done)]
+    plan = [
+        "full@100 on screen",
+        *(f"{m}@{b} on screen" for b in (10, 25) for m in ("random", "stride", "pool", "resize")),
+    ]
+    assert left_out in (plan[len(done) :], ["every cell"]) and done == plan[: len(done)]
     assert code == (0 if done else 1)
     assert "no time was left" in text
 
@@ -127,7 +161,8 @@ def test_a_cell_that_fails_does_not_cost_the_others(bench, tmp_path, monkeypatch
     assert code == 0
     assert [r["method"] for r in data["rows"]] == ["full", "random"]
     assert [(m["what"], m["reason"]) for m in data["not_measured"] if m["model"] == "nano"] == [
-        ("stride@25 on screen", "crash: OutOfMemoryError: CUDA out of memory")]
+        ("stride@25 on screen", "crash: OutOfMemoryError: CUDA out of memory")
+    ]
     assert "crash: OutOfMemoryError" in text
 
 
@@ -139,10 +174,17 @@ def test_without_a_gpu_one_sentence(bench, tmp_path, capsys):
     assert not (tmp_path / "never").exists()
 
 
-@pytest.mark.parametrize(("args", "said"), [
-    (("--models", "nanoo"), "unknown model"), (("--methods", "pixelprun"), "unknown method"),
-    (("--budgets", "200"), "outside"), (("--models", "stub"), "no network"),
-    (("--device", "mps"), "use cuda"), (("--budgets", ""), "not a percentage")])
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--models", "nanoo"), "unknown model"),
+        (("--methods", "pixelprun"), "unknown method"),
+        (("--budgets", "200"), "outside"),
+        (("--models", "stub"), "no network"),
+        (("--device", "mps"), "use cuda"),
+        (("--budgets", ""), "not a percentage"),
+    ],
+)
 def test_bad_names_are_refused(bench, tmp_path, capsys, args, said):
     assert bench.gpu.main([*SMALL, *args, "--out", str(tmp_path)]) == 2
     assert said in capsys.readouterr().err
@@ -150,10 +192,25 @@ def test_bad_names_are_refused(bench, tmp_path, capsys, args, said):
 
 def test_a_ratio_above_its_flops_is_marked(bench):
     def row(method: str, flops: float) -> dict:
-        parts = {"patch_embed": flops, "vit_linear": flops, "vit_attention": flops, "merger": flops,
-                 "deepstack": flops, "decode": flops, "total_prefill": flops}
-        return {"workload": "screen", "method": method, "flops": parts, "peak_bytes": 2, "kv_bytes": 2,
-                "energy_j": None, "full_call": 2, "samples_ms": {"ttft_ms": [10.0, 10.0, 10.0]}}
+        parts = {
+            "patch_embed": flops,
+            "vit_linear": flops,
+            "vit_attention": flops,
+            "merger": flops,
+            "deepstack": flops,
+            "decode": flops,
+            "total_prefill": flops,
+        }
+        return {
+            "workload": "screen",
+            "method": method,
+            "flops": parts,
+            "peak_bytes": 2,
+            "kv_bytes": 2,
+            "energy_j": None,
+            "full_call": 2,
+            "samples_ms": {"ttft_ms": [10.0, 10.0, 10.0]},
+        }
 
     times = [SimpleNamespace(times=SimpleNamespace(ttft_ms=40.0))] * 5
     rows = [row("full", 4.0), row("honest", 1.0), row("too fast", 2.0)]
@@ -165,9 +222,19 @@ def test_a_ratio_above_its_flops_is_marked(bench):
 def test_ratios_use_the_calls_of_full_nearest_in_time(bench):
     slowing = [SimpleNamespace(times=SimpleNamespace(ttft_ms=float(ms))) for ms in (10,) * 10 + (100,) * 10]
     parts = dict.fromkeys(("patch_embed", "decode", "total_prefill"), 1.0)
-    rows = [{"workload": "screen", "method": m, "flops": parts, "peak_bytes": 2, "kv_bytes": 2, "energy_j": None,
-             "full_call": at, "samples_ms": {"ttft_ms": [own] * 3}}
-            for m, at, own in (("full", 0, 10.0), ("early", 3, 10.0), ("late", 16, 100.0))]
+    rows = [
+        {
+            "workload": "screen",
+            "method": m,
+            "flops": parts,
+            "peak_bytes": 2,
+            "kv_bytes": 2,
+            "energy_j": None,
+            "full_call": at,
+            "samples_ms": {"ttft_ms": [own] * 3},
+        }
+        for m, at, own in (("full", 0, 10.0), ("early", 3, 10.0), ("late", 16, 100.0))
+    ]
     bench.gpu_report.add_ratios(rows, {"screen": slowing})
     assert [r["ratios"]["ttft_ms"][0] for r in rows[1:]] == [1.0, 1.0]
     assert rows[0]["drift_ttft_ms"] == [10.0, 100.0]

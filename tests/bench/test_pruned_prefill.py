@@ -21,8 +21,22 @@ def bench():
 
 
 def test_predictions_come_from_executed_lengths(bench, tmp_path, capsys):
-    code = bench.main(["--model", "nano", "--dtype", "float32", "--repeats", "1", "--image", "256x192",
-                       "--large", "256x256", "--out", str(tmp_path)])
+    code = bench.main(
+        [
+            "--model",
+            "nano",
+            "--dtype",
+            "float32",
+            "--repeats",
+            "1",
+            "--image",
+            "256x192",
+            "--large",
+            "256x256",
+            "--out",
+            str(tmp_path),
+        ]
+    )
     data = json.loads((tmp_path / "pruned_prefill.json").read_text())
     rows = {r["kept_pct"]: r for r in data["prefill"]["rows"]}
     full = rows["100"]

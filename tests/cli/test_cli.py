@@ -221,8 +221,18 @@ def test_hostile_sample_ids_and_answers_stay_text(cli, tmp_path):
 
 
 def test_a_method_that_reads_the_target_is_refused_before_anything_runs(cli, tmp_path):
-    done = cli("--model", "stub", "--method", "full,oracle+snapkv", "--tasks", "mini-grounding,mini-doc", "--budget",
-               "20", "--out", tmp_path / "run")
+    done = cli(
+        "--model",
+        "stub",
+        "--method",
+        "full,oracle+snapkv",
+        "--tasks",
+        "mini-grounding,mini-doc",
+        "--budget",
+        "20",
+        "--out",
+        tmp_path / "run",
+    )
     assert done.returncode == 2
     assert "oracle+snapkv keeps the blocks under the target box, and mini-doc has none" in done.stderr
     assert not (tmp_path / "run").exists()
@@ -231,7 +241,17 @@ def test_a_method_that_reads_the_target_is_refused_before_anything_runs(cli, tmp
 def test_the_sanity_floor_speaks_when_chance_cannot_explain_it(cli, tmp_path):
     """The stand-in is below the floor of mini-doc; two samples do not show that, sixty do."""
     for limit, warned in ((2, False), (60, True)):
-        done = cli("--model", "stub", "--method", "full", "--tasks", "mini-doc", "--limit", limit, "--out",
-                   tmp_path / str(limit))
+        done = cli(
+            "--model",
+            "stub",
+            "--method",
+            "full",
+            "--tasks",
+            "mini-doc",
+            "--limit",
+            limit,
+            "--out",
+            tmp_path / str(limit),
+        )
         assert done.returncode == 0, done.stderr
         assert ("below the sanity floor of 80" in done.stdout) is warned, done.stdout

@@ -20,8 +20,10 @@ SLOW = {"VTPRUNE_STUB_DELAY_MS": "4"}
 
 def results(folder) -> dict[str, list]:
     """The parts of all records that must not depend on interruptions."""
-    return {p.name: [result_of(json.loads(line)) for line in p.read_text().splitlines()]
-            for p in sorted((folder / "records").glob("*.jsonl"))}
+    return {
+        p.name: [result_of(json.loads(line)) for line in p.read_text().splitlines()]
+        for p in sorted((folder / "records").glob("*.jsonl"))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +40,9 @@ def test_killed_at_random_moments_and_resumed_gives_the_same_records(tmp_path, u
     folder = tmp_path / "r"
     kills = 0
     for _ in range(4):
-        process = subprocess.Popen(command(*RUN, "--out", folder), env=environment(SLOW), stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command(*RUN, "--out", folder), env=environment(SLOW), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         try:
             process.wait(timeout=0.5 + rng.uniform(0.0, 1.0))
         except subprocess.TimeoutExpired:
@@ -78,8 +81,13 @@ def test_a_finished_run_is_not_done_again(tmp_path, cli):
 
 def test_ctrl_c_finishes_the_record_and_says_how_to_go_on(tmp_path, uninterrupted, cli):
     folder = tmp_path / "r"
-    process = subprocess.Popen(command(*RUN, "--out", folder), env=environment({"VTPRUNE_STUB_DELAY_MS": "20"}),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*RUN, "--out", folder),
+        env=environment({"VTPRUNE_STUB_DELAY_MS": "20"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not list(folder.glob("records/*.jsonl")):
         time.sleep(0.02)
     time.sleep(0.3)
@@ -95,8 +103,12 @@ def test_ctrl_c_finishes_the_record_and_says_how_to_go_on(tmp_path, uninterrupte
 
 def test_a_second_process_on_one_folder_is_refused(tmp_path, cli):
     folder = tmp_path / "r"
-    first = subprocess.Popen(command(*RUN, "--out", folder), env=environment({"VTPRUNE_STUB_DELAY_MS": "50"}),
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command(*RUN, "--out", folder),
+        env=environment({"VTPRUNE_STUB_DELAY_MS": "50"}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         while not (folder / "run.json").exists():
             time.sleep(0.02)

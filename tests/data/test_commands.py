@@ -53,7 +53,7 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_header("ETag", tag)
         self.end_headers()
         cut, type(self).cut = self.cut, 0
-        self.wfile.write(body[start:start + cut] if cut else body[start:])
+        self.wfile.write(body[start : start + cut] if cut else body[start:])
 
     def log_message(self, *args):
         pass
@@ -86,6 +86,7 @@ def contents(folder):
 
 
 # --- get ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path, ranges):
@@ -134,12 +135,21 @@ def test_an_absent_file_and_an_absent_server_are_one_sentence(server, tmp_path):
 def osworld(server, monkeypatch, tmp_path):
     """The OSWorld-G task with its address on this machine."""
     formats.osworld_g(tmp_path / "made")
-    inner = {f"repo/benchmark/{p.relative_to(tmp_path / 'made')}": p.read_bytes()
-             for p in (tmp_path / "made").rglob("*") if p.is_file()}
+    inner = {
+        f"repo/benchmark/{p.relative_to(tmp_path / 'made')}": p.read_bytes()
+        for p in (tmp_path / "made").rglob("*")
+        if p.is_file()
+    }
     archive = zipped({**inner, "repo/README.md": b"no data"})
     server.files = {"/o.zip": archive}
-    own = {"url": f"{server.address}/o.zip", "to": "o.zip", "unpack": True, "below": "repo/benchmark",
-           "size": len(archive), "sha256": hashlib.sha256(archive).hexdigest()}
+    own = {
+        "url": f"{server.address}/o.zip",
+        "to": "o.zip",
+        "unpack": True,
+        "below": "repo/benchmark",
+        "size": len(archive),
+        "sha256": hashlib.sha256(archive).hexdigest(),
+    }
     real = fetch.definition
     monkeypatch.setattr(fetch, "definition", lambda name: {**real(name), "download": [own]})
     monkeypatch.setenv("VTPRUNE_DATA", str(tmp_path / "cache"))
@@ -206,8 +216,14 @@ def bucket(server, monkeypatch, tmp_path):
     releases.aitw(tmp_path / "made")
     formats.write(tmp_path / "made" / "splits" / "standard.json", {"test": ["a", "b", "c"]})
     made = contents(tmp_path / "made")
-    items = [{"name": f"android-in-the-wild/{n}", "size": str(len(b)),
-              "md5Hash": base64.b64encode(hashlib.md5(b).digest()).decode()} for n, b in sorted(made.items())]
+    items = [
+        {
+            "name": f"android-in-the-wild/{n}",
+            "size": str(len(b)),
+            "md5Hash": base64.b64encode(hashlib.md5(b).digest()).decode(),
+        }
+        for n, b in sorted(made.items())
+    ]
     listing = "/storage/v1/b/gresearch/o?prefix=android-in-the-wild%2F"
     server.files = {f"/gresearch/android-in-the-wild/{n}": b for n, b in made.items()}
     server.files[listing] = json.dumps({"items": items[:1], "nextPageToken": "two"}).encode()
@@ -246,8 +262,10 @@ def test_the_hub_client_is_asked_for_one_revision_and_its_files_are_verified(mon
     formats.screenspot_pro(tmp_path / "made")
     made = tmp_path / "made"
     files = {str(p.relative_to(made)): p.read_bytes() for p in made.rglob("*") if p.is_file()}
-    stated = [types.SimpleNamespace(rfilename=n, size=len(b), lfs=types.SimpleNamespace(
-        sha256=hashlib.sha256(b).hexdigest())) for n, b in files.items()]
+    stated = [
+        types.SimpleNamespace(rfilename=n, size=len(b), lfs=types.SimpleNamespace(sha256=hashlib.sha256(b).hexdigest()))
+        for n, b in files.items()
+    ]
     asked = []
 
     class Api:
@@ -281,8 +299,10 @@ def test_a_data_set_without_a_pinned_commit_stays_at_its_first(monkeypatch, tmp_
     class Api:
         def dataset_info(self, name, revision, files_metadata):
             asked.append(revision)
-            return types.SimpleNamespace(sha=revision or head[0], siblings=[
-                types.SimpleNamespace(rfilename=n, size=len(b), lfs=None) for n, b in files.items()])
+            return types.SimpleNamespace(
+                sha=revision or head[0],
+                siblings=[types.SimpleNamespace(rfilename=n, size=len(b), lfs=None) for n, b in files.items()],
+            )
 
     def snapshot(name, repo_type, revision, allow_patterns, local_dir):
         for n, b in files.items():
@@ -320,6 +340,7 @@ def test_tasks_without_an_address_say_where_the_data_is(capsys, tmp_path, monkey
 
 
 # --- archives -----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("name", ["../out.txt", "/out.txt", "a/../../out.txt", "..\\out.txt", "C:\\out.txt"])
 def test_a_member_that_points_outside_is_refused(name, tmp_path):
@@ -374,6 +395,7 @@ def test_tar_and_zip_unpack_alike(tmp_path):
 
 # --- check --------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_check_counts_everything(name, tmp_path):
     writer, n = formats.FORMATS[name]
@@ -407,27 +429,62 @@ def test_check_finds_missing_damaged_and_unreadable(tmp_path, capsys):
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.parametrize(("name", "file", "path", "value", "says"), [
-    ("screenspot", "screenspot_web.json", (0, "bbox"), [50, 50, -20, 10], "inverted or without area"),
-    ("screenspot", "screenspot_web.json", (0, "bbox"), [5000, 50, 20, 10], "off the screen"),
-    ("screenspot_pro", "annotations/word_windows.json", (1, "bbox"), [NAN, 1, 2, 3], "not finite"),
-    ("ui_vision", "annotations/element_grounding/element_grounding_basic.json", (0, "bbox"), [1, 2, INF, 9],
-     "not finite"),
-    ("osworld_g", "OSWorld-G.json", (1, "box_coordinates"), [1, 2, 3, 4], "fewer than three corners"),
-    ("osworld_g", "OSWorld-G.json", (1, "box_coordinates"), [1, 2, NAN, 4, 5, 6], "not finite"),
-    ("osworld_g", "OSWorld-G.json", (1, "box_type"), "star", "box types are unknown ('star')"),
-    ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions"), [], "ground_truth_actions is empty"),
-    ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions", 0, "type"), "dance",
-     "action types are unknown ('dance')"),
-    ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions", 0, "params", "position", "x"), 3.5,
-     "points are off the screen"),
-    ("aitw", "aitw_data_test.json", ("general", 0, 0, "action_type_id"), 99, "action types are unknown ('99')"),
-    ("aitw", "aitw_data_test.json", ("general", 0, 0, "touch"), [NAN, 0.1], "points are not finite"),
-    ("androidcontrol", "500_steps.json", (0, "action", "action_type"), "dance", "action types are unknown ('dance')"),
-    ("gui_odyssey", "annotations/0002.json", ("steps", 0, "sam2_bbox"), [300, 200, 100, 400],
-     "inverted or without area"),
-    ("mind2web", "mind2web_data_test_task.json", (0, "actions", 0, "bbox", "width"), -5, "inverted or without area"),
-])
+@pytest.mark.parametrize(
+    ("name", "file", "path", "value", "says"),
+    [
+        ("screenspot", "screenspot_web.json", (0, "bbox"), [50, 50, -20, 10], "inverted or without area"),
+        ("screenspot", "screenspot_web.json", (0, "bbox"), [5000, 50, 20, 10], "off the screen"),
+        ("screenspot_pro", "annotations/word_windows.json", (1, "bbox"), [NAN, 1, 2, 3], "not finite"),
+        (
+            "ui_vision",
+            "annotations/element_grounding/element_grounding_basic.json",
+            (0, "bbox"),
+            [1, 2, INF, 9],
+            "not finite",
+        ),
+        ("osworld_g", "OSWorld-G.json", (1, "box_coordinates"), [1, 2, 3, 4], "fewer than three corners"),
+        ("osworld_g", "OSWorld-G.json", (1, "box_coordinates"), [1, 2, NAN, 4, 5, 6], "not finite"),
+        ("osworld_g", "OSWorld-G.json", (1, "box_type"), "star", "box types are unknown ('star')"),
+        ("agentnetbench", "s_1.json", ("steps", 0, "ground_truth_actions"), [], "ground_truth_actions is empty"),
+        (
+            "agentnetbench",
+            "s_1.json",
+            ("steps", 0, "ground_truth_actions", 0, "type"),
+            "dance",
+            "action types are unknown ('dance')",
+        ),
+        (
+            "agentnetbench",
+            "s_1.json",
+            ("steps", 0, "ground_truth_actions", 0, "params", "position", "x"),
+            3.5,
+            "points are off the screen",
+        ),
+        ("aitw", "aitw_data_test.json", ("general", 0, 0, "action_type_id"), 99, "action types are unknown ('99')"),
+        ("aitw", "aitw_data_test.json", ("general", 0, 0, "touch"), [NAN, 0.1], "points are not finite"),
+        (
+            "androidcontrol",
+            "500_steps.json",
+            (0, "action", "action_type"),
+            "dance",
+            "action types are unknown ('dance')",
+        ),
+        (
+            "gui_odyssey",
+            "annotations/0002.json",
+            ("steps", 0, "sam2_bbox"),
+            [300, 200, 100, 400],
+            "inverted or without area",
+        ),
+        (
+            "mind2web",
+            "mind2web_data_test_task.json",
+            (0, "actions", 0, "bbox", "width"),
+            -5,
+            "inverted or without area",
+        ),
+    ],
+)
 def test_check_finds_targets_that_nothing_can_hit(name, file, path, value, says, tmp_path):
     formats.FORMATS[name][0](tmp_path)
     whole = check(name, str(tmp_path))
@@ -487,6 +544,7 @@ def test_check_of_an_embedded_task():
 
 # --- sample -------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", [*formats.FORMATS, "mini-grounding", "mini-nav", "mini-doc"])
 def test_sample_draws_a_picture(name, tmp_path, capsys):
     options = []
@@ -502,15 +560,21 @@ def test_sample_draws_a_picture(name, tmp_path, capsys):
 def test_the_box_is_drawn_where_it_is(tmp_path):
     for name in ("screenspot", "screenspot_pro", "osworld_g", "ui_vision", "agentnetbench", "aitw", "gui_odyssey"):
         formats.FORMATS[name][0](tmp_path / name)
-        task = load_task(name, data_path=str(tmp_path / name), history=0 if name in (
-            "agentnetbench", "aitw", "gui_odyssey") else None)
+        task = load_task(
+            name,
+            data_path=str(tmp_path / name),
+            history=0 if name in ("agentnetbench", "aitw", "gui_odyssey") else None,
+        )
         sample = task.samples[0]
         size = formats.PHONE if name in ("aitw", "gui_odyssey") else formats.DESK
         marks = draw.marks_of(task.benchmark, sample.target, size)
         box = next(m for kind, m in marks if kind in ("box", "faint"))
-        expected = {"agentnetbench": [384, 216, 576, 270], "aitw": [216, 840, 324, 960],
-                    "gui_odyssey": [232.2, 252, 324, 306], "osworld_g": [96.5, 54.25, 288, 162]}.get(
-                        name, [96, 54, 288, 162])
+        expected = {
+            "agentnetbench": [384, 216, 576, 270],
+            "aitw": [216, 840, 324, 960],
+            "gui_odyssey": [232.2, 252, 324, 306],
+            "osworld_g": [96.5, 54.25, 288, 162],
+        }.get(name, [96, 54, 288, 162])
         assert box == pytest.approx(expected), name
         panel, _ = draw.draw_sample(task, sample)
         scale = min(1, draw.HEIGHT / size[1])
@@ -523,8 +587,10 @@ def test_a_missing_screenshot_is_drawn_as_such(tmp_path, capsys):
     formats.screenspot(tmp_path)
     for path in (tmp_path / "images").iterdir():
         path.unlink()
-    assert cli.main(["data", "sample", "screenspot", "1", "--data-path", str(tmp_path), "--out",
-                     str(tmp_path / "o.png")]) == 0
+    assert (
+        cli.main(["data", "sample", "screenspot", "1", "--data-path", str(tmp_path), "--out", str(tmp_path / "o.png")])
+        == 0
+    )
     assert "missing" in capsys.readouterr().out
     assert cli.main(["data", "sample", "screenspot", "0", "--data-path", str(tmp_path)]) == 2
 

@@ -24,10 +24,20 @@ TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 
 def entry(*args, cwd, env=None):
     return subprocess.run(
-        [sys.executable, "-m", "vtprune_eval.integrations.lm_eval", *map(str, args)], cwd=cwd, capture_output=True,
-        text=True, timeout=600,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1",
-             "OMP_NUM_THREADS": "1", **(env or {})})
+        [sys.executable, "-m", "vtprune_eval.integrations.lm_eval", *map(str, args)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            **(env or {}),
+        },
+    )
 
 
 def ours(name: str, cell: tuple[str, str], limit: int = LIMIT):
@@ -44,8 +54,21 @@ def ours(name: str, cell: tuple[str, str], limit: int = LIMIT):
 def finished(tmp_path_factory):
     """One run of its command over all three tasks, with a method that draws at random by the sample's identity."""
     folder = tmp_path_factory.mktemp("lm_eval")
-    done = entry("run", "--model", "vtprune", "--model_args", "model=nano,method=random,budget=20", "--tasks",
-                 ",".join(TASKS), "--limit", LIMIT, "--output_path", "out", "--log_samples", cwd=folder)
+    done = entry(
+        "run",
+        "--model",
+        "vtprune",
+        "--model_args",
+        "model=nano,method=random,budget=20",
+        "--tasks",
+        ",".join(TASKS),
+        "--limit",
+        LIMIT,
+        "--output_path",
+        "out",
+        "--log_samples",
+        cwd=folder,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -79,8 +102,9 @@ def test_simple_evaluate_with_an_object():
     from vtprune_eval.integrations.lm_eval.model import VtpruneLM
 
     manager = TaskManager(include_path=str(tasks_dir()), include_defaults=False)
-    found = lm_eval.simple_evaluate(model=VtpruneLM("nano", "full"), tasks=["mini-doc"], limit=LIMIT,
-                                    task_manager=manager, bootstrap_iters=0)
+    found = lm_eval.simple_evaluate(
+        model=VtpruneLM("nano", "full"), tasks=["mini-doc"], limit=LIMIT, task_manager=manager, bootstrap_iters=0
+    )
     expected = ours("mini-doc", ("full", "100"))
     assert found["results"]["mini-doc"]["accuracy,none"] == pytest.approx(sum(s for _, s in expected) / LIMIT)
 
@@ -112,15 +136,18 @@ def forwarded(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize(("args", "sentence"), [
-    ("model=nano,method=pixelprun,budget=10", "unknown method 'pixelprun': did you mean 'pixelprune'"),
-    ("model=nano,method=random,budget=10,colour=red", "unknown option of a model 'colour'"),
-    ("model=nano,method=pixelprune,budget=auto,pixelprune.tua=1", "unknown hyper-parameter of pixelprune 'tua'"),
-    ("model=nano,method=random,budget=auto0", "budget"),
-])
+@pytest.mark.parametrize(
+    ("args", "sentence"),
+    [
+        ("model=nano,method=pixelprun,budget=10", "unknown method 'pixelprun': did you mean 'pixelprune'"),
+        ("model=nano,method=random,budget=10,colour=red", "unknown option of a model 'colour'"),
+        ("model=nano,method=pixelprune,budget=auto,pixelprune.tua=1", "unknown hyper-parameter of pixelprune 'tua'"),
+        ("model=nano,method=random,budget=auto0", "budget"),
+    ],
+)
 def test_mistakes_are_one_sentence(args, sentence, forwarded, capsys):
     assert main([*RUN, args]) == 2
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert sentence in line and not forwarded
 
 
@@ -211,7 +238,10 @@ def test_frames(tmp_path):
     other = tasks.load("mini-grounding", coordinates="thousandths")["test"][0]
     assert tasks.process_results(other, [in_thousandths])["accuracy"] == 1
     assert tasks.process_results(doc, [Said("", failed="bad_image")]) == {
-        "accuracy": 0, "format_error_rate": 0, "failure_rate": 1}
+        "accuracy": 0,
+        "format_error_rate": 0,
+        "failure_rate": 1,
+    }
     assert tasks.process_results(doc, ["no"])["format_error_rate"] == 1
     with pytest.raises(UserError, match="unknown frame of coordinates 'pixels'"):
         tasks.load("mini-grounding", coordinates="pixels")

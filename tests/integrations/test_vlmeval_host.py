@@ -23,8 +23,13 @@ LIMIT = 4
 
 def entry(*args, cwd, env):
     return subprocess.run(
-        [sys.executable, "-m", "vtprune_eval.integrations.vlmeval", *args], cwd=cwd, capture_output=True, text=True,
-        timeout=600, env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **env})
+        [sys.executable, "-m", "vtprune_eval.integrations.vlmeval", *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **env},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +39,21 @@ def finished(tmp_path_factory):
     data = folder / "LMUData"
     data.mkdir()
     kit_data.ai2d(data)
-    done = entry("--model", *MODELS, "--data", "mini-grounding", "AI2D_TEST", "--limit", str(LIMIT), "--judge",
-                 "exact_matching", "--work-dir", "out", cwd=folder,
-                 env={"LMUData": str(data), "VTPRUNE_EVAL_LOCAL_TSV": "1"})
+    done = entry(
+        "--model",
+        *MODELS,
+        "--data",
+        "mini-grounding",
+        "AI2D_TEST",
+        "--limit",
+        str(LIMIT),
+        "--judge",
+        "exact_matching",
+        "--work-dir",
+        "out",
+        cwd=folder,
+        env={"LMUData": str(data), "VTPRUNE_EVAL_LOCAL_TSV": "1"},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -87,8 +104,9 @@ def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, m
     rows = predictions(finished, model, "AI2D_TEST")
     scores = []
     for row, sample in zip(rows, samples, strict=True):
-        answer = engine.answer(sample.images, sample.question, sample_id=sample.id,
-                               max_new_tokens=spec["max_new_tokens"])
+        answer = engine.answer(
+            sample.images, sample.question, sample_id=sample.id, max_new_tokens=spec["max_new_tokens"]
+        )
         assert row["prediction"] == answer.text
         scores.append(rules.score(answer.text, sample.target, answer.frame).value)
     with only(finished, model, f"{model}_AI2D_TEST_acc.csv").open() as stream:
@@ -97,8 +115,10 @@ def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, m
 
 
 def test_pruning_really_happened_there(finished):
-    full, pruned = ([json.loads(r["extra_records"])["counts"] for r in predictions(finished, m, "mini-grounding")]
-                    for m in MODELS[:2])
+    full, pruned = (
+        [json.loads(r["extra_records"])["counts"] for r in predictions(finished, m, "mini-grounding")]
+        for m in MODELS[:2]
+    )
     assert all(sum(p["visual"]) < sum(f["visual"]) for f, p in zip(full, pruned, strict=True))
 
 
@@ -117,8 +137,20 @@ def test_mistakes_are_one_sentence_before_anything_runs(tmp_path):
 
 def test_a_model_that_cannot_be_loaded_is_the_last_word(tmp_path):
     """The kit itself logs the exception, skips the model and ends with success."""
-    done = entry("--model", "nano@stride@20", "--data", "mini-grounding", "--limit", "1", "--work-dir", "out",
-                 "--vtprune", f"model_path={tmp_path}", cwd=tmp_path, env={})
+    done = entry(
+        "--model",
+        "nano@stride@20",
+        "--data",
+        "mini-grounding",
+        "--limit",
+        "1",
+        "--work-dir",
+        "out",
+        "--vtprune",
+        f"model_path={tmp_path}",
+        cwd=tmp_path,
+        env={},
+    )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("vtprune_eval: nano: ")
     assert "config.json" in done.stderr.splitlines()[-1]
@@ -148,7 +180,8 @@ def test_everything_is_registered_under_a_predictable_name():
         register(["nano@resize+random@7"])
         names = set(default_names())
         assert {(parse_name(n)[0], parse_name(n)[1]) for n in names} == {
-            (m, k) for m in CARDS if m != "stub" for k in method_names()}
+            (m, k) for m in CARDS if m != "stub" for k in method_names()
+        }
         assert {"Qwen3-VL-2B-Instruct@random@10", "nano@pixelprune@auto"} <= names
         assert names | {"nano@resize+random@7"} <= set(vlmeval.config.supported_VLM)
         assert not names & set(own), "no name of the kit is taken"
@@ -168,7 +201,7 @@ def test_answers_come_back_as_they_were_written(tmp_path):
 
     from vtprune_eval.integrations.vlmeval.datasets import read_predictions
 
-    said = ["007", "NA", "", "1e3", "a\tb\n\"c\""]
+    said = ["007", "NA", "", "1e3", 'a\tb\n"c"']
     for suffix in ("xlsx", "tsv"):
         from vlmeval.smp import dump
 

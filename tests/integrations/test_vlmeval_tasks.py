@@ -86,8 +86,12 @@ ANSWERS = {
     "ChartQA_TEST": (kit_data.chartqa, ["20.9", "peru", "14"], ["Overall"], 100),
     "OCRBench": (kit_data.ocrbench, ["a stop sign", "$X^2$"], ["Final Score"], None),
     "AI2D_TEST": (kit_data.ai2d, ["B", "it is the leaf", "I do not know"], ["Overall"], 1),
-    "ScreenSpot_v2_Mobile": (kit_data.screenspot, ["pyautogui.click(x=30, y=15)", "pyautogui.click(x=0.55, y=0.5)",
-                                                   "x=1.2.3, y=4"], ["Overall_Accuracy"], 100),
+    "ScreenSpot_v2_Mobile": (
+        kit_data.screenspot,
+        ["pyautogui.click(x=30, y=15)", "pyautogui.click(x=0.55, y=0.5)", "x=1.2.3, y=4"],
+        ["Overall_Accuracy"],
+        100,
+    ),
     "ScreenSpot_Pro_CAD": (kit_data.screenspot_pro, ["click(x=30, y=20)", "nothing"], ["Overall_Accuracy"], 100),
     "OSWorld_G": (kit_data.osworld_g, ["click(x=700, y=500)", "no idea"], ["Overall_Accuracy"], 100),
 }
@@ -200,8 +204,10 @@ def test_mmlongbench_pages_and_comparison(data):
     assert [len(s.images) for s in samples] == [2, 2, 2]
     assert Image.open(samples[0].images[0]).size == (288, 144), "144 points wide at 144 dpi"
     assert {s.cluster for s in samples} == {"d.pdf"}
-    values = [rules.score(text, s.target, FRAME).value
-              for text, s in zip(["12.0", "['b', 'a']", "Not answerable"], samples, strict=True)]
+    values = [
+        rules.score(text, s.target, FRAME).value
+        for text, s in zip(["12.0", "['b', 'a']", "Not answerable"], samples, strict=True)
+    ]
     assert values == [1, 1, 1]
     assert rules.score("about 12", samples[0].target, FRAME).value == 0
     assert rules.score("[__import__('os').getcwd()]", samples[1].target, FRAME).reason == "format_error"
@@ -254,8 +260,24 @@ def test_olmocr_empty_and_damaged(data):
 def test_a_run_of_ours_on_a_table_of_the_kit(protocol, data, cli):
     """The command line to the records: the protocol's name, its scores, and the kit's number for the same answers."""
     kit_data.osworld_g(data)
-    done = cli("--model", "nano", "--method", "full,stride", "--budget", "20", "--tasks", "OSWorld_G", "--data-path",
-               data, "--protocol", protocol, "--out", data / "run", "--max-new-tokens", "8")
+    done = cli(
+        "--model",
+        "nano",
+        "--method",
+        "full,stride",
+        "--budget",
+        "20",
+        "--tasks",
+        "OSWorld_G",
+        "--data-path",
+        data,
+        "--protocol",
+        protocol,
+        "--out",
+        data / "run",
+        "--max-new-tokens",
+        "8",
+    )
     assert done.returncode == 0, done.stderr
     spec = {**catalogue.definition("OSWorld_G"), "protocol": protocol}
     table = reader.KitTable(data, spec)

@@ -39,8 +39,12 @@ def scan(x: np.ndarray, tau: float, metric: str, predictor: str, anchored: bool 
 
     def far(a, b):
         d = a - b
-        value = {"max": lambda: np.abs(d).max(), "exact": lambda: np.abs(d).max(), "mae": lambda: np.abs(d).mean(),
-                 "rmse": lambda: np.sqrt((d * d).mean())}[metric]()
+        value = {
+            "max": lambda: np.abs(d).max(),
+            "exact": lambda: np.abs(d).max(),
+            "mae": lambda: np.abs(d).mean(),
+            "rmse": lambda: np.sqrt((d * d).mean()),
+        }[metric]()
         return not value <= (0 if metric == "exact" else tau)
 
     rows, cols = x.shape[:2]
@@ -116,14 +120,14 @@ def guikv_scores(view, capacity, window, *, alpha, temperature, rank, grouped):
         q, k = view.queries[h, -window:].double(), view.keys[h // group].double()
         scores = q @ k.T / q.shape[1] ** 0.5
         for i in range(window):
-            scores[i, n - window + i + 1:] = float("-inf")
+            scores[i, n - window + i + 1 :] = float("-inf")
         attention.append(scores.softmax(-1).sum(0)[:past])
     if grouped:
-        attention = [sum(attention[g * group:(g + 1) * group]) / group for g in range(view.keys.shape[0])]
+        attention = [sum(attention[g * group : (g + 1) * group]) / group for g in range(view.keys.shape[0])]
     out = []
     for h, a in enumerate(attention):
         padded = torch.cat([a.new_zeros(2), a, a.new_zeros(2)])
-        a = torch.stack([padded[j:j + 5].sum() / 5 for j in range(past)])
+        a = torch.stack([padded[j : j + 5].sum() / 5 for j in range(past)])
         norms = torch.stack([view.hidden_normed[j].double().norm() for j in spans[-1]])
         z = (norms - norms.mean()) / (norms.std() + 1e-8)
         bonus = (z / temperature).softmax(0)

@@ -80,9 +80,18 @@ def layer_view(grids, seed: int, layer: int, window: int) -> LayerView:
         return torch.randn(*shape, generator=generator)
 
     return LayerView(
-        layer=layer, n_layers=6, layout=layout, index=index, visual=full[index], keys=draw(2, n, 8),
-        values=draw(2, n, 8), queries=draw(4, n if window < 0 else min(window, n), 8), hidden_in=draw(n, 16),
-        hidden_out=draw(n, 16), hidden_normed=draw(n, 16), seed=seed,
+        layer=layer,
+        n_layers=6,
+        layout=layout,
+        index=index,
+        visual=full[index],
+        keys=draw(2, n, 8),
+        values=draw(2, n, 8),
+        queries=draw(4, n if window < 0 else min(window, n), 8),
+        hidden_in=draw(n, 16),
+        hidden_out=draw(n, 16),
+        hidden_normed=draw(n, 16),
+        seed=seed,
         images=tuple(screen(w * 32, h * 32, seed + i) for i, (h, w) in enumerate(grids)),
         next_layer=lambda rows: (draw_for(rows, 4, 1), draw_for(rows, 2, 2)),
     )
@@ -99,8 +108,9 @@ def observed(method, grids, seed: int, n_layers: int = 6) -> tuple:
     if type(method).observe is Method.observe:
         return ()
     layout = layout_of(grids)
-    return tuple(method.observe(layer_view(grids, seed, i, method.observation(layout)))
-                 for i in method.observed_layers(n_layers))
+    return tuple(
+        method.observe(layer_view(grids, seed, i, method.observation(layout))) for i in method.observed_layers(n_layers)
+    )
 
 
 def own_layer(method, n_layers: int = 6) -> int:
@@ -204,8 +214,10 @@ def test_token_selection(name, seed, n_images, share):
         images,
         torch.ones(sum(sizes), dtype=torch.bool),
         seed,
-        extras={need: torch.rand(sum(sizes), *([12] if "keys" in need else []), generator=generator)
-                for need in make_method(name).needs},
+        extras={
+            need: torch.rand(sum(sizes), *([12] if "keys" in need else []), generator=generator)
+            for need in make_method(name).needs
+        },
         question_features=torch.randn(3, 16, generator=generator),
         target_boxes=((3.0, 5.0, 40.0, 30.0),),
     )
@@ -216,8 +228,11 @@ def test_token_selection(name, seed, n_images, share):
     keeps = [a.keep if isinstance(a, TokenEdit) else a for a in answers]
     assert (keeps[0] == keeps[1]).all()
     if keeps[0].dtype == torch.bool:
-        markers = 0 if not isinstance(answers[0], TokenEdit) or answers[0].has_visual is None else int(
-            (~answers[0].has_visual).sum())
+        markers = (
+            0
+            if not isinstance(answers[0], TokenEdit) or answers[0].has_visual is None
+            else int((~answers[0].has_visual).sum())
+        )
         assert 1 <= int(keeps[0].sum()) - markers <= budget.n_keep
     edit = answers[0]
     if isinstance(edit, TokenEdit) and edit.features is not None:

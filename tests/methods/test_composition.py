@@ -15,8 +15,19 @@ def methods(text: str) -> list:
     return [make_method(m, {"scorer": "ui-graph"} if m == "focusui" else None) for m in text.split("+")]
 
 
-@pytest.mark.parametrize("text", ["pixelprune+guikv", "guipruner-tar+guikv", "focusui+snapkv", "guipruner-tar+fastv",
-                                  "pixelprune+fastv", "random+focusui", "fastv+vlcache", "divprune+h2o"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pixelprune+guikv",
+        "guipruner-tar+guikv",
+        "focusui+snapkv",
+        "guipruner-tar+fastv",
+        "pixelprune+fastv",
+        "random+focusui",
+        "fastv+vlcache",
+        "divprune+h2o",
+    ],
+)
 def test_compositions_run(tiny, picture, text):
     sample = Sample("s", (picture("a", 128, 96), picture("b", 160, 128, 1)), "click save", {})
     outcome = Pipeline(tiny, methods(text), Budget.parse("50"), max_new_tokens=3).run(sample)
@@ -24,10 +35,15 @@ def test_compositions_run(tiny, picture, text):
     assert sum(outcome.counts.cache_entries) < outcome.counts.prompt_full * len(outcome.counts.cache_entries)
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    ("pixelprune+random", "both use select_patches"), ("guikv+snapkv", "both use compress_kv"),
-    ("guipruner+guikv", "already compressed"), ("fastv+dart", "both use prune_layer"),
-])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("pixelprune+random", "both use select_patches"),
+        ("guikv+snapkv", "both use compress_kv"),
+        ("guipruner+guikv", "already compressed"),
+        ("fastv+dart", "both use prune_layer"),
+    ],
+)
 def test_collisions_are_refused(tiny, text, why):
     with pytest.raises(UserError, match=why):
         Pipeline(tiny, methods(text), Budget.parse("50"))
@@ -49,8 +65,9 @@ def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture,
         assert all(set(last) <= set(kept) for last, kept in zip(first.kept_last, first.kept, strict=True))
         assert sum(map(len, first.kept_last)) <= first.counts.layer_visual[-1] < sum(map(len, first.kept))
     # No method drops text: every layer saw at least the text tokens.
-    assert all(t - v == first.counts.n_text for t, v in zip(first.counts.layer_tokens, first.counts.layer_visual,
-                                                            strict=True))
+    assert all(
+        t - v == first.counts.n_text for t, v in zip(first.counts.layer_tokens, first.counts.layer_visual, strict=True)
+    )
 
 
 def test_a_question_without_images(tiny):

@@ -29,21 +29,33 @@ class Anywhere(Method):
 
 
 @pytest.mark.parametrize("budget", ["25", "100"])
-@pytest.mark.parametrize(("name", "field", "value", "allowed"), [
-    ("fastv", "layer", 4, "choose 1 to 3"), ("dart", "layer", 6, "choose 1 to 3"),
-    ("random-layer", "layer", 100, "choose 1 to 3"), ("guipruner-ssp", "after_layer", 4, "choose 1 to 3"),
-    ("guipruner", "after_layer", 100, "choose 1 to 3"), ("visionzip", "layer", "-99", "choose -3 to 2, mid"),
-    ("visionzip", "layer", "3", "choose -3 to 2, mid"), ("hiprune", "object_layer", "99", "choose -3 to 2, mid"),
-    ("hiprune", "object_layer", "top", "choose -3 to 2, mid"),
-])
+@pytest.mark.parametrize(
+    ("name", "field", "value", "allowed"),
+    [
+        ("fastv", "layer", 4, "choose 1 to 3"),
+        ("dart", "layer", 6, "choose 1 to 3"),
+        ("random-layer", "layer", 100, "choose 1 to 3"),
+        ("guipruner-ssp", "after_layer", 4, "choose 1 to 3"),
+        ("guipruner", "after_layer", 100, "choose 1 to 3"),
+        ("visionzip", "layer", "-99", "choose -3 to 2, mid"),
+        ("visionzip", "layer", "3", "choose -3 to 2, mid"),
+        ("hiprune", "object_layer", "99", "choose -3 to 2, mid"),
+        ("hiprune", "object_layer", "top", "choose -3 to 2, mid"),
+    ],
+)
 def test_a_layer_outside_the_model_is_refused_before_any_sample(tiny, name, field, value, allowed, budget):
     with pytest.raises(UserError, match=f"^{name}: .*{allowed}"):  # 4 decoder layers, 3 ViT blocks
         Pipeline(tiny, make_method(name, {field: value}), Budget.parse(budget))
 
 
-@pytest.mark.parametrize(("name", "field", "value", "layers"), [
-    ("fastv", "layer", 3, (2,)), ("dart", "layer", 1, (0,)), ("guipruner-ssp", "after_layer", 3, (2,)),
-])
+@pytest.mark.parametrize(
+    ("name", "field", "value", "layers"),
+    [
+        ("fastv", "layer", 3, (2,)),
+        ("dart", "layer", 1, (0,)),
+        ("guipruner-ssp", "after_layer", 3, (2,)),
+    ],
+)
 def test_the_whole_range_is_legal(tiny, name, field, value, layers):
     method = make_method(name, {field: value})
     Pipeline(tiny, method, Budget.parse("25"))

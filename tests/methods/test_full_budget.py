@@ -81,12 +81,22 @@ def test_every_visual_token_stays_with_its_features(name, seed, n_images):
         return torch.rand(*shape, generator=generator)
 
     view = TokenView(
-        layout_of(grids), draw(n, 16), draw(8, 16), images, torch.ones(n, dtype=torch.bool), seed,
+        layout_of(grids),
+        draw(n, 16),
+        draw(8, 16),
+        images,
+        torch.ones(n, dtype=torch.bool),
+        seed,
         extras={need: draw(n, *([12] if "keys" in need else [])) for need in method.needs},
-        question_features=draw(3, 16), target_boxes=((3.0, 5.0, 40.0, 30.0),))
+        question_features=draw(3, 16),
+        target_boxes=((3.0, 5.0, 40.0, 30.0),),
+    )
     answer = method.select_tokens(view, plenty(areas(grids)))
-    edit = answer if isinstance(answer, TokenEdit) else TokenEdit(
-        answer if answer.dtype == torch.bool else kept_by_score(answer, n))
+    edit = (
+        answer
+        if isinstance(answer, TokenEdit)
+        else TokenEdit(answer if answer.dtype == torch.bool else kept_by_score(answer, n))
+    )
     assert bool(edit.keep.all())
     assert edit.features is None or torch.equal(edit.features, view.features)
     assert edit.has_visual is None or bool(edit.has_visual.all())
@@ -101,8 +111,9 @@ def test_every_token_passes_every_stage(name, n_layers, seed, n_images):
     method = make_method(name, {"layer": 1} if name in {"fastv", "dart", "random-layer"} else {})
     seen = observed(method, grids, seed, n_layers)
     for layer in method.layers_of(n_layers):
-        view = dataclasses.replace(layer_view(grids, seed, layer, method.observation(layout_of(grids))),
-                                   n_layers=n_layers, observed=seen)
+        view = dataclasses.replace(
+            layer_view(grids, seed, layer, method.observation(layout_of(grids))), n_layers=n_layers, observed=seen
+        )
         answer = method.prune_layer(view, plenty(areas(grids)))
         assert not isinstance(answer, LayerEdit)  # nothing is dropped, so nothing is merged
         if answer.dtype != torch.bool:

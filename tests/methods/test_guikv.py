@@ -22,8 +22,12 @@ GRIDS = ((3, 5), (4, 4), (5, 3))
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), n_images=st.integers(1, 3), capacity=st.integers(4, 30),
-       granularity=st.sampled_from(["query_head", "kv_head"]))
+@given(
+    seed=st.integers(0, 1000),
+    n_images=st.integers(1, 3),
+    capacity=st.integers(4, 30),
+    granularity=st.sampled_from(["query_head", "kv_head"]),
+)
 def test_batched_scores_equal_the_loops(seed, n_images, capacity, granularity):
     view = layer_view(GRIDS[:n_images], seed, 1, 8)
     method = GuiKV(granularity=granularity, rank=4)
@@ -36,7 +40,7 @@ def test_batched_scores_equal_the_loops(seed, n_images, capacity, granularity):
 def test_attention_kernels_agree_with_the_softmax_they_avoid():
     generator = torch.Generator().manual_seed(0)
     q, k = torch.randn(4, 50, 8, generator=generator), torch.randn(2, 50, 8, generator=generator)
-    scores = torch.einsum("hqd,hkd->hqk", q, k.repeat_interleave(2, 0)) * 8 ** -0.5
+    scores = torch.einsum("hqd,hkd->hqk", q, k.repeat_interleave(2, 0)) * 8**-0.5
     full = scores.masked_fill(torch.ones(50, 50, dtype=torch.bool).triu(1), float("-inf")).softmax(-1)
     torch.testing.assert_close(window_attention(q[:, -7:], k), full[:, -7:].sum(1))
     torch.testing.assert_close(received_attention(q, k), full.sum(1))
@@ -121,9 +125,18 @@ def test_vlcache_keeps_nearly_everything_at_nearly_the_full_budget():
     """At 99 % saturated layers once lost their surplus, a quarter of the cache."""
     views = [layer_view(GRIDS, 0, layer, -1) for layer in range(3)]
     n = len(views[0].index)
-    views = [dataclasses.replace(v, index=views[0].index, visual=views[0].visual, keys=torch.randn(2, n, 8),
-                                 queries=torch.randn(4, n, 8) * scale, layer=i, n_layers=3)
-             for i, (v, scale) in enumerate(zip(views, (0.1, 3, 9), strict=True))]
+    views = [
+        dataclasses.replace(
+            v,
+            index=views[0].index,
+            visual=views[0].visual,
+            keys=torch.randn(2, n, 8),
+            queries=torch.randn(4, n, 8) * scale,
+            layer=i,
+            n_layers=3,
+        )
+        for i, (v, scale) in enumerate(zip(views, (0.1, 3, 9), strict=True))
+    ]
     method = VLCache()
     seen = tuple(method.observe(v) for v in views)
     budget = StageBudget(n - 1, None, 46, Budget.parse("99"))

@@ -44,8 +44,13 @@ def test_the_whole_history_is_left_untouched():
 
 
 @settings(max_examples=100, deadline=None)
-@given(n=st.integers(1, 6), cols=st.integers(1, 60), rows=st.integers(1, 60), lam=st.floats(0.01, 0.999),
-       gamma=st.floats(0.0, 1.0))
+@given(
+    n=st.integers(1, 6),
+    cols=st.integers(1, 60),
+    rows=st.integers(1, 60),
+    lam=st.floats(0.01, 0.999),
+    gamma=st.floats(0.0, 1.0),
+)
 def test_no_frame_is_enlarged_and_the_total_holds(n, cols, rows, lam, gamma):
     frame = ImageView((cols * 32, rows * 32), (cols * 32, rows * 32), 32)
     sizes = GuiPrunerTAR(lam=lam, gamma=gamma).reduce_images((frame,) * (n + 1), AUTO)
@@ -71,8 +76,14 @@ def test_worked_split():
 
 
 @settings(max_examples=100, deadline=None)
-@given(rows=st.integers(1, 12), cols=st.integers(1, 12), share=st.floats(0.02, 1.0), rho=st.floats(0, 1),
-       seed=st.integers(0, 99), two=st.booleans())
+@given(
+    rows=st.integers(1, 12),
+    cols=st.integers(1, 12),
+    share=st.floats(0.02, 1.0),
+    rho=st.floats(0, 1),
+    seed=st.integers(0, 99),
+    two=st.booleans(),
+)
 def test_exactly_k_tokens(rows, cols, share, rho, seed, two):
     n = rows * cols
     generator = torch.Generator().manual_seed(seed)

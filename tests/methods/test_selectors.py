@@ -110,8 +110,16 @@ def test_runs_never_cross_images():
 def token_view(n_words: int = 2, model: str = "tiny") -> TokenView:
     generator = torch.Generator().manual_seed(0)
     layout = layout_of(((2, 3),))
-    return TokenView(layout, torch.randn(6, 16, generator=generator), torch.randn(4, 16), (), torch.ones(6, dtype=bool),
-                     0, question_features=torch.randn(n_words, 16, generator=generator), model=model)
+    return TokenView(
+        layout,
+        torch.randn(6, 16, generator=generator),
+        torch.randn(4, 16),
+        (),
+        torch.ones(6, dtype=bool),
+        0,
+        question_features=torch.randn(n_words, 16, generator=generator),
+        model=model,
+    )
 
 
 def test_focusui_without_a_scorer_says_what_to_give():
@@ -188,9 +196,13 @@ def test_a_staged_budget_is_the_mean_over_the_models_own_layers(name, n_layers, 
     start, end = view.layout.spans[0]
     visual = torch.zeros(rows, dtype=torch.bool)
     visual[start:end] = True
-    view = dataclasses.replace(view, visual=visual, keys=torch.randn(2, rows, 8, generator=generator),
-                               queries=torch.randn(4, rows, 8, generator=generator),
-                               observed=(view.index[~visual],))
+    view = dataclasses.replace(
+        view,
+        visual=visual,
+        keys=torch.randn(2, rows, 8, generator=generator),
+        queries=torch.randn(4, rows, 8, generator=generator),
+        observed=(view.index[~visual],),
+    )
     method = make_method(name, {"recycle": False} if name == "sparsevlm" else {})
     ends = method.layers_of(n_layers)
 

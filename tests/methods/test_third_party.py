@@ -11,27 +11,57 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
+from vtprune_eval.commands.listing import explain, rows
 from vtprune_eval.errors import UserError
-from vtprune_eval.listing import explain, rows
 from vtprune_eval.registry import make_method, method_names
 
 
 def test_the_example_package_installs_and_runs(tmp_path):
     source = shutil.copytree(ROOT / "docs" / "examples" / "vtprune_corner", tmp_path / "source")
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index",
-         "--target", tmp_path / "site", source], check=True, capture_output=True, text=True)
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-index",
+            "--target",
+            tmp_path / "site",
+            source,
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(ROOT)])}
 
     def run(*args):
-        return subprocess.run([sys.executable, "-m", "vtprune_eval", *args], cwd=tmp_path, env=env,
-                              capture_output=True, text=True)
+        return subprocess.run(
+            [sys.executable, "-m", "vtprune_eval", *args], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
 
     listed = json.loads(run("list", "methods", "--format", "json").stdout)
     assert next(m for m in listed if m["name"] == "corner")["hooks"] == ["select_tokens"]
     assert "height_weight" in run("explain", "--method", "corner").stdout
-    done = run("--method", "corner", "--budget", "25", "--tasks", "mini-grounding", "--limit", "2", "--set",
-               "corner.corner=bottom-right", "--out", "out", "--format", "json")
+    done = run(
+        "--method",
+        "corner",
+        "--budget",
+        "25",
+        "--tasks",
+        "mini-grounding",
+        "--limit",
+        "2",
+        "--set",
+        "corner.corner=bottom-right",
+        "--out",
+        "out",
+        "--format",
+        "json",
+    )
     assert done.returncode == 0, done.stderr
     file = next((tmp_path / "out").rglob("*corner*.jsonl"))
     record = json.loads(file.read_text().splitlines()[0])
@@ -48,6 +78,7 @@ def test_the_example_package_installs_and_runs(tmp_path):
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """``installed(entry_points, **modules)``: a package with these methods and sources is on the path."""
+
     def install(points: str, **modules: str) -> None:
         info = tmp_path / "others-1.0.dist-info"
         info.mkdir()
@@ -63,8 +94,11 @@ def installed(tmp_path, monkeypatch):
 
 
 def test_a_broken_package_is_listed_with_its_reason_and_hides_no_other(installed):
-    installed("ruined = others_ruined:Ruined\nodd = others_odd:Odd", others_ruined="import no_such_library\n",
-              others_odd="Odd = 'not a class'\n")
+    installed(
+        "ruined = others_ruined:Ruined\nodd = others_odd:Odd",
+        others_ruined="import no_such_library\n",
+        others_odd="Odd = 'not a class'\n",
+    )
     listed = {m["name"]: m for m in rows("methods")}
     assert listed["ruined"]["about"].startswith("broken: ")
     assert "no_such_library" in listed["ruined"]["about"]

@@ -11,39 +11,78 @@ from vtprune_eval.models import NANO, family_of
 from vtprune_eval.models.base import ImageRules
 
 # One published model per family; its short name leads to the family's module.
-NAMES = {"qwen2_vl": "qwen2vl-2b", "qwen2_5_vl": "qwen2.5vl-3b", "qwen3_vl": "qwen3vl-2b",
-         "qwen3_5": "qwen3.5-2b"}
+NAMES = {"qwen2_vl": "qwen2vl-2b", "qwen2_5_vl": "qwen2.5vl-3b", "qwen3_vl": "qwen3vl-2b", "qwen3_5": "qwen3.5-2b"}
 LAYERS = 4
 # Families whose every decoder layer has a KV cache.
 CACHED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 
 TEXT = {
-    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 4096, "pad_token_id": 0, "tie_word_embeddings": True,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "pad_token_id": 0,
+    "tie_word_embeddings": True,
 }
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 _VISION = {"depth": 4, "num_heads": 2}
 SIZES = {
     "qwen2_vl": (
         {**TEXT, "rope_parameters": {**_ROPE, "mrope_section": [2, 3, 3]}},
-        {**_VISION, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2, "patch_size": 14}),
+        {**_VISION, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2, "patch_size": 14},
+    ),
     # Windows of 2 x 2 merge blocks, so that small images have many; two blocks attend over the image.
     "qwen2_5_vl": (
         {**TEXT, "rope_parameters": {**_ROPE, "mrope_section": [2, 3, 3]}},
-        {**_VISION, "hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 64, "patch_size": 14,
-         "window_size": 56, "fullatt_block_indexes": [1, 3]}),
+        {
+            **_VISION,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "out_hidden_size": 64,
+            "patch_size": 14,
+            "window_size": 56,
+            "fullatt_block_indexes": [1, 3],
+        },
+    ),
     "qwen3_vl": (
         {**TEXT, "head_dim": 16, "rope_parameters": {**_ROPE, "mrope_section": [4, 2, 2], "mrope_interleaved": True}},
-        {**_VISION, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 64, "num_position_embeddings": 64,
-         "patch_size": 16, "deepstack_visual_indexes": [0, 1, 2]}),
+        {
+            **_VISION,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "patch_size": 16,
+            "deepstack_visual_indexes": [0, 1, 2],
+        },
+    ),
     "qwen3_5": (
-        {**TEXT, "head_dim": 16, "layer_types": ["linear_attention", "full_attention"] * 2,
-         "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
-         "linear_value_head_dim": 16,
-         "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5, "mrope_section": [2, 1, 1],
-                             "mrope_interleaved": True}},
-        {**_VISION, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 64, "num_position_embeddings": 64,
-         "patch_size": 16}),
+        {
+            **TEXT,
+            "head_dim": 16,
+            "layer_types": ["linear_attention", "full_attention"] * 2,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16,
+            "rope_parameters": {
+                **_ROPE,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+            },
+        },
+        {
+            **_VISION,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "patch_size": 16,
+        },
+    ),
 }
 
 
@@ -55,8 +94,15 @@ def tokenizer():
 
 
 def tiny_config(family: str):
-    ids = {f"{k}_token_id": tokenizer().convert_tokens_to_ids(f"<|{v}|>") for k, v in (
-        ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"), ("vision_end", "vision_end"))}
+    ids = {
+        f"{k}_token_id": tokenizer().convert_tokens_to_ids(f"<|{v}|>")
+        for k, v in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
     text, vision = SIZES[family]
     text = {**text, "vocab_size": len(tokenizer())}
     config_class = family_of(NAMES[family]).classes()[1]
@@ -130,8 +176,12 @@ class SlowVit:
             from transformers.vision_utils import get_vision_interpolation_indices_and_weights
 
             index, weight = get_vision_interpolation_indices_and_weights(
-                self.ref.thw, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
-                align_corners=visual.interpolation_align_corners, spatial_merge_size=2)
+                self.ref.thw,
+                num_grid_per_side=visual.num_grid_per_side,
+                mode=visual.interpolation_mode,
+                align_corners=visual.interpolation_align_corners,
+                spatial_merge_size=2,
+            )
             hidden = hidden + (visual.pos_embed(index) * weight[:, :, None]).sum(1)
         rope = visual.rotary_pos_emb(hidden, self.places)
         taps, maps = [], []
@@ -195,4 +245,3 @@ def masked_decoder(ref: Reference, hidden_from: dict[int, torch.Tensor], n_new: 
                 hidden[0, : len(ref.visual)][ref.visual] += levels[number]
         out.append(int(head(text.norm(hidden[:, -1])).argmax()))
     return out
-

@@ -35,12 +35,20 @@ def small_model(name: str) -> torch.nn.Module:
     """The class with the head, random float32 weights."""
     torch.set_num_threads(1)
     tokenizer = pointer_tokenizer()
-    ids = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>") for k, v in (
-        ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"), ("vision_end", "vision_end"))}
+    ids = {
+        f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>")
+        for k, v in (
+            ("image", "image_pad"),
+            ("video", "video_pad"),
+            ("vision_start", "vision_start"),
+            ("vision_end", "vision_end"),
+        )
+    }
     text, vision = SIZES[BASES[name]]
     model_class, config_class = family_of(name).classes()
-    config = config_class(text_config={**text, "vocab_size": len(tokenizer)}, vision_config=vision,
-                          tie_word_embeddings=True, **ids)
+    config = config_class(
+        text_config={**text, "vocab_size": len(tokenizer)}, vision_config=vision, tie_word_embeddings=True, **ids
+    )
     model = model_class(config).eval()
     draw_weights(model, seed=3)
     # Sharper than random weights are by themselves, so that one region stands out.
@@ -48,8 +56,9 @@ def small_model(name: str) -> torch.nn.Module:
     return model
 
 
-def save_checkpoint(name: str, folder: Path, drop: tuple[str, ...] = (), change: dict[str, Any] | None = None,
-                    old_names: bool = False) -> Path:
+def save_checkpoint(
+    name: str, folder: Path, drop: tuple[str, ...] = (), change: dict[str, Any] | None = None, old_names: bool = False
+) -> Path:
     """A folder as it is published; ``drop``: tensors left out; ``change``: other tensors under their names;
     ``old_names``: the base model's tensors as transformers 4 wrote them."""
     model = small_model(name)
@@ -57,8 +66,10 @@ def save_checkpoint(name: str, folder: Path, drop: tuple[str, ...] = (), change:
     draw_weights(scorer, seed=4)
     weights = {k: v for k, v in model.state_dict().items() if k != "lm_head.weight"}
     if old_names:
-        weights = {k.replace("model.visual.", "visual.").replace("model.language_model.", "model."): v
-                   for k, v in weights.items()}
+        weights = {
+            k.replace("model.visual.", "visual.").replace("model.language_model.", "model."): v
+            for k, v in weights.items()
+        }
     weights |= {f"patch_scorer.{k}": v for k, v in scorer.state_dict().items()} | (change or {})
     weights = {k: v.clone().contiguous() for k, v in weights.items() if k not in drop}
     model.config.save_pretrained(folder)

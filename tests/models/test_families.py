@@ -70,7 +70,8 @@ def test_full_is_generate(family, n_images, attn, sample):
         assert outcome.counts.visual == ref.layout.n_tokens
         kinds = getattr(tiny(family).text.config, "layer_types", None) or ["full_attention"] * LAYERS
         assert outcome.counts.cache_entries == tuple(
-            ref.layout.n_prompt if kind == "full_attention" else 0 for kind in kinds)
+            ref.layout.n_prompt if kind == "full_attention" else 0 for kind in kinds
+        )
 
 
 @every_family
@@ -80,9 +81,13 @@ def test_patches_are_the_processors(family):
 
     rules = tiny(family).images
     processor = Qwen2VLImageProcessor(
-        patch_size=rules.patch_size, temporal_patch_size=rules.temporal, merge_size=rules.merge_size,
-        size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels}, image_mean=list(rules.mean),
-        image_std=list(rules.std))
+        patch_size=rules.patch_size,
+        temporal_patch_size=rules.temporal,
+        merge_size=rules.merge_size,
+        size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels},
+        image_mean=list(rules.mean),
+        image_std=list(rules.std),
+    )
     rng = np.random.default_rng(0)
     for height, width in [(64, 96), (75, 131), (500, 333), (31, 400)]:
         image = rng.integers(0, 255, (height, width, 3), np.uint8)
@@ -104,12 +109,20 @@ def test_every_hook_runs_and_drops(family, method, sample):
     dropped, before = outcome.counts, full.counts
     stages = ("patches", "visual", "layer_tokens", "cache_entries")
     less = [name for name in stages if sum(getattr(dropped, name)) < sum(getattr(before, name))]
-    assert less == {
-        "select_patches": list(stages), "reduce_images": list(stages), "select_tokens": list(stages[1:]),
-        "prune_layer": list(stages[2:]), "compress_kv": ["cache_entries"]}[method.hooks()[0]]
+    assert (
+        less
+        == {
+            "select_patches": list(stages),
+            "reduce_images": list(stages),
+            "select_tokens": list(stages[1:]),
+            "prune_layer": list(stages[2:]),
+            "compress_kv": ["cache_entries"],
+        }[method.hooks()[0]]
+    )
     per_entry = 2 * tiny(family).dims.head_dim * 4
     assert outcome.kv_bytes == per_entry * sum(
-        n * h for n, h in zip(dropped.cache_entries, dropped.cache_heads, strict=True))
+        n * h for n, h in zip(dropped.cache_entries, dropped.cache_heads, strict=True)
+    )
     assert run(family, asked, method, "100").ids == full.ids
 
 
@@ -171,8 +184,10 @@ def test_windows_keep_their_original_members(sample):
     saved = visual.fullatt_block_indexes
     try:
         visual.fullatt_block_indexes = []
-        first = {name: encoded("qwen2_5_vl", ref, mask.flatten()).tokens[0]
-                 for name, mask in (("alone", alone), ("near", near), ("far", far))}
+        first = {
+            name: encoded("qwen2_5_vl", ref, mask.flatten()).tokens[0]
+            for name, mask in (("alone", alone), ("near", near), ("far", far))
+        }
     finally:
         visual.fullatt_block_indexes = saved
     torch.testing.assert_close(first["far"], first["alone"], atol=1e-5, rtol=1e-4)
@@ -188,8 +203,9 @@ def test_encoder_attention_and_keys(family, sample):
     needs = (*(f"encoder_attention:{b}" for b in range(4)), "encoder_attention:-1", "encoder_keys:0")
     extras = encoded(family, ref, keep, needs).extras
     for block in range(4):
-        torch.testing.assert_close(extras[f"encoder_attention:{block}"], slow.received(maps[block]), atol=1e-5,
-                                   rtol=1e-4)
+        torch.testing.assert_close(
+            extras[f"encoder_attention:{block}"], slow.received(maps[block]), atol=1e-5, rtol=1e-4
+        )
     assert torch.equal(extras["encoder_attention:-1"], extras["encoder_attention:3"])
     # Named blocks: of Qwen2.5-VL's four, 1 and 3 have full attention; elsewhere all do.
     named = encoded(family, ref, keep, ("encoder_attention:mid", "encoder_attention:penultimate")).extras
@@ -319,8 +335,9 @@ def test_states_of_linear_layers_belong_to_their_prompt(sample):
     for x, cache in zip(hidden, caches, strict=True):
         layer(x, cache)
     for x, cache in zip(hidden, caches, strict=True):
-        torch.testing.assert_close(layer(step, cache)[0, 0], layer(torch.cat([x, step], 1), None)[0, -1], atol=1e-5,
-                                   rtol=1e-4)
+        torch.testing.assert_close(
+            layer(step, cache)[0, 0], layer(torch.cat([x, step], 1), None)[0, -1], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_a_cache_method_says_which_layers_it_reached(sample):

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vtprune_eval.models import MODELS, family_of
 from vtprune_eval.models.qwen_vl import Segments
-from vtprune_eval.pipeline.outcome import Counts
+from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import ModelDims, flops_of
 
 from .families import NAMES, tiny_config
@@ -62,11 +62,23 @@ def agree(name: str, config, device: str, grids: list[tuple[int, int]], text: in
     window = dims.vit_window or 4
     visual = tuple(n // 4 for n in lengths)
     total = text + sum(visual)
-    ours = flops_of(dims, Counts(
-        patches_full=tuple(lengths), patches=tuple(lengths), visual_full=visual, visual=visual, n_text=text,
-        prompt_full=total, prompt=total, layer_tokens=(total,) * dims.layers,
-        layer_visual=(sum(visual),) * dims.layers, cache_entries=(total,) * dims.layers,
-        cache_heads=(dims.kv_heads,) * dims.layers, n_new=1))
+    ours = flops_of(
+        dims,
+        Counts(
+            patches_full=tuple(lengths),
+            patches=tuple(lengths),
+            visual_full=visual,
+            visual=visual,
+            n_text=text,
+            prompt_full=total,
+            prompt=total,
+            layer_tokens=(total,) * dims.layers,
+            layer_visual=(sum(visual),) * dims.layers,
+            cache_entries=(total,) * dims.layers,
+            cache_heads=(dims.kv_heads,) * dims.layers,
+            n_new=1,
+        ),
+    )
     theirs = counted_vit(model, dims, lengths, [window] * (sum(lengths) // window))
     assert sum(ours[k] for k in VIT) == pytest.approx(theirs, rel=0.005)
     delta = len(dims.linear) * dims.delta_rule(total)
@@ -74,7 +86,8 @@ def agree(name: str, config, device: str, grids: list[tuple[int, int]], text: in
     solves = len(dims.linear) * -(-total // 64) * 64**2 * (dims.linear_k_dim + dims.linear_v_dim) * dims.linear_v_heads
     square = (ours["llm_attention"] - delta) * 2 * total / (total + 1)  # S^2 pairs instead of S (S + 1) / 2
     assert ours["llm_linear"] + square + delta + ours["lm_head"] == pytest.approx(
-        counted_decoder(model, dims, total) + solves, rel=0.005)
+        counted_decoder(model, dims, total) + solves, rel=0.005
+    )
 
 
 @pytest.mark.parametrize("family", sorted(NAMES))
@@ -101,8 +114,12 @@ def test_windows_that_are_not_full_cost_less_than_is_charged():
     thin = [max(4, n // 10 // 4 * 4) for n in edges]
     for windows in (edges, thin):
         n = sum(windows)
-        charged = (2.0 * n * dims.patch_in * dims.vit_dim + dims.vit_linear(n) + dims.vit_attention(n)
-                   + dims.merger(n // dims.merge))
+        charged = (
+            2.0 * n * dims.patch_in * dims.vit_dim
+            + dims.vit_linear(n)
+            + dims.vit_attention(n)
+            + dims.merger(n // dims.merge)
+        )
         executed = counted_vit(model, dims, [n], windows)
         assert executed < charged < executed * 1.01
 
@@ -114,8 +131,23 @@ def test_decoding_of_a_hybrid_decoder():
 
     def decode(entries: int) -> float:
         per_layer = tuple(0 if i in dims.linear else entries for i in range(32))
-        return flops_of(dims, Counts((4,), (4,), (1,), (1,), 9, 10, 10, (10,) * 32, (1,) * 32, per_layer,
-                                     tuple(int(e > 0) for e in per_layer), 11))["decode"]
+        return flops_of(
+            dims,
+            Counts(
+                (4,),
+                (4,),
+                (1,),
+                (1,),
+                9,
+                10,
+                10,
+                (10,) * 32,
+                (1,) * 32,
+                per_layer,
+                tuple(int(e > 0) for e in per_layer),
+                11,
+            ),
+        )["decode"]
 
     assert decode(900) - decode(100) == pytest.approx(8 * 10 * 800 * 4 * dims.q_heads * dims.head_dim)
     weights = family_of("qwen3.5-4b")

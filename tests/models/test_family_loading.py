@@ -95,8 +95,10 @@ def test_the_processors_template_goes_before_the_tokenizers(folders, tmp_path):
 
     folder = shutil.copytree(folders("qwen2_vl"), tmp_path / "m")
     (folder / "chat_template.jinja").unlink()
-    template = ("{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image_pad|>"
-                "{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}!")
+    template = (
+        "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<|image_pad|>"
+        "{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}!"
+    )
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": template}))
     ids, spans = load_model("qwen2vl-2b", path=str(folder)).prompt_ids([3], "ab")
     assert spans == [(0, 3)] and tokenizer().decode(ids[3:]) == "ab!"
@@ -114,9 +116,15 @@ def hub_error(kind: str) -> Exception:
     return error
 
 
-@pytest.mark.parametrize(("kind", "remedy"), [
-    ("GatedRepoError", "licence"), ("RepositoryNotFoundError", "no repository"),
-    ("RevisionNotFoundError", MODELS["qwen2vl-2b"].revision), ("LocalEntryNotFoundError", "--weights random")])
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("GatedRepoError", "licence"),
+        ("RepositoryNotFoundError", "no repository"),
+        ("RevisionNotFoundError", MODELS["qwen2vl-2b"].revision),
+        ("LocalEntryNotFoundError", "--weights random"),
+    ],
+)
 def test_what_the_hub_may_answer(kind, remedy, monkeypatch):
     import huggingface_hub
 
@@ -132,9 +140,14 @@ def test_what_the_hub_may_answer(kind, remedy, monkeypatch):
     assert asked["revision"] == MODELS["qwen2vl-2b"].revision
 
 
-@pytest.mark.parametrize(("free_gib", "dtype", "needed", "fits"), [
-    (20, "float32", "30.9 GiB", "--dtype bfloat16 would fit (15.4 GiB)"),
-    (8, "bfloat16", "15.4 GiB", "qwen2.5vl-3b (7.0 GiB)"), (1, "float16", "15.4 GiB", "no model fits")])
+@pytest.mark.parametrize(
+    ("free_gib", "dtype", "needed", "fits"),
+    [
+        (20, "float32", "30.9 GiB", "--dtype bfloat16 would fit (15.4 GiB)"),
+        (8, "bfloat16", "15.4 GiB", "qwen2.5vl-3b (7.0 GiB)"),
+        (1, "float16", "15.4 GiB", "no model fits"),
+    ],
+)
 def test_memory_is_asked_for_before_loading(free_gib, dtype, needed, fits, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: free_gib << 30)
     message = refused("qwen2.5vl-7b", weights="random", dtype=dtype)
@@ -190,10 +203,10 @@ def test_half_precision_runs(family, dtype, folders, tmp_path):
     assert adapter.dtype == getattr(torch, dtype)
     Image.new("RGB", (90, 70), (200, 30, 10)).save(tmp_path / "x.png")
     outcome = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=3).run(
-        Sample("a", (tmp_path / "x.png",), "click", {}))
+        Sample("a", (tmp_path / "x.png",), "click", {})
+    )
     assert len(outcome.ids) >= 1
-    assert outcome.kv_bytes == 2 * adapter.dims.head_dim * adapter.dims.kv_heads * 2 * sum(
-        outcome.counts.cache_entries)
+    assert outcome.kv_bytes == 2 * adapter.dims.head_dim * adapter.dims.kv_heads * 2 * sum(outcome.counts.cache_entries)
 
 
 @pytest.mark.parametrize("name", sorted(name for name, card in MODELS.items() if card.weights))
@@ -214,8 +227,11 @@ def test_random_weights_without_a_folder(name, monkeypatch, tmp_path):
     text, vision = SIZES[{"opencua": "qwen2_5_vl"}.get(base, base)]
     tied = family.sizes[name]["tie_word_embeddings"]
     vocabulary = len(tokenizer()) + 6  # FocusUI adds six tokens
-    small = {"text_config": {**text, "vocab_size": vocabulary, "tie_word_embeddings": tied},
-             "vision_config": vision, "tie_word_embeddings": tied}
+    small = {
+        "text_config": {**text, "vocab_size": vocabulary, "tie_word_embeddings": tied},
+        "vision_config": vision,
+        "tie_word_embeddings": tied,
+    }
     module = importlib.import_module(family.adapter.__module__)
     monkeypatch.setattr(module, "FAMILY", dataclasses.replace(family, sizes={name: small}))
     adapter = load_model(name, weights="random", seed=2)
@@ -224,6 +240,7 @@ def test_random_weights_without_a_folder(name, monkeypatch, tmp_path):
     assert adapter.folder is None and adapter.identity["fingerprint"] == "random:2" and adapter.identity["note"]
     Image.new("RGB", (90, 70), (200, 30, 10)).save(tmp_path / "x.png")
     outcome = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=3).run(
-        Sample("a", (tmp_path / "x.png",), "click", {}))
+        Sample("a", (tmp_path / "x.png",), "click", {})
+    )
     assert bool(outcome.ids) != adapter.points and outcome.text
     assert outcome.counts.visual[0] > 1 and outcome.flops["total"] > 0

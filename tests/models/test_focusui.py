@@ -112,22 +112,29 @@ class Published:
             _, markers = padding(keep, ref.layout, torch.ones_like(keep))
             places = ref.visual.nonzero()[:, 0]
             embeds[0, places[markers]] = self.adapter.text.embed_tokens.weight[
-                self.adapter.tokenizer.convert_tokens_to_ids("<|image_drop_end|>")]
+                self.adapter.tokenizer.convert_tokens_to_ids("<|image_drop_end|>")
+            ]
             shows[places[~keep]] = False
             stay[places[~keep]] = False
             stay[places[markers]] = True
         else:
             keep = torch.ones(len(tokens), dtype=torch.bool)
-        deep = {} if levels is None else {
-            "visual_pos_masks": shows[stay][None],
-            "deepstack_visual_embeds": [torch.cat(list(level))[keep] for level in levels]}
+        deep = (
+            {}
+            if levels is None
+            else {
+                "visual_pos_masks": shows[stay][None],
+                "deepstack_visual_embeds": [torch.cat(list(level))[keep] for level in levels],
+            }
+        )
         hidden = model.model.language_model(
-            inputs_embeds=embeds[:, stay], position_ids=ref.positions()[:, :, stay], **deep).last_hidden_state[0]
+            inputs_embeds=embeds[:, stay], position_ids=ref.positions()[:, :, stay], **deep
+        ).last_hidden_state[0]
         asking = hidden[int(stay[: self.pad].sum())]
         shares = torch.zeros(len(keep))
         shares[keep] = published_head(model, embeds[0, shows], asking)
         rows, cols = ref.layout.grids[-1]
-        return by_search(shares[-rows * cols:].view(rows, cols).numpy())[0].point
+        return by_search(shares[-rows * cols :].view(rows, cols).numpy())[0].point
 
 
 @every_base
@@ -157,7 +164,8 @@ def test_selection_and_markers_are_the_published_ones(name, n_images, adapters, 
         tokens = ref.model.model.get_image_features(ref.patches, ref.thw).pooler_output
         words = adapter.tokenizer(sample.question, add_special_tokens=False)["input_ids"]
         scores = load_scorer(checkpoints(name), 64, torch.float32, torch.device("cpu"))(
-            torch.cat(list(tokens)), adapter.text.embed_tokens(torch.tensor(words)))
+            torch.cat(list(tokens)), adapter.text.embed_tokens(torch.tensor(words))
+        )
         keep = torch.zeros(len(scores), dtype=torch.bool)
         keep[scores.topk(-(-len(scores) * 40 // 100)).indices] = True
         assert outcome.counts.candidates == int(keep.sum()) < sum(outcome.counts.visual)
@@ -169,19 +177,24 @@ def test_prompt_is_the_published_one(name, adapters, tmp_path):
     """Wording and tokens of github.com/showlab/FocusUI: system message, image, instruction, opening of the answer."""
     text = Published(adapters(name), a_sample(tmp_path, 1)).text
     opening = {"focusui-3b": "pyautogui.click(", "focusui-qwen3vl-2b": "("}[name]
-    assert text.endswith("<|im_start|>assistant<|recipient|>os\n" + opening
-                         + "<|pointer_start|><|pointer_pad|><|pointer_end|>)")
-    assert re.fullmatch(r"<\|im_start\|>system\nYou are a GUI agent\. .*<\|im_end\|>\n<\|im_start\|>user\n"
-                        r"<\|vision_start\|>(<\|image_pad\|>)+<\|vision_end\|>click icon under 1<\|im_end\|>\n.*",
-                        text, re.DOTALL)
+    assert text.endswith(
+        "<|im_start|>assistant<|recipient|>os\n" + opening + "<|pointer_start|><|pointer_pad|><|pointer_end|>)"
+    )
+    assert re.fullmatch(
+        r"<\|im_start\|>system\nYou are a GUI agent\. .*<\|im_end\|>\n<\|im_start\|>user\n"
+        r"<\|vision_start\|>(<\|image_pad\|>)+<\|vision_end\|>click icon under 1<\|im_end\|>\n.*",
+        text,
+        re.DOTALL,
+    )
 
 
 def test_a_pointer_written_in_the_question_is_not_the_one_that_asks(adapters, tmp_path):
     sample = a_sample(tmp_path, 2)
     sample = Sample(sample.id, sample.images, "<|pointer_pad|><|image_pad|> icon", {})
     adapter = adapters("focusui-3b")
-    assert numbers(run(adapter, sample, Full(), "100").text) == pytest.approx(Published(adapter, sample).point(),
-                                                                             abs=2e-6)
+    assert numbers(run(adapter, sample, Full(), "100").text) == pytest.approx(
+        Published(adapter, sample).point(), abs=2e-6
+    )
 
 
 @every_base
@@ -218,10 +231,16 @@ def test_cells_that_share_their_beginning_point_as_alone(methods, adapters, tmp_
         assert (answer.outcome.text, answer.outcome.counts) == (alone.text, alone.counts)
 
 
-@pytest.mark.parametrize(("benchmark", "protocols"), [
-    ("screenspot", ("official", "vlmeval")), ("screenspot_v2", ("official", "vlmeval")),
-    ("screenspot_pro", ("official", "vlmeval")), ("osworld_g", ("official", "focusui", "vlmeval")),
-    ("ui_vision", ("official",))])
+@pytest.mark.parametrize(
+    ("benchmark", "protocols"),
+    [
+        ("screenspot", ("official", "vlmeval")),
+        ("screenspot_v2", ("official", "vlmeval")),
+        ("screenspot_pro", ("official", "vlmeval")),
+        ("osworld_g", ("official", "focusui", "vlmeval")),
+        ("ui_vision", ("official",)),
+    ],
+)
 def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     """The prompt is the instruction alone, and every rule reads the point that the head gives."""
     from pathlib import Path
@@ -231,16 +250,23 @@ def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     from vtprune_eval.scoring.judges import judge
 
     folder = Path(__file__).parents[2] / "tasks" / benchmark / "prompts"
-    truth = {"box_xywh": [100, 300, 200, 100], "corners": [100, 300, 300, 400], "image_size": [1000, 800],
-             "box_type": "bbox", "box_coordinates": [100, 300, 200, 100]}
+    truth = {
+        "box_xywh": [100, 300, 200, 100],
+        "corners": [100, 300, 300, 400],
+        "image_size": [1000, 800],
+        "box_type": "bbox",
+        "box_coordinates": [100, 300, 200, 100],
+    }
     frame = {"coordinates": "fractions", "file_sizes": [[1000, 800]], "model_sizes": [[560, 448]]}
     for name in (n for n, card in MODELS.items() if card.family.startswith("focusui")):
         for protocol in protocols:
             prompt = load_prompt(folder, style_of(name, MODELS[name].family), protocol)
             item = Item(id="a", images=(), target={}, fields={"instruction": "Open the $5 menu"})
             assert prompt.question(item) == "Open the $5 menu"
-            scores = [judge(benchmark.removesuffix("_v2"), protocol, prompt.grammar, text, truth, frame).score
-                      for text in ("click 0.200000 0.440000", "click 0.400000 0.440000", "")]
+            scores = [
+                judge(benchmark.removesuffix("_v2"), protocol, prompt.grammar, text, truth, frame).score
+                for text in ("click 0.200000 0.440000", "click 0.400000 0.440000", "")
+            ]
             assert scores == [1, 0, 0]
 
 
@@ -297,13 +323,16 @@ HEAD, SCORER = "multi_patch_pointer_head.projection_enc.2.weight", "patch_scorer
 LAYER = "model.language_model.layers.0.mlp.up_proj.weight"
 
 
-@pytest.mark.parametrize(("drop", "change", "said"), [
-    ((HEAD, SCORER), {}, (HEAD, SCORER, "lack 2 tensors")),
-    ((), {HEAD: torch.zeros(64, 32)}, (HEAD, "64x32 instead of 64x64")),
-    ((), {SCORER: torch.zeros(96)}, (SCORER, "96 instead of 192")),
-    ((LAYER,), {}, (LAYER, "lack 1 tensors")),
-    ((), {LAYER: torch.zeros(96, 32)}, (LAYER, "[96, 32] instead of [96, 64]")),
-])
+@pytest.mark.parametrize(
+    ("drop", "change", "said"),
+    [
+        ((HEAD, SCORER), {}, (HEAD, SCORER, "lack 2 tensors")),
+        ((), {HEAD: torch.zeros(64, 32)}, (HEAD, "64x32 instead of 64x64")),
+        ((), {SCORER: torch.zeros(96)}, (SCORER, "96 instead of 192")),
+        ((LAYER,), {}, (LAYER, "lack 1 tensors")),
+        ((), {LAYER: torch.zeros(96, 32)}, (LAYER, "[96, 32] instead of [96, 64]")),
+    ],
+)
 def test_missing_and_misshapen_tensors_are_named(drop, change, said, tmp_path):
     folder = save_checkpoint("focusui-3b", tmp_path, drop, change)
     with pytest.raises(UserError) as caught:

@@ -45,10 +45,12 @@ def made(tmp_path_factory):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer().save_pretrained(folder)
     config = {
-        "architectures": ["OpenCUAForConditionalGeneration"], "model_type": "opencua",
+        "architectures": ["OpenCUAForConditionalGeneration"],
+        "model_type": "opencua",
         "auto_map": {"AutoConfig": "configuration_opencua.OpenCUAConfig"},
         "media_placeholder_token_id": tokenizer().convert_tokens_to_ids("<|image_pad|>"),
-        "text_config": {**text, "model_type": "qwen2", "rope_theta": 5000.0}, "vision_config": vision,
+        "text_config": {**text, "model_type": "qwen2", "rope_theta": 5000.0},
+        "vision_config": vision,
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "preprocessor_config.json").write_text(json.dumps({"min_pixels": 4096, "max_pixels": 1 << 16}))
@@ -80,8 +82,9 @@ def test_full_is_the_decoders_own_generation(made, adapter, n_images, tmp_path):
         with torch.no_grad():
             embeds = decoder.model.embed_tokens(ref.ids).clone()
             embeds[0, ref.visual] = tower(ref.patches, grid_thw=ref.thw).pooler_output
-            own = decoder.generate(inputs_embeds=embeds, attention_mask=torch.ones_like(ref.ids), max_new_tokens=8,
-                                   do_sample=False)[0].tolist()
+            own = decoder.generate(
+                inputs_embeds=embeds, attention_mask=torch.ones_like(ref.ids), max_new_tokens=8, do_sample=False
+            )[0].tolist()
         outcome = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=8).run(sample)
         assert list(outcome.ids) == own
         assert ref.layout.positions.tolist() == [list(range(ref.layout.n_prompt))] * 3
@@ -89,8 +92,9 @@ def test_full_is_the_decoders_own_generation(made, adapter, n_images, tmp_path):
     assert len(answers) > 1
 
 
-@pytest.mark.parametrize("method", [Patches(), Layers(), Cache(), Cache(heads="query_head")],
-                         ids=lambda m: f"{m.name}-{m.kv_granularity}")
+@pytest.mark.parametrize(
+    "method", [Patches(), Layers(), Cache(), Cache(heads="query_head")], ids=lambda m: f"{m.name}-{m.kv_granularity}"
+)
 def test_hooks_run(adapter, method, tmp_path):
     sample = a_sample(tmp_path, 1, 3)
     outcome = Pipeline(adapter, method, Budget.parse("40"), max_new_tokens=4).run(sample)

@@ -27,10 +27,17 @@ def test_ids_and_patches_are_the_processors(nano, seed):
     rules = nano.images
     processor = Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(
-            patch_size=rules.patch_size, temporal_patch_size=rules.temporal, merge_size=rules.merge_size,
+            patch_size=rules.patch_size,
+            temporal_patch_size=rules.temporal,
+            merge_size=rules.merge_size,
             size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels},
-            image_mean=list(rules.mean), image_std=list(rules.std)),
-        tokenizer=nano.tokenizer, video_processor=Qwen3VLVideoProcessor(), chat_template=nano.tokenizer.chat_template)
+            image_mean=list(rules.mean),
+            image_std=list(rules.std),
+        ),
+        tokenizer=nano.tokenizer,
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=nano.tokenizer.chat_template,
+    )
     rng = np.random.default_rng(seed)
     files = [rng.integers(0, 255, (*rng.integers(20, 300, 2), 3), np.uint8) for _ in range(seed % 4 + 1)]
     question = "click under the icon " * (seed + 1) + "A7?"

@@ -13,8 +13,11 @@ from hypothesis.extra import numpy as arrays
 from scripts.bench.region_decode import by_search
 from vtprune_eval.models.regions import Region, regions
 
-maps = arrays.arrays(np.float64, st.tuples(st.integers(1, 9), st.integers(1, 9)),
-                     elements=st.sampled_from([0.0, 0.05, 0.3, 0.31, 0.5, 1.0]) | st.floats(0, 1, width=32))
+maps = arrays.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    elements=st.sampled_from([0.0, 0.05, 0.3, 0.31, 0.5, 1.0]) | st.floats(0, 1, width=32),
+)
 
 
 def _place(region: Region) -> tuple[float, ...]:
@@ -46,8 +49,9 @@ def test_ties_go_to_the_region_that_starts_first():
     values = np.zeros((5, 7))
     for y, x in [(4, 0), (0, 6), (2, 3)]:
         values[y, x] = 1.0
-    assert [r.point for r in regions(values)] == [pytest.approx(((x + 0.5) / 7, (y + 0.5) / 5))
-                                                  for y, x in [(0, 6), (2, 3), (4, 0)]]
+    assert [r.point for r in regions(values)] == [
+        pytest.approx(((x + 0.5) / 7, (y + 0.5) / 5)) for y, x in [(0, 6), (2, 3), (4, 0)]
+    ]
 
 
 @pytest.mark.parametrize("values", [np.zeros((2, 3)), np.full((2, 2), np.nan)])
@@ -57,8 +61,14 @@ def test_nothing_to_point_at(values):
 
 def test_a_spiral_is_one_region():
     values = np.zeros((9, 9))
-    for y, x in [*[(0, i) for i in range(9)], *[(i, 8) for i in range(9)], *[(8, i) for i in range(9)],
-                 *[(i, 0) for i in range(2, 9)], *[(2, i) for i in range(7)], *[(i, 6) for i in range(2, 7)]]:
+    for y, x in [
+        *[(0, i) for i in range(9)],
+        *[(i, 8) for i in range(9)],
+        *[(8, i) for i in range(9)],
+        *[(i, 0) for i in range(2, 9)],
+        *[(2, i) for i in range(7)],
+        *[(i, 6) for i in range(2, 7)],
+    ]:
         values[y, x] = 1.0
     found = regions(values)
     assert len(found) == 1 and found[0].n_cells == int(values.sum())
@@ -66,6 +76,7 @@ def test_a_spiral_is_one_region():
 
 def test_time_is_linear_in_the_cells():
     """A quadratic rule would take 256 times as long on 16 times the cells."""
+
     def best(side: int) -> float:
         values = np.random.default_rng(0).random((side, side))
         times = []

@@ -49,8 +49,10 @@ def test_every_weight_has_one_place_and_layers_stay_in_order(name, n_gpus):
         model = family.classes()[0](family.true_config(name))
     covered = [f"{part}.{key}" for part in places for key, _ in model.get_submodule(part).named_parameters()]
     assert sorted(covered) == sorted(key for key, _ in model.named_parameters(remove_duplicate=False))
-    layers = [int(places[f"model.language_model.layers.{i}"].removeprefix("cuda:"))
-              for i in range(len(model.model.language_model.layers))]
+    layers = [
+        int(places[f"model.language_model.layers.{i}"].removeprefix("cuda:"))
+        for i in range(len(model.model.language_model.layers))
+    ]
     assert layers[0] == 0 and all(b in (a, a + 1) for a, b in pairwise(layers))
     assert layers[-1] >= min(n_gpus - 1, 1)  # more than one GPU is used where there is more than one
     for part in ("model.visual", "model.language_model.embed_tokens", "model.language_model.rotary_emb"):
@@ -102,16 +104,27 @@ def spread(plain, first: int):
     return type(plain)("spread", model, plain.tokenizer, plain.images, {})
 
 
-METHODS = [Full(), Stride(), FastV(), SnapKV(), SnapKV(granularity="kv_head"), GuiKV(), VLCache(), SparseVLM(), Dart(),
-           GuiPrunerSSP()]
+METHODS = [
+    Full(),
+    Stride(),
+    FastV(),
+    SnapKV(),
+    SnapKV(granularity="kv_head"),
+    GuiKV(),
+    VLCache(),
+    SparseVLM(),
+    Dart(),
+    GuiPrunerSSP(),
+]
 
 
 CASES = [("qwen3_vl", method, first) for method in METHODS for first in (1, 3)]
 CASES += [(family, method, 2) for family in ("qwen2_vl", "qwen2_5_vl") for method in METHODS[:4]]
 
 
-@pytest.mark.parametrize(("family", "method", "first"), CASES,
-                         ids=lambda v: f"{v.name}-{v.kv_granularity}" if hasattr(v, "name") else str(v))
+@pytest.mark.parametrize(
+    ("family", "method", "first"), CASES, ids=lambda v: f"{v.name}-{v.kv_granularity}" if hasattr(v, "name") else str(v)
+)
 def test_a_spread_model_answers_as_on_one_device(family, method, first, tmp_path):
     path = tmp_path / "x.png"
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (130, 150, 3), np.uint8)).save(path)
@@ -158,8 +171,11 @@ def test_random_weights_are_drawn_in_place():
     whole = random_model(model_class, config, **build)
     with torch.device("meta"):
         skeleton = model_class(config)
-    parts = ["model.visual", "lm_head", *(f"model.language_model.{p}" for p, _ in
-                                         skeleton.model.language_model.named_children())]
+    parts = [
+        "model.visual",
+        "lm_head",
+        *(f"model.language_model.{p}" for p, _ in skeleton.model.language_model.named_children()),
+    ]
     apart = random_model(model_class, config, **build, places=dict.fromkeys(parts, "cpu"))
     for (key, a), (other, b) in zip(whole.state_dict().items(), apart.state_dict().items(), strict=True):
         assert key == other and torch.equal(a, b)

@@ -95,8 +95,9 @@ def test_not_a_model_folder(tmp_path):
 def test_missing_tokenizer_template_and_processor(folder):
     (folder / "preprocessor_config.json").rename(folder / "kept")
     assert "preprocessor_config.json" in refused(folder)
-    (folder / "processor_config.json").write_text(json.dumps({"image_processor": json.loads(
-        (folder / "kept").read_text())}))
+    (folder / "processor_config.json").write_text(
+        json.dumps({"image_processor": json.loads((folder / "kept").read_text())})
+    )
     nested = load_model("nano", path=str(folder)).images
     assert nested == load_model("nano").images  # transformers 5 writes the processor into one file
     (folder / "chat_template.jinja").unlink()
@@ -182,9 +183,13 @@ def test_patches_are_the_processors():
     adapter = load_model("nano")
     rules = adapter.images
     processor = Qwen2VLImageProcessor(
-        patch_size=rules.patch_size, temporal_patch_size=rules.temporal, merge_size=rules.merge_size,
-        size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels}, image_mean=list(rules.mean),
-        image_std=list(rules.std))
+        patch_size=rules.patch_size,
+        temporal_patch_size=rules.temporal,
+        merge_size=rules.merge_size,
+        size={"shortest_edge": rules.min_pixels, "longest_edge": rules.max_pixels},
+        image_mean=list(rules.mean),
+        image_std=list(rules.std),
+    )
     rng = np.random.default_rng(0)
     for height, width in [(64, 96), (75, 131), (500, 333), (31, 400)]:
         image = rng.integers(0, 255, (height, width, 3), np.uint8)
@@ -194,9 +199,15 @@ def test_patches_are_the_processors():
         torch.testing.assert_close(patch_rows(resize(image, size), rules, None), out["pixel_values"], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("name", "limits", "block"), [
-    ("qwen3vl-2b", (256 * 256, 4096 * 4096), 32), ("qwen2vl-2b", (3136, 12_845_056), 28),
-    ("qwen2.5vl-3b", (3136, 12_845_056), 28), ("uitars-1.5-7b", (3136, 12_845_056), 28)])
+@pytest.mark.parametrize(
+    ("name", "limits", "block"),
+    [
+        ("qwen3vl-2b", (256 * 256, 4096 * 4096), 32),
+        ("qwen2vl-2b", (3136, 12_845_056), 28),
+        ("qwen2.5vl-3b", (3136, 12_845_056), 28),
+        ("uitars-1.5-7b", (3136, 12_845_056), 28),
+    ],
+)
 def test_published_pixel_limits_are_the_default(name, limits, block):
     family = family_of(name)
     rules = family.image_rules(family.true_config(name), None)
@@ -205,7 +216,8 @@ def test_published_pixel_limits_are_the_default(name, limits, block):
 
 def test_needs_are_checked():
     assert read_needs(("encoder_attention:-2", "encoder_keys:3"), 5) == {
-        3: [("encoder_attention:-2", "encoder_attention"), ("encoder_keys:3", "encoder_keys")]}
+        3: [("encoder_attention:-2", "encoder_attention"), ("encoder_keys:3", "encoder_keys")]
+    }
     assert set(read_needs(("encoder_attention:mid",), 24)) == {11}
     with pytest.raises(ValueError, match="unknown need"):
         read_needs(("encoder_values:1",), 5)

@@ -88,7 +88,7 @@ class Cache(Method):
         scores = (view.queries @ view.keys.repeat_interleave(group, 0).transpose(1, 2)).mean(1)
         if self.heads == "kv_head":
             scores = scores.view(-1, group, scores.shape[1]).mean(1)
-        scores[:, -self.extent:] = float("inf")
+        scores[:, -self.extent :] = float("inf")
         n = scores.shape[1]
         return scores.topk(min(n, max(budget.n_keep, self.extent)), dim=1).indices.sort(dim=1).values
 

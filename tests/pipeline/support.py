@@ -20,21 +20,45 @@ def tiny_model(attn: str = "sdpa", seed: int = 0):
     from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
     tokenizer = AutoTokenizer.from_pretrained(NANO, local_files_only=True)
-    ids = {k: tokenizer.convert_tokens_to_ids(f"<|{k}|>") for k in
-           ("image_pad", "video_pad", "vision_start", "vision_end")}
+    ids = {
+        k: tokenizer.convert_tokens_to_ids(f"<|{k}|>") for k in ("image_pad", "video_pad", "vision_start", "vision_end")
+    }
     text = {
-        "vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 5,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 4096,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
-                            "mrope_interleaved": True}, "tie_word_embeddings": True, "pad_token_id": 0,
+        "vocab_size": len(tokenizer),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 4096,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": [4, 2, 2],
+            "mrope_interleaved": True,
+        },
+        "tie_word_embeddings": True,
+        "pad_token_id": 0,
     }
     vision = {
-        "depth": 4, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "out_hidden_size": 64,
-        "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 1, 2],
+        "depth": 4,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "out_hidden_size": 64,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0, 1, 2],
     }
-    config = Qwen3VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True,
-                           image_token_id=ids["image_pad"], video_token_id=ids["video_pad"],
-                           vision_start_token_id=ids["vision_start"], vision_end_token_id=ids["vision_end"])
+    config = Qwen3VLConfig(
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=True,
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )
     config._attn_implementation = attn
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(config).eval()
@@ -63,9 +87,15 @@ class Reference:
     @torch.no_grad()
     def generate(self, n_new: int) -> list[int]:
         out = self.model.generate(
-            input_ids=self.ids, pixel_values=self.patches, image_grid_thw=self.thw, mm_token_type_ids=self.types,
-            attention_mask=torch.ones_like(self.ids), max_new_tokens=n_new, do_sample=False)
-        return out[0, self.ids.shape[1]:].tolist()
+            input_ids=self.ids,
+            pixel_values=self.patches,
+            image_grid_thw=self.thw,
+            mm_token_type_ids=self.types,
+            attention_mask=torch.ones_like(self.ids),
+            max_new_tokens=n_new,
+            do_sample=False,
+        )
+        return out[0, self.ids.shape[1] :].tolist()
 
     @torch.no_grad()
     def positions(self) -> torch.Tensor:
@@ -81,14 +111,26 @@ class Reference:
             keep = torch.ones(self.layout.n_visual, dtype=torch.bool)
         rows = keep.repeat_interleave(4)
         index, weight = get_vision_interpolation_indices_and_weights(
-            self.thw, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
-            align_corners=visual.interpolation_align_corners, spatial_merge_size=2, kwargs={})
+            self.thw,
+            num_grid_per_side=visual.num_grid_per_side,
+            mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners,
+            spatial_merge_size=2,
+            kwargs={},
+        )
         places = get_vision_position_ids(self.thw, 2, kwargs={})
         places = places[:, rows] if places.shape[0] == 2 else places[rows]
         counts = [4 * int(part.sum()) for part in keep.split(list(self.layout.n_tokens))]
         bounds = torch.tensor([0, *[c for c in counts if c]]).cumsum(0, dtype=torch.int32)
-        out = visual(self.patches[rows], grid_thw=self.thw, interp_indices=index[rows], interp_weights=weight[rows],
-                     position_ids=places, cu_seqlens=bounds, max_seqlen=max(counts))
+        out = visual(
+            self.patches[rows],
+            grid_thw=self.thw,
+            interp_indices=index[rows],
+            interp_weights=weight[rows],
+            position_ids=places,
+            cu_seqlens=bounds,
+            max_seqlen=max(counts),
+        )
         return out.pooler_output, out.deepstack_features
 
     @torch.no_grad()
@@ -107,12 +149,22 @@ class Reference:
         places = full[:, :, kept] if positions is None else positions
         follow = int(full.max()) + 1 if positions is None else int(positions.max()) + 1
         cache = DynamicCache(config=text.config)
-        hidden = text(inputs_embeds=embeds, position_ids=places, past_key_values=cache, use_cache=True,
-                      visual_pos_masks=visual[None], deepstack_visual_embeds=list(levels)).last_hidden_state
+        hidden = text(
+            inputs_embeds=embeds,
+            position_ids=places,
+            past_key_values=cache,
+            use_cache=True,
+            visual_pos_masks=visual[None],
+            deepstack_visual_embeds=list(levels),
+        ).last_hidden_state
         out = [int(head(hidden[:, -1]).argmax())]
         while len(out) < n_new and out[-1] not in self.adapter.eos_ids:
-            hidden = text(input_ids=torch.tensor([[out[-1]]]), position_ids=torch.full((3, 1, 1), follow),
-                          past_key_values=cache, use_cache=True).last_hidden_state
+            hidden = text(
+                input_ids=torch.tensor([[out[-1]]]),
+                position_ids=torch.full((3, 1, 1), follow),
+                past_key_values=cache,
+                use_cache=True,
+            ).last_hidden_state
             follow += 1
             out.append(int(head(hidden[:, -1]).argmax()))
         return out

@@ -19,8 +19,8 @@ from vtprune_eval.methods.full import Full
 from vtprune_eval.pipeline.budgets import budget_of
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.registry import make_method, method_class, method_names
+from vtprune_eval.runner.spec import RunSpec
 from vtprune_eval.sample import Sample
-from vtprune_eval.spec import RunSpec
 
 WORDS = "account save draft 42 7391 the code of island".split()
 N_NEW = 10
@@ -45,8 +45,11 @@ def make_sample(tmp_path, number: int) -> Sample:
     paths = []
     for i in range(rng.randint(1, 5)):
         size = rng.randint(20, 230), rng.randint(20, 230)
-        pixels = screen(*size, number * 7 + i) if rng.random() < 0.5 else \
-            np.random.default_rng(number + i).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        pixels = (
+            screen(*size, number * 7 + i)
+            if rng.random() < 0.5
+            else np.random.default_rng(number + i).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        )
         paths.append(tmp_path / f"{number}-{i}.png")
         Image.fromarray(pixels).save(paths[-1])
     text = " ".join(rng.choice(WORDS) for _ in range(rng.randint(0, 60)))
@@ -85,8 +88,10 @@ def test_counts_are_what_the_budget_allows(tiny, tmp_path, budget, name):
 
 def test_like_copies_the_count_per_image(tiny, picture):
     sample = Sample("1", (picture("a", 256, 192, 1), picture("b", 320, 128, 2)), "what", {})
-    kept = [Pipeline(tiny, make_method(n), Budget.parse(b), max_new_tokens=2).run(sample).counts.visual
-            for n, b in (("pixelprune", "auto"), ("random", "like:pixelprune"), ("conncomp", "auto"))]
+    kept = [
+        Pipeline(tiny, make_method(n), Budget.parse(b), max_new_tokens=2).run(sample).counts.visual
+        for n, b in (("pixelprune", "auto"), ("random", "like:pixelprune"), ("conncomp", "auto"))
+    ]
     assert kept[0] == kept[1] == kept[2]
     assert sum(kept[0]) < 48 + 40
 
@@ -96,10 +101,18 @@ def test_the_copied_count_follows_the_copied_method_s_settings(tiny, picture):
     sample = Sample("1", (picture("a", 256, 192, 1),), "what", {})
     counts = {}
     for tau in ("0", "0.9"):
-        spec = RunSpec(model="stub", methods=("pixelprune", "random"), budgets=("auto",),
-                       params={"pixelprune.tau": tau, "pixelprune.metric": "mae"})
-        counts[tau] = [Pipeline(tiny, spec.make(c.method), spec.budget(c), max_new_tokens=2,
-                                copied=spec.copied).run(sample).counts.visual for c in spec.cells()]
+        spec = RunSpec(
+            model="stub",
+            methods=("pixelprune", "random"),
+            budgets=("auto",),
+            params={"pixelprune.tau": tau, "pixelprune.metric": "mae"},
+        )
+        counts[tau] = [
+            Pipeline(tiny, spec.make(c.method), spec.budget(c), max_new_tokens=2, copied=spec.copied)
+            .run(sample)
+            .counts.visual
+            for c in spec.cells()
+        ]
     assert counts["0"][0] == counts["0"][1] != counts["0.9"][0] == counts["0.9"][1]
     alone = RunSpec(model="stub", methods=("random",), budgets=("auto",), params={"pixelprune.tau": "0.9"})
     assert alone.copied("pixelprune").tau == 0.9
@@ -139,8 +152,10 @@ def test_parts_of_one_method_share_its_budget(tiny, picture):
     parts = make_method("guipruner-tar"), make_method("guipruner-ssp")
     counts = {}
     for budget in ("5", "20", "auto"):
-        whole, composed = (Pipeline(tiny, m, Budget.parse(budget), max_new_tokens=2).run(sample)
-                           for m in (make_method("guipruner"), parts))
+        whole, composed = (
+            Pipeline(tiny, m, Budget.parse(budget), max_new_tokens=2).run(sample)
+            for m in (make_method("guipruner"), parts)
+        )
         assert (composed.counts, composed.ids) == (whole.counts, whole.ids)
         counts[budget] = whole.counts.layer_visual
     assert len(set(counts.values())) == 3

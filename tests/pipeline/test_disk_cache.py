@@ -29,8 +29,11 @@ KEY = "ab" + "0" * 62
 
 def tensors(seed: int = 0, n: int = 10) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {"a": torch.randn(n, 3, generator=generator), "b": torch.arange(n, dtype=torch.uint8),
-            "c": torch.randn(n, generator=generator).to(torch.bfloat16)}
+    return {
+        "a": torch.randn(n, 3, generator=generator),
+        "b": torch.arange(n, dtype=torch.uint8),
+        "c": torch.randn(n, generator=generator).to(torch.bfloat16),
+    }
 
 
 def same(x, y) -> bool:
@@ -51,11 +54,18 @@ def test_what_is_put_comes_back_to_another_process(tmp_path):
     assert not list(tmp_path.glob("*/*.tmp"))
 
 
-@pytest.mark.parametrize("damage", [
-    lambda raw: raw[:-1], lambda raw: raw[:20], lambda raw: b"", lambda raw: b"\x80\x04pickle" + raw,
-    lambda raw: raw[:200] + bytes([raw[200] ^ 1]) + raw[201:],
-    lambda raw: raw[:len(MAGIC)] + b"0" * 64 + raw[len(MAGIC) + 64:],
-], ids=["cut", "torn", "empty", "foreign", "flipped", "checksum"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: raw[:-1],
+        lambda raw: raw[:20],
+        lambda raw: b"",
+        lambda raw: b"\x80\x04pickle" + raw,
+        lambda raw: raw[:200] + bytes([raw[200] ^ 1]) + raw[201:],
+        lambda raw: raw[: len(MAGIC)] + b"0" * 64 + raw[len(MAGIC) + 64 :],
+    ],
+    ids=["cut", "torn", "empty", "foreign", "flipped", "checksum"],
+)
 def test_a_damaged_entry_is_dropped_and_made_again(tmp_path, damage, capsys):
     cache = DiskCache(tmp_path, 1 << 20)
     cache.put(KEY, tensors())
@@ -154,9 +164,16 @@ if cache.damaged:
 def test_processes_that_read_write_evict_and_are_killed_never_give_a_wrong_entry(tmp_path):
     limit = 20 * 2300  # half of what they write, so that they evict each other's entries
     start = [sys.executable, "-c", _WRITER]
-    runs = [subprocess.Popen([*start, str(i), str(tmp_path), str(limit), "150" if i else "1000000"],
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
-            for i in range(3)]
+    runs = [
+        subprocess.Popen(
+            [*start, str(i), str(tmp_path), str(limit), "150" if i else "1000000"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for i in range(3)
+    ]
     assert runs[0].stdout is not None
     assert runs[0].stdout.readline() == "ready\n"
     time.sleep(0.2)
@@ -179,8 +196,9 @@ def plain(outcome):
 @pytest.mark.parametrize("names", [("full", "snapkv", "visionzip", "divprune"), ("full",), ("pixelprune", "resize")])
 def test_answers_from_a_cold_and_a_warm_cache_are_those_without_one(adapter, make_sample, tmp_path, names, monkeypatch):
     sample = make_sample(21, 2)
-    cells = [Pipeline(adapter, make_method(n), Budget.parse("100" if n == "full" else "30"), max_new_tokens=4)
-             for n in names]
+    cells = [
+        Pipeline(adapter, make_method(n), Budget.parse("100" if n == "full" else "30"), max_new_tokens=4) for n in names
+    ]
     alone = [plain(cell.run(sample)) for cell in cells]
     encodes = []
     real = type(adapter).encode
@@ -238,10 +256,13 @@ def test_the_key_of_an_output_holds_everything_that_changes_it(adapter):
     changed = pixels[0].copy()
     changed[0, 0, 0] ^= 1
     others = [
-        vit_key(adapter, [changed, pixels[1]], [None, None], 0, ()), vit_key(adapter, pixels[::-1], [None] * 2, 0, ()),
+        vit_key(adapter, [changed, pixels[1]], [None, None], 0, ()),
+        vit_key(adapter, pixels[::-1], [None] * 2, 0, ()),
         vit_key(adapter, [pixels[0].reshape(96, 64, 3), pixels[1]], [None, None], 0, ()),
-        vit_key(adapter, pixels, [mask, None], 0, ()), vit_key(adapter, pixels, [None, mask], 0, ()),
-        vit_key(adapter, pixels, [mask, None], 1, ()), vit_key(adapter, pixels, [None] * 2, 0, ("encoder_keys:-1",)),
+        vit_key(adapter, pixels, [mask, None], 0, ()),
+        vit_key(adapter, pixels, [None, mask], 0, ()),
+        vit_key(adapter, pixels, [mask, None], 1, ()),
+        vit_key(adapter, pixels, [None] * 2, 0, ("encoder_keys:-1",)),
         vit_key(adapter, pixels[:1], [None], 0, ()),
     ]
     assert len({base, *others}) == len(others) + 1

@@ -165,8 +165,11 @@ def test_a_view_shows_what_the_layer_computed(adapter, make_sample, reference):
             normed, rope = seen[number]
             a = text.layers[number].self_attn
             shape = (*normed.shape[:2], -1, a.head_dim)
-            q, k = apply_rotary_pos_emb(a.q_norm(a.q_proj(normed).view(shape)).transpose(1, 2),
-                                        a.k_norm(a.k_proj(normed).view(shape)).transpose(1, 2), *rope)
+            q, k = apply_rotary_pos_emb(
+                a.q_norm(a.q_proj(normed).view(shape)).transpose(1, 2),
+                a.k_norm(a.k_proj(normed).view(shape)).transpose(1, 2),
+                *rope,
+            )
             v = a.v_proj(normed).view(shape).transpose(1, 2)
             close = {"atol": 1e-3, "rtol": 1e-3}
             torch.testing.assert_close(view.queries, q[0, :, -3:], **close)
@@ -304,8 +307,12 @@ def test_markers_get_no_deepstack(deepstack, adapter, make_sample, reference):
     levels = [level[keep].clone() * float(deepstack) for level in levels]
     for level in levels:
         level[0] = 0
-    out = text(inputs_embeds=hidden, position_ids=ref.positions()[:, :, kept], visual_pos_masks=visual[None],
-               deepstack_visual_embeds=levels).last_hidden_state
+    out = text(
+        inputs_embeds=hidden,
+        position_ids=ref.positions()[:, :, kept],
+        visual_pos_masks=visual[None],
+        deepstack_visual_embeds=levels,
+    ).last_hidden_state
     assert outcome.ids == (int(ref.model.lm_head(out[:, -1]).argmax()),)
 
 
@@ -375,7 +382,8 @@ def test_encoder_attention_and_keys(adapter, make_sample, reference):
     from transformers.models.qwen3_vl import modeling_qwen3_vl as m
 
     hook = blocks[2].register_forward_pre_hook(
-        lambda _, args, kwargs: got.update(hidden=args[0], rope=kwargs["position_embeddings"]), with_kwargs=True)
+        lambda _, args, kwargs: got.update(hidden=args[0], rope=kwargs["position_embeddings"]), with_kwargs=True
+    )
     with torch.no_grad():
         ref.encode()
         hook.remove()
@@ -441,8 +449,10 @@ def test_dropping_inside_the_vit(after, adapter, make_sample, reference):
     own = adapter.encode(ref.patches, ref.layout.grids, masks, after=after)
     visual = adapter.model.model.visual
     entered: dict[int, torch.Tensor] = {}
-    handles = [b.register_forward_pre_hook(lambda m, args, i=i: entered.setdefault(i, args[0]))
-               for i, b in enumerate(visual.blocks)]
+    handles = [
+        b.register_forward_pre_hook(lambda m, args, i=i: entered.setdefault(i, args[0]))
+        for i, b in enumerate(visual.blocks)
+    ]
     _, full_levels = ref.encode()
     for handle in handles:
         handle.remove()

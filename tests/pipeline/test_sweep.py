@@ -34,8 +34,11 @@ def method(name: str) -> tuple[Method, ...]:
 
 def cells_of(adapter, names, budgets, n_new=4) -> list[Pipeline]:
     """One pipeline per cell, each with method objects of its own, as the run loop makes them."""
-    return [Pipeline(adapter, method(name), Budget.parse(b), max_new_tokens=n_new, seed=3)
-            for name in names for b in (("100",) if name == "full" else budgets)]
+    return [
+        Pipeline(adapter, method(name), Budget.parse(b), max_new_tokens=n_new, seed=3)
+        for name in names
+        for b in (("100",) if name == "full" else budgets)
+    ]
 
 
 def images_of(adapter, sample):
@@ -95,8 +98,9 @@ def test_every_method_gives_in_a_sweep_what_it_gives_alone(adapter, make_sample,
         seen[answer.cell] = answer.shared
     assert not sweep.failures
     assert sorted(seen) == list(range(len(cells)))
-    shared = {name: {seen[i] for i, c in enumerate(cells) if "+".join(m.name for m in c.methods) == name}
-              for name in names}
+    shared = {
+        name: {seen[i] for i, c in enumerate(cells) if "+".join(m.name for m in c.methods) == name} for name in names
+    }
     assert all(shared[name] == {PREFILL} for name in ("full", *CACHE, "pixelprune+snapkv"))
     assert all(shared[n] == {VIT} for n in ("dart", "fastv", "visionzip"))
     assert shared["divprune+vlcache"] == {PREFILL}  # with divprune at the same budget
@@ -107,8 +111,9 @@ def test_every_method_gives_in_a_sweep_what_it_gives_alone(adapter, make_sample,
 def test_eight_budgets_of_four_cache_methods_share_one_prefill(make_sample, attn, monkeypatch):
     adapter = tiny_model(attn)
     sample = make_sample(7, 2)
-    cells = cells_of(adapter, ["full", "guikv", "snapkv", "pyramidkv", "vlcache"],
-                     ("1", "3", "5", "10", "15", "20", "40", "80"))
+    cells = cells_of(
+        adapter, ["full", "guikv", "snapkv", "pyramidkv", "vlcache"], ("1", "3", "5", "10", "15", "20", "40", "80")
+    )
     alone = [plain(cell.run(sample)) for cell in cells]
     layer_calls, encodes = [], []
     real_encode = type(adapter).encode
@@ -127,8 +132,9 @@ def test_eight_budgets_of_four_cache_methods_share_one_prefill(make_sample, attn
     assert sweep.sharing() == {PREFILL: 33, VIT: 33}
 
 
-@pytest.mark.parametrize(("branches", "n_prefills", "kind"), [(5, 1, PREFILL), (2, 3, PREFILL), (1, 5, VIT),
-                                                              (None, 5, IMAGES)])
+@pytest.mark.parametrize(
+    ("branches", "n_prefills", "kind"), [(5, 1, PREFILL), (2, 3, PREFILL), (1, 5, VIT), (None, 5, IMAGES)]
+)
 def test_less_room_means_fewer_branches_and_the_same_answers(adapter, make_sample, branches, n_prefills, kind):
     sample = make_sample(9, 2)
     cells = cells_of(adapter, ["full", "snapkv", "vlcache"], ("10", "50"))
@@ -186,8 +192,10 @@ class Broken(Method):
 
 def test_a_mistake_of_one_cell_fails_that_cell_alone_and_is_said(adapter, make_sample):
     sample = make_sample(11, 1)
-    cells = [Pipeline(adapter, m, Budget.parse(b), max_new_tokens=3) for m, b in
-             ((Broken(), "10"), (Broken(), "20"), (make_method("snapkv"), "20"), (make_method("full"), "100"))]
+    cells = [
+        Pipeline(adapter, m, Budget.parse(b), max_new_tokens=3)
+        for m, b in ((Broken(), "10"), (Broken(), "20"), (make_method("snapkv"), "20"), (make_method("full"), "100"))
+    ]
     sweep = Sweep(cells, max_branch_bytes=PLENTY)
     found = answers(sweep, adapter, sample, 4)
     assert isinstance(found[1].outcome, RuntimeError)
@@ -257,6 +265,6 @@ def test_keys_differ_where_anything_differs_that_changes_the_state(adapter):
 
 
 def test_outcome_fields_are_all_compared():
-    from vtprune_eval.pipeline.outcome import Outcome
+    from vtprune_eval.outcome import Outcome
 
     assert {f.name for f in dataclasses.fields(Outcome) if not f.compare} == {"selected"}

@@ -71,8 +71,9 @@ def test_planned_lengths_of_methods_that_treat_images_apart(tiny, picture, metho
 
 def test_the_halves_of_guipruner_cost_differently(capsys):
     step = ("--image", "160x256*4", "--text-tokens", "78", "--new-tokens", "6", "--retain", "20")
-    both, tar, ssp = (printed(capsys, *step, "--method", f"guipruner{part}")["flops"]["total"]
-                      for part in ("", "-tar", "-ssp"))
+    both, tar, ssp = (
+        printed(capsys, *step, "--method", f"guipruner{part}")["flops"]["total"] for part in ("", "-tar", "-ssp")
+    )
     full = printed(capsys, *step, "--method", "guipruner")["flops_full"]["total"]
     assert both < tar < full and both < ssp < full
 
@@ -86,7 +87,8 @@ class AfterTwo(Random):
 def test_planned_lengths_of_a_drop_inside_the_vit(tiny, picture):
     budget = Budget("percent", Fraction(30))
     done = Pipeline(tiny, AfterTwo(), budget, max_new_tokens=3).run(
-        Sample("x", (picture("a", 300, 200), picture("b", 96, 64)), "click ok", None))
+        Sample("x", (picture("a", 300, 200), picture("b", 96, 64)), "click ok", None)
+    )
     grids = block_grids([(300, 200), (96, 64)], (1024, 1 << 20))
     plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, AfterTwo(), budget)
     assert done.counts.vit_depth == 2 and plan == done.counts
@@ -105,7 +107,10 @@ def test_planned_lengths_of_other_families(family, picture, method):
     grids = block_grids([(300, 200)], (rules.min_pixels, rules.max_pixels), rules.block)
     plan = planned_counts(adapter.dims, grids, done.counts.n_text, done.counts.n_new, method, budget)
     assert (plan.patches, plan.visual, plan.layer_tokens) == (
-        done.counts.patches, done.counts.visual, done.counts.layer_tokens)
+        done.counts.patches,
+        done.counts.visual,
+        done.counts.layer_tokens,
+    )
     assert flops_of(adapter.dims, plan) == done.flops
 
 
@@ -168,8 +173,26 @@ def test_nano_is_read_from_its_folder():
 
 
 def test_several_images_and_markdown(capsys):
-    assert cli.main(["flops", *ASKED[:2], "--image", "1920x1080*2", "--image", "640x480", "--method", "pixelprune",
-                     "--retain", "256tok", "--format", "md", "--explain-flops"]) == 0
+    assert (
+        cli.main(
+            [
+                "flops",
+                *ASKED[:2],
+                "--image",
+                "1920x1080*2",
+                "--image",
+                "640x480",
+                "--method",
+                "pixelprune",
+                "--retain",
+                "256tok",
+                "--format",
+                "md",
+                "--explain-flops",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "2 x 34x60, 1 x 15x20" in out
     assert "| llm_linear" in out

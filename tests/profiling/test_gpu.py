@@ -11,13 +11,30 @@ import pytest
 from vtprune_eval.profiling import gpu as module
 from vtprune_eval.profiling.gpu import THROTTLING, NoGpu, NvmlGpu, marked, open_gpu
 
-NAMES = ("nvmlInit", "nvmlShutdown", "nvmlDeviceGetHandleByUUID", "nvmlDeviceGetTotalEnergyConsumption",
-         "nvmlDeviceGetPowerUsage", "nvmlDeviceGetName", "nvmlSystemGetDriverVersion", "nvmlDeviceGetClockInfo",
-         "nvmlDeviceGetMaxClockInfo", "nvmlDeviceGetTemperature", "nvmlDeviceGetEnforcedPowerLimit",
-         "nvmlDeviceGetCurrentClocksThrottleReasons", "nvmlDeviceGetComputeRunningProcesses", "NVMLError",
-         "NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_TEMPERATURE_GPU", "NVML_ERROR_GPU_IS_LOST",
-         "NVML_ERROR_NOT_SUPPORTED", "NVML_ERROR_UNINITIALIZED",
-         "NVML_ERROR_UNKNOWN", *(f"nvmlClocksThrottleReason{n}" for n in THROTTLING))
+NAMES = (
+    "nvmlInit",
+    "nvmlShutdown",
+    "nvmlDeviceGetHandleByUUID",
+    "nvmlDeviceGetTotalEnergyConsumption",
+    "nvmlDeviceGetPowerUsage",
+    "nvmlDeviceGetName",
+    "nvmlSystemGetDriverVersion",
+    "nvmlDeviceGetClockInfo",
+    "nvmlDeviceGetMaxClockInfo",
+    "nvmlDeviceGetTemperature",
+    "nvmlDeviceGetEnforcedPowerLimit",
+    "nvmlDeviceGetCurrentClocksThrottleReasons",
+    "nvmlDeviceGetComputeRunningProcesses",
+    "NVMLError",
+    "NVML_CLOCK_SM",
+    "NVML_CLOCK_MEM",
+    "NVML_TEMPERATURE_GPU",
+    "NVML_ERROR_GPU_IS_LOST",
+    "NVML_ERROR_NOT_SUPPORTED",
+    "NVML_ERROR_UNINITIALIZED",
+    "NVML_ERROR_UNKNOWN",
+    *(f"nvmlClocksThrottleReason{n}" for n in THROTTLING),
+)
 
 
 class FakeError(Exception):
@@ -140,9 +157,18 @@ def test_power_that_cannot_be_read_gives_nothing(nvml):
 
 def test_state_of_a_quiet_gpu(gpu):
     assert gpu.state() == {
-        "name": "Test GPU", "driver": "570.1", "sm_mhz": 1500, "sm_max_mhz": 1980, "memory_mhz": 2600,
-        "power_limit_w": 700.0, "temperature_c": 41, "throttling": [], "n_other_processes": 0,
-        "energy_source": "counter", "warnings": []}
+        "name": "Test GPU",
+        "driver": "570.1",
+        "sm_mhz": 1500,
+        "sm_max_mhz": 1980,
+        "memory_mhz": 2600,
+        "power_limit_w": 700.0,
+        "temperature_c": 41,
+        "throttling": [],
+        "n_other_processes": 0,
+        "energy_source": "counter",
+        "warnings": [],
+    }
     assert gpu.process_bytes() == 7
 
 
@@ -198,8 +224,9 @@ def test_an_unsupported_value_is_none_and_no_loss(gpu, nvml):
     assert gpu.state()["sm_mhz"] == 1500 and gpu.reason == ""
 
 
-@pytest.mark.parametrize(("device", "profile", "says"), [
-    ("cpu", "full", "no GPU was used"), ("cuda", "off", "--profile off")])
+@pytest.mark.parametrize(
+    ("device", "profile", "says"), [("cpu", "full", "no GPU was used"), ("cuda", "off", "--profile off")]
+)
 def test_nothing_to_read_says_why(device, profile, says):
     gpu = open_gpu(device, profile)
     gpu.start()

@@ -24,8 +24,21 @@ from vtprune_eval.profiling.own_cost import STAGES, OwnCost, fastest_us, measure
 from vtprune_eval.sample import Sample
 
 
-@pytest.mark.parametrize("method", [Full(), PixelPrune(), Tokens(), Layers(at=(0, 1, 2)), Cache(), GuiKV(), VLCache(),
-                                    GuiPruner(), (PixelPrune(), GuiKV())], ids=str)
+@pytest.mark.parametrize(
+    "method",
+    [
+        Full(),
+        PixelPrune(),
+        Tokens(),
+        Layers(at=(0, 1, 2)),
+        Cache(),
+        GuiKV(),
+        VLCache(),
+        GuiPruner(),
+        (PixelPrune(), GuiKV()),
+    ],
+    ids=str,
+)
 def test_no_method_enters_more_stages_than_the_bound_counts(tiny, picture, method, monkeypatch):
     readings = [0]
 

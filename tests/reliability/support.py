@@ -14,14 +14,25 @@ from typing import Any
 from vtprune_eval.results.record import result_of
 
 SPAWN = multiprocessing.get_context("forkserver")  # a process in milliseconds: the server has imported everything
-SPAWN.set_forkserver_preload(["vtprune_eval.pipeline.run", "vtprune_eval.models.stub", "vtprune_eval.engine.merge",
-                              "numpy", "tqdm", "tabulate", "tests.reliability.support"])
+SPAWN.set_forkserver_preload(
+    [
+        "vtprune_eval.runner.execute",
+        "vtprune_eval.models.stub",
+        "vtprune_eval.runner.workers.merge",
+        "numpy",
+        "tqdm",
+        "tabulate",
+        "tests.reliability.support",
+    ]
+)
 
 
 def results(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """The parts of all records that must not depend on interruptions, in file order, by file name."""
-    return {p.name: [result_of(json.loads(line)) for line in p.read_text().splitlines()]
-            for p in sorted((folder / "records").glob("*.jsonl"))}
+    return {
+        p.name: [result_of(json.loads(line)) for line in p.read_text().splitlines()]
+        for p in sorted((folder / "records").glob("*.jsonl"))
+    }
 
 
 def commands(lines: Sequence[Sequence[str]], env: dict[str, str]) -> None:

@@ -20,7 +20,7 @@ from vtprune_eval.cli import main
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import NANO
 from vtprune_eval.results.store import RecordWriter, read_records
-from vtprune_eval.spec import Cell
+from vtprune_eval.runner.spec import Cell
 
 RUN = ("--model", "stub", "--method", "full,random", "--budget", "20", "--limit", "12", "--tasks", "mini-doc")
 FILE = "records/mini-doc--full@100.jsonl"
@@ -46,8 +46,10 @@ DAMAGE = {
     "not UTF-8": lambda lines: [b"\xff\xfe" + lines[0], *lines[1:]],
     "brackets without end": lambda lines: [b"[" * 200_000, *lines[1:]],
     "a number": lambda lines: [b"3", *lines[1:]],
-    "fields are missing": lambda lines: [json.dumps({k: json.loads(lines[0])[k] for k in ("id", "key")}).encode(),
-                                         *lines[1:]],
+    "fields are missing": lambda lines: [
+        json.dumps({k: json.loads(lines[0])[k] for k in ("id", "key")}).encode(),
+        *lines[1:],
+    ],
     "an id of no sample": lambda lines: [lines[0].replace(b'"id":"', b'"id":"x'), *lines[1:]],
     "an id that is a list": lambda lines: [json.dumps(json.loads(lines[0]) | {"id": []}).encode(), *lines[1:]],
     "another run's key": lambda lines: [lines[0].replace(b'"key":"', b'"key":"0'), *lines[1:]],
@@ -87,8 +89,9 @@ def without_privileges() -> None:
 
 
 def plain_user(*args) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*args), capture_output=True, text=True, env=environment(),
-                          preexec_fn=without_privileges)
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, env=environment(), preexec_fn=without_privileges
+    )
 
 
 def test_read_only_output_is_one_sentence(finished, tmp_path):
@@ -180,8 +183,22 @@ def test_out_of_memory_of_one_sample_is_recorded_and_the_run_goes_on(tmp_path, m
 
 def test_damaged_weights_are_one_sentence_and_changed_ones_another_run(tmp_path, capsys):
     model = shutil.copytree(NANO, tmp_path / "model")
-    few = ("--model", "nano", "--method", "full", "--limit", "1", "--tasks", "mini-doc", "--max-new-tokens", "1",
-           "--model-path", str(model), "--out", str(tmp_path / "r"))
+    few = (
+        "--model",
+        "nano",
+        "--method",
+        "full",
+        "--limit",
+        "1",
+        "--tasks",
+        "mini-doc",
+        "--max-new-tokens",
+        "1",
+        "--model-path",
+        str(model),
+        "--out",
+        str(tmp_path / "r"),
+    )
     assert main(list(few)) == 0
     capsys.readouterr()
     file = next(model.glob("*.safetensors"))
@@ -197,8 +214,13 @@ def test_damaged_weights_are_one_sentence_and_changed_ones_another_run(tmp_path,
 
 def test_ctrl_c_twice_stops_at_once_without_a_traceback(tmp_path, finished):
     folder = tmp_path / "r"
-    process = subprocess.Popen(command(*RUN, "--out", folder), env=environment({"VTPRUNE_STUB_DELAY_MS": "400"}),
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*RUN, "--out", folder),
+        env=environment({"VTPRUNE_STUB_DELAY_MS": "400"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while not list(folder.glob("records/*.jsonl")):
         assert process.poll() is None
         time.sleep(0.02)
@@ -226,7 +248,9 @@ def test_reading_mends_a_file_once(finished, tmp_path):
     path.write_bytes(b"".join(lines[:4]) + b"{}\n" + lines[4] + lines[5][:30])
     good, notes = read_records(path, key)
     assert len(good) == 5
-    assert notes == ["r.jsonl: line 5 is damaged; its sample is done again",
-                     "r.jsonl: line 7 was cut off; its sample is done again"]
+    assert notes == [
+        "r.jsonl: line 5 is damaged; its sample is done again",
+        "r.jsonl: line 7 was cut off; its sample is done again",
+    ]
     assert read_records(path, key) == (good, [])
     assert path.read_bytes() == b"".join(lines[:5])

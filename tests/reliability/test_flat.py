@@ -36,8 +36,24 @@ def limited() -> None:
 def test_hundreds_of_cells_and_ten_thousand_files_in_one_folder(tmp_path, cli):
     """Each cell has a file; all are written in turn, and a process may have 64 open. A sweep that was made smaller
     leaves files that are nobody's."""
-    run = ("--model", "stub", "--method", METHODS, "--budget", ",".join(map(str, range(1, BUDGETS + 1))),
-           "--limit", "3", "--tasks", "mini-doc", "--timings", "1", "--format", "csv", "--out", tmp_path / "r")
+    run = (
+        "--model",
+        "stub",
+        "--method",
+        METHODS,
+        "--budget",
+        ",".join(map(str, range(1, BUDGETS + 1))),
+        "--limit",
+        "3",
+        "--tasks",
+        "mini-doc",
+        "--timings",
+        "1",
+        "--format",
+        "csv",
+        "--out",
+        tmp_path / "r",
+    )
     first = cli(*run, preexec_fn=limited)
     assert first.returncode == 0, first.stderr
     expected = results(tmp_path / "r")
@@ -60,11 +76,23 @@ def test_the_summary_does_not_need_what_it_does_not_hold(tmp_path, monkeypatch, 
     """Records are held without answers and lists: the summary is the one that whole records give."""
     from vtprune_eval.results.record import light
 
-    run = ["--model", "stub", "--method", "full,random,guikv", "--budget", "20,100", "--limit", "9", "--format", "json",
-           "--out", str(tmp_path / "r")]
+    run = [
+        "--model",
+        "stub",
+        "--method",
+        "full,random,guikv",
+        "--budget",
+        "20,100",
+        "--limit",
+        "9",
+        "--format",
+        "json",
+        "--out",
+        str(tmp_path / "r"),
+    ]
     assert main(run) == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr("vtprune_eval.pipeline.run.light", lambda record: record)
+    monkeypatch.setattr("vtprune_eval.runner.execute.light", lambda record: record)
     assert main(run) == 0
     assert capsys.readouterr().out == first
     line = next((tmp_path / "r" / "records").iterdir()).read_text().splitlines()[0]

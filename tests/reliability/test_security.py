@@ -12,8 +12,20 @@ import vtprune_eval
 ROOT = Path(vtprune_eval.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-CALLS = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load",
-         "yaml.full_load", "torch.load", "pd.read_pickle", "pandas.read_pickle"}
+CALLS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "os.popen",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "torch.load",
+    "pd.read_pickle",
+    "pandas.read_pickle",
+}
 METHODS = {"extractall", "extract"}  # of archives: data/archives.py looks at every member first
 WALL_CLOCK = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.datetime.now"}
 
@@ -34,17 +46,31 @@ def findings(source: str, tests: dict) -> list[str]:
             name = dotted(node.func)
             if name in tests.get("calls", ()) or name.rpartition(".")[2] in tests.get("methods", ()):
                 out.append(f"{name} in line {node.lineno}")
-            out += [f"{k.arg} in line {node.lineno}" for k in node.keywords if k.arg in tests.get("options", ())
-                    and not (isinstance(k.value, ast.Constant) and k.value.value is False)]
+            out += [
+                f"{k.arg} in line {node.lineno}"
+                for k in node.keywords
+                if k.arg in tests.get("options", ())
+                and not (isinstance(k.value, ast.Constant) and k.value.value is False)
+            ]
     return out
 
 
 UNSAFE = {"modules": MODULES, "calls": CALLS, "methods": METHODS, "options": {"shell", "allow_pickle"}}
 
 
-@pytest.mark.parametrize("bad", ["import pickle", "from joblib import load", "eval(x)", "torch.load(p)",
-                                 "z.extractall()",
-                                 "subprocess.run(x, shell=True)", "np.load(p, allow_pickle=True)", "yaml.load(s)"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "import pickle",
+        "from joblib import load",
+        "eval(x)",
+        "torch.load(p)",
+        "z.extractall()",
+        "subprocess.run(x, shell=True)",
+        "np.load(p, allow_pickle=True)",
+        "yaml.load(s)",
+    ],
+)
 def test_the_check_sees(bad):
     assert findings(bad, UNSAFE)
 
@@ -62,7 +88,7 @@ def test_remote_code_runs_only_where_the_flag_was_given():
             for k in node.keywords if isinstance(node, ast.Call) else ():
                 if k.arg == "trust_remote_code":
                     assert not (isinstance(k.value, ast.Constant) and k.value.value), f"{file}:{node.lineno}"
-    from vtprune_eval.spec import RunSpec
+    from vtprune_eval.runner.spec import RunSpec
 
     assert RunSpec(model="stub").trust_remote_code is False
 

@@ -15,13 +15,43 @@ from vtprune_eval.results.summary import costs_of, summarise, table
 
 
 def cell(scores, clusters=None, **more):
-    return [{"id": f"s{i}", "status": "ok", "score": s, "cluster": clusters[i] if clusters else None, "reason": "ok",
-             "notes": [], "kv_bytes": 80, "peak_bytes": 5, "flops": {"total": 10.0},
-             "counts": {"visual": [4], "visual_full": [8], "patches": [16], "patches_full": [32], "layer_tokens": [6],
-                        "cache_entries": [6]},
-             "times": dict.fromkeys(("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms",
-                                     "preprocess_ms", "image_decode_ms", "decode_ms"), 2.0), **more}
-            for i, s in enumerate(scores)]
+    return [
+        {
+            "id": f"s{i}",
+            "status": "ok",
+            "score": s,
+            "cluster": clusters[i] if clusters else None,
+            "reason": "ok",
+            "notes": [],
+            "kv_bytes": 80,
+            "peak_bytes": 5,
+            "flops": {"total": 10.0},
+            "counts": {
+                "visual": [4],
+                "visual_full": [8],
+                "patches": [16],
+                "patches_full": [32],
+                "layer_tokens": [6],
+                "cache_entries": [6],
+            },
+            "times": dict.fromkeys(
+                (
+                    "ttft_ms",
+                    "tpot_ms",
+                    "e2e_ms",
+                    "select_ms",
+                    "vit_ms",
+                    "prefill_ms",
+                    "preprocess_ms",
+                    "image_decode_ms",
+                    "decode_ms",
+                ),
+                2.0,
+            ),
+            **more,
+        }
+        for i, s in enumerate(scores)
+    ]
 
 
 def test_mcnemar_for_independent_binary_scores():

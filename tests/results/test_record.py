@@ -21,8 +21,9 @@ def outcome(kept: tuple[int, ...]):
     return dataclasses.replace(done, kept=(kept,))
 
 
-@pytest.mark.parametrize("kept", [(), (0,), (7, 8), tuple(range(300)),
-                                  tuple(sorted(random.Random(0).sample(range(5000), 1300)))])
+@pytest.mark.parametrize(
+    "kept", [(), (0,), (7, 8), tuple(range(300)), tuple(sorted(random.Random(0).sample(range(5000), 1300)))]
+)
 def test_kept_blocks_are_the_bits_of_a_hexadecimal_number(kept):
     (written,) = make_record("k", SAMPLE, outcome(kept), Score(1.0, None, "ok"), {})["kept"]
     assert written == f"{sum(1 << i for i in kept):x}"

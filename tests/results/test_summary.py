@@ -21,8 +21,12 @@ def deep(notes: tuple[str, ...] = ()) -> list[dict]:
     """Records of a method that prunes behind the second of four layers: 8, 8, 1 and 1 of 8 visual tokens."""
     records = cell([1.0] * 6)
     for record in records:
-        record["counts"] |= {"layer_tokens": [10, 10, 3, 3], "cache_entries": [10, 10, 3, 3], "visual": [8],
-                             "layer_visual": [8, 8, 1, 1]}
+        record["counts"] |= {
+            "layer_tokens": [10, 10, 3, 3],
+            "cache_entries": [10, 10, 3, 3],
+            "visual": [8],
+            "layer_visual": [8, 8, 1, 1],
+        }
         record["notes"] = list(notes)
     return records
 
@@ -44,8 +48,10 @@ def test_overspending_stands_below_the_table():
     notes = {"a": (DEEP,), "b": (PER_QUERY,), "c": (PER_QUERY, large)}
     records = {("t", m, "25"): deep(n) for m, n in notes.items()}
     rows = summarise("m", [(m, "25") for m in notes], [("t", True)], records, True)["rows"]
-    assert rows[0]["notes"] == ["a at 25: the decoder layers see 56.2 % of the visual tokens as a mean over the "
-                                "layers; more than asked for on 6 of 6 samples"]
+    assert rows[0]["notes"] == [
+        "a at 25: the decoder layers see 56.2 % of the visual tokens as a mean over the "
+        "layers; more than asked for on 6 of 6 samples"
+    ]
     assert rows[1]["notes"] == [f"b at 25: {PER_QUERY}"]
     assert rows[2]["notes"] == [f"c at 25: {PER_QUERY}; more than the full model's cache on 6 of 6 samples"]
 

@@ -40,8 +40,12 @@ def feature(values: list[Any], *, packed: bool = True) -> bytes:
 
 
 def example(features: dict[str, list[Any]]) -> bytes:
-    return sized(1, b"".join(sized(1, sized(1, k.encode()) + sized(2, feature(v, packed=len(k) % 2 == 0)))
-                             for k, v in features.items()))
+    return sized(
+        1,
+        b"".join(
+            sized(1, sized(1, k.encode()) + sized(2, feature(v, packed=len(k) % 2 == 0))) for k, v in features.items()
+        ),
+    )
 
 
 def write(path: Path, records: list[bytes]) -> None:
@@ -67,27 +71,57 @@ def androidcontrol(folder: Path) -> None:
     tree = sized(1, sized(11, sized(1, node((0, 0, 54, 120))) + sized(1, node((-5, 20, 30, 40), "Suche", "über"))))
     actions = [{"action_type": "click", "x": 20, "y": 30}, {"action_type": "input_text", "text": "coffee"}]
     for shard, episodes in (("00000-of-00002", (3, 5)), ("00001-of-00002", (8,))):
-        write(folder / f"android_control-{shard}", [example({
-            "episode_id": [e], "goal": [f"goal {e}"], "screenshots": [png((e, k, 0)) for k in range(3)],
-            "accessibility_trees": [tree] * 3, "screenshot_widths": [54] * 3, "screenshot_heights": [120] * 3,
-            "actions": [json.dumps(a) for a in actions], "step_instructions": ["tap it", "type it"],
-        }) for e in episodes])
+        write(
+            folder / f"android_control-{shard}",
+            [
+                example(
+                    {
+                        "episode_id": [e],
+                        "goal": [f"goal {e}"],
+                        "screenshots": [png((e, k, 0)) for k in range(3)],
+                        "accessibility_trees": [tree] * 3,
+                        "screenshot_widths": [54] * 3,
+                        "screenshot_heights": [120] * 3,
+                        "actions": [json.dumps(a) for a in actions],
+                        "step_instructions": ["tap it", "type it"],
+                    }
+                )
+                for e in episodes
+            ],
+        )
     (folder / "splits.json").write_text(json.dumps({"train": [3], "validation": [], "test": [5, 8]}))
     (folder / "test_subsplits.json").write_text(json.dumps({"IDD": [5], "app_unseen": [8, 5]}))
 
 
 def aitw(folder: Path) -> None:
     def step(episode: str, n: int, kind: int, touch: list[float], lift: list[float], text: str = "") -> bytes:
-        return example({
-            "episode_id": [episode], "step_id": [n], "episode_length": [2], "goal_info": ["open it"],
-            "image/height": [4], "image/width": [3], "image/channels": [3], "image/encoded": [bytes(range(36))],
-            "image/ui_annotations_positions": [0.25, 0.5, 0.125, 0.25], "results/action_type": [kind],
-            "results/type_action": [text], "results/yx_touch": touch, "results/yx_lift": lift})
+        return example(
+            {
+                "episode_id": [episode],
+                "step_id": [n],
+                "episode_length": [2],
+                "goal_info": ["open it"],
+                "image/height": [4],
+                "image/width": [3],
+                "image/channels": [3],
+                "image/encoded": [bytes(range(36))],
+                "image/ui_annotations_positions": [0.25, 0.5, 0.125, 0.25],
+                "results/action_type": [kind],
+                "results/type_action": [text],
+                "results/yx_touch": touch,
+                "results/yx_lift": lift,
+            }
+        )
 
     # Steps of two episodes mixed, the later one first.
-    write(folder / "general" / "general-00000-of-00001", [
-        step("a", 1, 3, [-1.0, -1.0], [-1.0, -1.0], "Hi"), step("b", 0, 4, [0.75, 0.5], [0.25, 0.5]),
-        step("a", 0, 4, [0.25, 0.5], [0.25, 0.5])])
+    write(
+        folder / "general" / "general-00000-of-00001",
+        [
+            step("a", 1, 3, [-1.0, -1.0], [-1.0, -1.0], "Hi"),
+            step("b", 0, 4, [0.75, 0.5], [0.25, 0.5]),
+            step("a", 0, 4, [0.25, 0.5], [0.25, 0.5]),
+        ],
+    )
     write(folder / "single" / "single-00000-of-00001", [step("c", 0, 6, [-1.0, -1.0], [-1.0, -1.0])])
 
 
@@ -98,13 +132,23 @@ def mind2web(folder: Path) -> None:
     def candidate(x: float) -> str:
         return json.dumps({"tag": "a", "attributes": json.dumps({"bounding_box_rect": f"{x},20,30,10"})})
 
-    rows = [{
-        "annotation_id": "an", "action_uid": f"u{n}", "raw_html": "<html>", "confirmed_task": "book it", "website": "w",
-        "operation": json.dumps({"original_op": op, "value": value, "op": op}), "domain": "Travel",
-        "pos_candidates": [candidate(10.5), candidate(50)] if n != 2 else [], "target_action_index": str(n),
-        "action_reprs": ["first", "second", "third"],
-        "screenshot": {"bytes": png((n, 0, 0), (100, 400), "jpeg") if n != 1 else None, "path": None},
-    } for n, (op, value) in enumerate([("CLICK", ""), ("TYPE", "new york"), ("SELECT", "two")])]
+    rows = [
+        {
+            "annotation_id": "an",
+            "action_uid": f"u{n}",
+            "raw_html": "<html>",
+            "confirmed_task": "book it",
+            "website": "w",
+            "operation": json.dumps({"original_op": op, "value": value, "op": op}),
+            "domain": "Travel",
+            "pos_candidates": [candidate(10.5), candidate(50)] if n != 2 else [],
+            "target_action_index": str(n),
+            "action_reprs": ["first", "second", "third"],
+            "screenshot": {"bytes": png((n, 0, 0), (100, 400), "jpeg") if n != 1 else None, "path": None},
+        }
+        for n, (op, value) in enumerate([("CLICK", ""), ("TYPE", "new york"), ("SELECT", "two")])
+    ]
     folder.mkdir(parents=True, exist_ok=True)
-    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "test_task-00000-of-00001.parquet",
-                                row_group_size=2)
+    pyarrow.parquet.write_table(
+        pyarrow.Table.from_pylist(rows), folder / "test_task-00000-of-00001.parquet", row_group_size=2
+    )

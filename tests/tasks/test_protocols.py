@@ -34,8 +34,10 @@ UNSAID = {"qwen": {"recent", "impossible"}, "ui_tars": {"recent"}}
 def frames(size):
     """The same screen as three models saw it: resized a little, and by half as a shrinking method does."""
     width, height = size
-    return [{"file_sizes": [size], "model_sizes": [seen], "coordinates": "resized_pixels"}
-            for seen in (size, (width // 28 * 28, height // 28 * 28), (width // 2, height // 2))]
+    return [
+        {"file_sizes": [size], "model_sizes": [seen], "coordinates": "resized_pixels"}
+        for seen in (size, (width // 28 * 28, height // 28 * 28), (width // 2, height // 2))
+    ]
 
 
 def task_of(name, folder, **options):
@@ -49,17 +51,20 @@ def right_action(name, truth, size):
         kind = truth["action_type_text"]
         if kind == "click":
             return Action("tap", point=tuple(truth["touch"]))
-        return {"type": Action("type", text=truth["type_text"]), "press home": Action("button", text="home"),
-                "status task complete": Action("finish", status="success")}.get(kind) or Action(
-                    "scroll", direction=kind.removeprefix("scroll "))
+        return {
+            "type": Action("type", text=truth["type_text"]),
+            "press home": Action("button", text="home"),
+            "status task complete": Action("finish", status="success"),
+        }.get(kind) or Action("scroll", direction=kind.removeprefix("scroll "))
     if name == "androidcontrol":
         return androidcontrol_action(truth["action"], size)
     return odyssey_action(truth["answer"])
 
 
 @pytest.mark.parametrize("grammar", SPEAKERS)
-@pytest.mark.parametrize(("name", "protocol"), [(n, p) for n in ("aitw", "androidcontrol", "gui_odyssey")
-                                                for p in PROTOCOLS[n]])
+@pytest.mark.parametrize(
+    ("name", "protocol"), [(n, p) for n in ("aitw", "androidcontrol", "gui_odyssey") for p in PROTOCOLS[n]]
+)
 def test_the_annotation_itself_is_right_in_every_frame(name, protocol, grammar, tmp_path):
     task = task_of(name, tmp_path, protocol=protocol, style=STYLES[grammar])
     assert task.grammar == grammar
@@ -136,11 +141,15 @@ def test_agentnetbench_and_mind2web(tmp_path):
     frame = {"file_sizes": [formats.DESK], "model_sizes": [(952, 532)], "coordinates": "resized_pixels"}
 
     def calls(**arguments):
-        return f'<tool_call>{json.dumps({"name": "computer_use", "arguments": arguments})}</tool_call>'
+        return f"<tool_call>{json.dumps({'name': 'computer_use', 'arguments': arguments})}</tool_call>"
 
-    answers = [calls(action="left_click", coordinate=[476, 239]), calls(action="type", text="george orwell"),
-               calls(action="key", keys=["c", "CTRL"]), calls(action="scroll", pixels=-3),
-               calls(action="terminate", status="success")]
+    answers = [
+        calls(action="left_click", coordinate=[476, 239]),
+        calls(action="type", text="george orwell"),
+        calls(action="key", keys=["c", "CTRL"]),
+        calls(action="scroll", pixels=-3),
+        calls(action="terminate", status="success"),
+    ]
     for protocol, expected in (("official", [1, 1, 1, 1, 1]), ("guikv", [1, 1, 1, None, 1])):
         task = task_of("agentnetbench", tmp_path / "a", protocol=protocol, style="qwen2_5_vl")
         scores = [task.score(s, a, frame) for s, a in zip(task.samples, answers, strict=True)]
@@ -152,8 +161,11 @@ def test_agentnetbench_and_mind2web(tmp_path):
 
     web = {"file_sizes": [(1280, 720)], "model_sizes": [(1260, 700)], "coordinates": "resized_pixels"}
     at = {"coordinate": [0.15 * 1260, 0.15 * 700]}
-    said = [calls(action="left_click", **at), calls(action="type", text="New York", **at),
-            calls(action="select", text="2 adults", **at)]
+    said = [
+        calls(action="left_click", **at),
+        calls(action="type", text="New York", **at),
+        calls(action="select", text="2 adults", **at),
+    ]
     task = task_of("mind2web", tmp_path / "m", style="qwen2_5_vl")
     assert [task.score(s, a, web).value for s, a in zip(task.samples, said, strict=True)] == [1, 1, 1]
     off = task.score(task.samples[1], calls(action="type", text="new york", coordinate=[5, 5]), web)
@@ -201,13 +213,20 @@ def test_real_boxes_are_hit_in_their_middle():
 # --- hostile text -------------------------------------------------------------------------------------------------
 
 TRUTHS = {
-    "aitw": {"action_type_id": 4, "action_type_text": "click", "touch": [0.5, 0.5], "lift": [0.5, 0.5], "type_text": "",
-             "annot_position": [0.1, 0.1, 0.1, 0.1]},
+    "aitw": {
+        "action_type_id": 4,
+        "action_type_text": "click",
+        "touch": [0.5, 0.5],
+        "lift": [0.5, 0.5],
+        "type_text": "",
+        "annot_position": [0.1, 0.1, 0.1, 0.1],
+    },
     "androidcontrol": {"action": formats.ACTIONS[2], "accessibility_tree": []},
     "gui_odyssey": {"answer": "TYPE: hello", "sam2_bbox": None},
     "agentnetbench": {"ground_truth_actions": [{"type": "write", "params": {"content": "x"}}]},
     "mind2web": {"operation": "TYPE", "value": "new york", "boxes": [[1, 1, 5, 5]]},
-    "screenspot": {"box_xywh": [1, 2, 3, 4]}, "screenspot_v2": {"box_xywh": [1, 2, 3, 4]},
+    "screenspot": {"box_xywh": [1, 2, 3, 4]},
+    "screenspot_v2": {"box_xywh": [1, 2, 3, 4]},
     "screenspot_pro": {"corners": [1, 2, 3, 4], "image_size": [960, 540]},
     "osworld_g": {"box_type": "polygon", "box_coordinates": [1, 2, 300, 4, 5, 600], "image_size": [960, 540]},
     "ui_vision": {"corners": [1, 2, 3, 4], "image_size": [960, 540]},
@@ -229,8 +248,7 @@ EVERY = [(b, p, g) for b in JUDGES for p in PROTOCOLS[b] for g in grammars(b, p)
 
 @pytest.mark.parametrize(("benchmark", "protocol", "grammar"), EVERY)
 def test_hostile_answers_score_between_0_and_1(benchmark, protocol, grammar):
-    @settings(max_examples=80, deadline=None, derandomize=True, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(HOSTILE)
     def never_raises(text):
         for coordinates in ("resized_pixels", "thousandths"):
@@ -248,8 +266,16 @@ def test_there_are_ten_thousand_hostile_answers():
 @pytest.mark.parametrize("benchmark", JUDGES)
 def test_a_megabyte_is_judged_at_once(benchmark):
     frame = {"file_sizes": [formats.DESK], "model_sizes": [(952, 532)], "coordinates": "resized_pixels"}
-    for text in ("9" * 1_000_000, "(" * 1_000_000, "\u202e" * 1_000_000, '{"a":' * 200_000, "Action: " * 125_000,
-                 "a" * 1_000_000, "terminate" * 100_000, "a_" * 500_000):
+    for text in (
+        "9" * 1_000_000,
+        "(" * 1_000_000,
+        "\u202e" * 1_000_000,
+        '{"a":' * 200_000,
+        "Action: " * 125_000,
+        "a" * 1_000_000,
+        "terminate" * 100_000,
+        "a_" * 500_000,
+    ):
         for protocol in PROTOCOLS[benchmark]:
             for grammar in grammars(benchmark, protocol):
                 seconds = min(_seconds(benchmark, protocol, grammar, text, frame) for _ in range(3))
@@ -272,12 +298,20 @@ def test_parts_of_hostile_answers_fit_into_a_record(tmp_path):
 
 # --- breakdowns ---------------------------------------------------------------------------------------------------
 
+
 def records_of(task, answer, frame):
     out = []
     for sample in task.samples:
         score = task.score(sample, answer(sample), frame)
-        out.append({**failed_record("k", sample, "", "", True, task.protocol), "status": "ok", "score": score.value,
-                    "reason": score.reason, "parts": score.parts})
+        out.append(
+            {
+                **failed_record("k", sample, "", "", True, task.protocol),
+                "status": "ok",
+                "score": score.value,
+                "reason": score.reason,
+                "parts": score.parts,
+            }
+        )
     return out
 
 
@@ -326,16 +360,37 @@ def test_failed_samples_are_wrong_in_the_authors_aggregates(tmp_path):
 
 # --- the command --------------------------------------------------------------------------------------------------
 
+
 def test_a_run_carries_the_protocol_everywhere(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     formats.gui_odyssey(tmp_path / "data")
     (tmp_path / "data" / "screenshots" / "0002_3.png").unlink()
     for protocol in ("official", "osatlas"):
-        assert cli.main(["--model", "stub", "--method", "full", "--tasks", "gui_odyssey", "--protocol", protocol,
-                         "--data-path", "data", "--history", "0", "--out", protocol]) == 0
+        assert (
+            cli.main(
+                [
+                    "--model",
+                    "stub",
+                    "--method",
+                    "full",
+                    "--tasks",
+                    "gui_odyssey",
+                    "--protocol",
+                    protocol,
+                    "--data-path",
+                    "data",
+                    "--history",
+                    "0",
+                    "--out",
+                    protocol,
+                ]
+            )
+            == 0
+        )
         assert f"gui_odyssey ({protocol})" in capsys.readouterr().out
-        lines = [json.loads(x) for p in (tmp_path / protocol / "records").glob("*.jsonl")
-                 for x in p.read_text().splitlines()]
+        lines = [
+            json.loads(x) for p in (tmp_path / protocol / "records").glob("*.jsonl") for x in p.read_text().splitlines()
+        ]
         assert len(lines) == 10 and {r["protocol"] for r in lines} == {protocol}
         assert all("type_match" in r["parts"] for r in lines)
         entry = json.loads((tmp_path / protocol / "summary.json").read_text())["rows"][0]["tasks"]
@@ -343,5 +398,24 @@ def test_a_run_carries_the_protocol_everywhere(tmp_path, capsys, monkeypatch):
         assert entry[f"gui_odyssey ({protocol})"]["breakdown"]["category"]["Multi_Apps"]["n"] == 10
         assert "by action_type" in (tmp_path / protocol / "report.md").read_text()
     # One folder, two protocols: refused, not mixed.
-    assert cli.main(["--model", "stub", "--method", "full", "--tasks", "gui_odyssey", "--protocol", "simpagent",
-                     "--data-path", "data", "--history", "0", "--out", "osatlas"]) == 2
+    assert (
+        cli.main(
+            [
+                "--model",
+                "stub",
+                "--method",
+                "full",
+                "--tasks",
+                "gui_odyssey",
+                "--protocol",
+                "simpagent",
+                "--data-path",
+                "data",
+                "--history",
+                "0",
+                "--out",
+                "osatlas",
+            ]
+        )
+        == 2
+    )

@@ -53,8 +53,9 @@ def test_the_fingerprint_follows_data_and_prompt(name, tmp_path):
     assert first.fingerprint != load_task(name, data_path=str(tmp_path), style="qwen3_vl").fingerprint
 
 
-@pytest.mark.parametrize(("name", "default"), [("aitw", 4), ("gui_odyssey", 4), ("agentnetbench", 2),
-                                               ("androidcontrol", 0), ("mind2web", 0)])
+@pytest.mark.parametrize(
+    ("name", "default"), [("aitw", 4), ("gui_odyssey", 4), ("agentnetbench", 2), ("androidcontrol", 0), ("mind2web", 0)]
+)
 def test_history_is_the_number_of_earlier_screens(name, default, tmp_path):
     build(name, tmp_path)
     assert load_task(name, data_path=str(tmp_path)).history == default
@@ -62,8 +63,12 @@ def test_history_is_the_number_of_earlier_screens(name, default, tmp_path):
         samples = list(load_task(name, data_path=str(tmp_path), history=history).samples)
         shown = [len(s.images) for s in samples]
         assert max(shown) == min(history + 1, max(len(list(g)) for g in _episodes(samples)))
-        assert all(s.images[-1] == last for s, last in zip(
-            samples, [s.images[-1] for s in load_task(name, data_path=str(tmp_path)).samples], strict=True))
+        assert all(
+            s.images[-1] == last
+            for s, last in zip(
+                samples, [s.images[-1] for s in load_task(name, data_path=str(tmp_path)).samples], strict=True
+            )
+        )
     with pytest.raises(UserError, match="0 to 5"):
         load_task(name, data_path=str(tmp_path), history=6)
 
@@ -129,8 +134,10 @@ def test_the_instruction_is_there_without_its_prompt(tmp_path):
 def test_seeclicks_history_is_its_dictionaries(tmp_path):
     build("aitw", tmp_path)
     question = load_task("aitw", data_path=str(tmp_path), protocol="seeclick", style="seeclick").samples[3].question
-    assert question.endswith('Previous actions: Step0: {"action_type": 4, "click_point": (0.50,0.75)}. '
-                             "Step1: {\"action_type\": 3, \"typed_text\": 'Pizza'}. Step2: {\"action_type\": 0}. ")
+    assert question.endswith(
+        'Previous actions: Step0: {"action_type": 4, "click_point": (0.50,0.75)}. '
+        'Step1: {"action_type": 3, "typed_text": \'Pizza\'}. Step2: {"action_type": 0}. '
+    )
 
 
 def test_a_limit_takes_the_same_samples_of_a_lazy_task(tmp_path):
@@ -144,6 +151,7 @@ def test_a_limit_takes_the_same_samples_of_a_lazy_task(tmp_path):
 
 # --- bad input ----------------------------------------------------------------------------------------------------
 
+
 def test_absent_data_says_what_to_run(tmp_path, monkeypatch):
     monkeypatch.setenv("VTPRUNE_DATA", str(tmp_path / "none"))
     with pytest.raises(UserError, match="data get screenspot_pro"):
@@ -154,23 +162,31 @@ def test_absent_data_says_what_to_run(tmp_path, monkeypatch):
             load_task(name, data_path=str(tmp_path / "empty"))
 
 
-@pytest.mark.parametrize(("name", "file", "field", "value"), [
-    ("aitw", "aitw_data_test.json", "touch", "middle"), ("androidcontrol", "500_steps.json", "action", None),
-    ("gui_odyssey", "annotations/0002.json", "info", 7), ("agentnetbench", "s_1.json", "ground_truth_actions", "x"),
-    ("mind2web", "mind2web_data_test_task.json", "original_op", "DANCE"),
-    ("screenspot", "screenspot_web.json", "bbox", [1]),
-    ("screenspot_pro", "annotations/word_windows.json", "img_size", [1, "b"]),
-    ("osworld_g", "OSWorld-G.json", "box_coordinates", [1, 2, 3]),
-    ("ui_vision", "annotations/element_grounding/element_grounding_basic.json", "prompt_to_evaluate", 5),
-])
+@pytest.mark.parametrize(
+    ("name", "file", "field", "value"),
+    [
+        ("aitw", "aitw_data_test.json", "touch", "middle"),
+        ("androidcontrol", "500_steps.json", "action", None),
+        ("gui_odyssey", "annotations/0002.json", "info", 7),
+        ("agentnetbench", "s_1.json", "ground_truth_actions", "x"),
+        ("mind2web", "mind2web_data_test_task.json", "original_op", "DANCE"),
+        ("screenspot", "screenspot_web.json", "bbox", [1]),
+        ("screenspot_pro", "annotations/word_windows.json", "img_size", [1, "b"]),
+        ("osworld_g", "OSWorld-G.json", "box_coordinates", [1, 2, 3]),
+        ("ui_vision", "annotations/element_grounding/element_grounding_basic.json", "prompt_to_evaluate", 5),
+    ],
+)
 def test_changed_fields_are_named(name, file, field, value, tmp_path):
     build(name, tmp_path)
     path = tmp_path / file
 
     def change(node, make):
         if isinstance(node, dict):
-            return {k: (make() if k == field else change(v, make)) for k, v in node.items()
-                    if not (k == field and make() is _GONE)}
+            return {
+                k: (make() if k == field else change(v, make))
+                for k, v in node.items()
+                if not (k == field and make() is _GONE)
+            }
         return [change(v, make) for v in node] if isinstance(node, list) else node
 
     data = json.loads(path.read_text())
@@ -232,8 +248,9 @@ def _screenspot(tmp_path):
 
 # --- parts --------------------------------------------------------------------------------------------------------
 
+
 def test_spans_agree_with_the_whole_file(tmp_path):
-    values = [{"a": "é" * n, "b": [1.5, None, {"c": "]}\"\\"}]} for n in (0, 1, 50, CHUNK_BYTES)] + [7, "x", [], {}]
+    values = [{"a": "é" * n, "b": [1.5, None, {"c": ']}"\\'}]} for n in (0, 1, 50, CHUNK_BYTES)] + [7, "x", [], {}]
     path = tmp_path / "list.json"
     for text in (json.dumps(values), json.dumps(values, ensure_ascii=False, indent=3)):
         path.write_text(text, encoding="utf-8")
@@ -282,10 +299,15 @@ def test_styles_of_models():
     assert style_of("stub", "stub") == style_of("nano", "qwen3_vl") == "mini"
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("grammar: qwen\nsource: x\n", "prompt"), ("grammar: qwen\nsource: x\nprompt: $nothing\n", "nothing"),
-    ("grammar: qwen\nsource: x\nprompt: p\nfont: big\n", "font"), ("a: [\n", "YAML"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("grammar: qwen\nsource: x\n", "prompt"),
+        ("grammar: qwen\nsource: x\nprompt: $nothing\n", "nothing"),
+        ("grammar: qwen\nsource: x\nprompt: p\nfont: big\n", "font"),
+        ("a: [\n", "YAML"),
+    ],
+)
 def test_a_damaged_prompt_file_is_refused(text, message, tmp_path):
     path = tmp_path / "t" / "prompts" / "x.yaml"
     path.parent.mkdir(parents=True)

@@ -43,12 +43,17 @@ def test_the_androidcontrol_release(tmp_path):
     with Image.open(again.images[-1]) as image:
         assert image.getpixel((0, 0)) == (5, 1, 0)
     nodes = again.target["truth"]["accessibility_tree"]
-    assert nodes[1] == {"bbox_pixels": {"x_min": -5, "y_min": 20, "x_max": 30, "y_max": 40}, "text": "Suche",
-                        "content_description": "über"}
+    assert nodes[1] == {
+        "bbox_pixels": {"x_min": -5, "y_min": 20, "x_max": 30, "y_max": 40},
+        "text": "Suche",
+        "content_description": "über",
+    }
     assert "goal 5" in again.question and "tap it" in again.question
     frame = {"file_sizes": [(54, 120)], "model_sizes": [(54, 120)], "coordinates": "resized_pixels"}
-    for sample, good, bad in ((task.samples[0], Action("tap", point=(0.1, 0.2)), Action("tap", point=(0.9, 0.9))),
-                              (again, Action("type", text="coffee"), Action("type", text="tea"))):
+    for sample, good, bad in (
+        (task.samples[0], Action("tap", point=(0.1, 0.2)), Action("tap", point=(0.9, 0.9))),
+        (again, Action("type", text="coffee"), Action("type", text="tea")),
+    ):
         assert task.score(sample, qwen(good, (54, 120)), frame).value == 1
         assert task.score(sample, qwen(bad, (54, 120)), frame).value == 0
     assert check("androidcontrol", str(tmp_path), open_images=True)["records"] == 4

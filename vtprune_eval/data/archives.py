@@ -49,15 +49,17 @@ def unpack(archive: Path, folder: Path, below: str = "") -> int:
                 targets = _targets(archive, folder, {m.name: m.size for m in members}, below)
                 return sum(_write(_opened(t, by_name[name]), path, by_name[name].size) for name, path in targets)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
-        raise UserError(f"{archive.name} cannot be unpacked ({error}); delete {archive} and run the command again."
-                        ) from error
+        raise UserError(
+            f"{archive.name} cannot be unpacked ({error}); delete {archive} and run the command again."
+        ) from error
     raise UserError(f"{archive.name} is neither a zip nor a tar file; delete {archive} and run the command again.")
 
 
 def _refuse_links(archive: Path, links: list[str]) -> None:
     if links:
-        raise UserError(f"{archive.name} holds a link or device ({links[0]!r}); refused, unpack it yourself if you "
-                        "trust it.")
+        raise UserError(
+            f"{archive.name} holds a link or device ({links[0]!r}); refused, unpack it yourself if you trust it."
+        )
 
 
 def _targets(archive: Path, folder: Path, sizes: dict[str, int], below: str) -> Iterator[tuple[str, Path]]:

@@ -70,22 +70,32 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
             missing.append(f"{path.relative_to(folder) if path.is_relative_to(folder) else path} (record {own})")
         elif open_images:
             damaged += _damage(path, item.target.get("truth", {}).get("image_size"), own)
-    problems = [*_grouped("records cannot be read: ", broken), *_grouped("", faults), *_unscorable(faults, records.ids),
-                *_listed("screenshots are missing", missing),
-                *_listed("screenshots are damaged or of another size", damaged),
-                *_listed("fetched files are no longer what was fetched", Receipt(folder).changed(read=open_images)),
-                *_unexpected(spec.get("expected") or {}, len(records.ids), counts)]
+    problems = [
+        *_grouped("records cannot be read: ", broken),
+        *_grouped("", faults),
+        *_unscorable(faults, records.ids),
+        *_listed("screenshots are missing", missing),
+        *_listed("screenshots are damaged or of another size", damaged),
+        *_listed("fetched files are no longer what was fetched", Receipt(folder).changed(read=open_images)),
+        *_unexpected(spec.get("expected") or {}, len(records.ids), counts),
+    ]
     return {
-        "task": task, "folder": str(folder), "records": len(records.ids), "clusters": len(clusters),
+        "task": task,
+        "folder": str(folder),
+        "records": len(records.ids),
+        "clusters": len(clusters),
         "fingerprint": None if broken else digest.hexdigest()[:16],
-        "counts": {k: dict(sorted(c.items())) for k, c in counts.items()}, "problems": problems, "ok": not problems,
+        "counts": {k: dict(sorted(c.items())) for k, c in counts.items()},
+        "problems": problems,
+        "ok": not problems,
     }
 
 
 def _grouped(start: str, found: dict[str, list[str]]) -> list[str]:
     """A sentence per kind of fault: a changed format has one for all its records."""
-    out = [f"{len(own)} {start}{what.rstrip('.')} (first: record {own[0]})"
-           for what, own in list(found.items())[:SHOWN]]
+    out = [
+        f"{len(own)} {start}{what.rstrip('.')} (first: record {own[0]})" for what, own in list(found.items())[:SHOWN]
+    ]
     more = sum(map(len, list(found.values())[SHOWN:]))
     return [*out, f"{more} more {start.rstrip(': ') or 'faults of annotations'}"] if more else out
 
@@ -93,8 +103,10 @@ def _grouped(start: str, found: dict[str, list[str]]) -> list[str]:
 def _unscorable(faults: dict[str, list[str]], ids: Sequence[str]) -> list[str]:
     if len(faults.get(NO_TARGET, ())) < len(ids):
         return []
-    return ["no record has a target: nothing of this task can be scored; the fields of the annotation are missing or "
-            "have other names, see the task's README"]
+    return [
+        "no record has a target: nothing of this task can be scored; the fields of the annotation are missing or "
+        "have other names, see the task's README"
+    ]
 
 
 def _size(path: Path, known: dict[Path, Size | None]) -> Size | None:

@@ -19,8 +19,19 @@ Size = tuple[float, float]
 # (what, shown value): records with the same "what" are counted together.
 Fault = tuple[str, str]
 NO_TARGET = "records have no target and are not scored"
-_DESKTOP = {"click", "doubleclick", "rightclick", "tripleclick", "moveto", "dragto", "write", "press", "hotkey",
-            "scroll", "terminate"}
+_DESKTOP = {
+    "click",
+    "doubleclick",
+    "rightclick",
+    "tripleclick",
+    "moveto",
+    "dragto",
+    "write",
+    "press",
+    "hotkey",
+    "scroll",
+    "terminate",
+}
 _FRACTIONS: Size = (1.0, 1.0)
 _THOUSANDTHS: Size = (1000.0, 1000.0)
 
@@ -74,8 +85,9 @@ def _unknown(kind: Any) -> Fault:
     return f"action types are unknown ({str(kind)[:40]!r})", ""
 
 
-def _listed_box(target: Mapping[str, Any], truth: Mapping[str, Any], screen: Callable[[], Size | None]
-                ) -> Iterator[Fault]:
+def _listed_box(
+    target: Mapping[str, Any], truth: Mapping[str, Any], screen: Callable[[], Size | None]
+) -> Iterator[Fault]:
     """Grounding data sets and the embedded tasks."""
     size = tuple(truth["image_size"]) if "image_size" in truth else None
     box = target.get("box_xyxy") or (target.get("action") or {}).get("box_xyxy")
@@ -88,8 +100,10 @@ def _listed_box(target: Mapping[str, Any], truth: Mapping[str, Any], screen: Cal
             if len(flat) < 6 or len(flat) % 2:
                 yield "polygons have fewer than three corners or an odd number of coordinates", str(flat)
             else:
-                yield from _place((min(xs), min(ys), max(xs), max(ys)) if all(map(math.isfinite, flat))
-                                  else (math.nan,) * 4, size or screen())
+                yield from _place(
+                    (min(xs), min(ys), max(xs), max(ys)) if all(map(math.isfinite, flat)) else (math.nan,) * 4,
+                    size or screen(),
+                )
         elif kind != "refusal":
             yield f"box types are unknown ({kind[:40]!r})", ""
 
@@ -151,6 +165,9 @@ def _mind2web(truth: Mapping[str, Any], screen: Callable[[], Size | None]) -> It
 
 
 _OWN: dict[str, Callable[[Mapping[str, Any], Callable[[], Size | None]], Iterator[Fault]]] = {
-    "aitw": _aitw, "androidcontrol": _androidcontrol, "gui_odyssey": _gui_odyssey, "agentnetbench": _agentnetbench,
+    "aitw": _aitw,
+    "androidcontrol": _androidcontrol,
+    "gui_odyssey": _gui_odyssey,
+    "agentnetbench": _agentnetbench,
     "mind2web": _mind2web,
 }

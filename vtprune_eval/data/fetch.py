@@ -44,8 +44,9 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
     """
     spec = definition(task)
     if "data_folder" in spec:
-        raise UserError(f"task {task}: VLMEvalKit fetches this data set itself when a run needs it; there is nothing "
-                        "to do here.")
+        raise UserError(
+            f"task {task}: VLMEvalKit fetches this data set itself when a run needs it; there is nothing to do here."
+        )
     sources = spec.get("download") or []
     if not sources:
         if (Path(spec["folder"]) / "data").is_dir():
@@ -53,8 +54,10 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
         raise UserError(f"task {task}: no address is known from which it could be fetched; {where_to_get(spec)}.")
     example = next((s["choose"] for s in sources if "choose" in s), None)
     if example and not only:
-        raise UserError(f"task {task}: the release is too large to fetch all of it unasked; name files with --only, "
-                        f"e.g. --only '{example}' or --only '*', or {where_to_get({**spec, 'download': None})}.")
+        raise UserError(
+            f"task {task}: the release is too large to fetch all of it unasked; name files with --only, "
+            f"e.g. --only '{example}' or --only '*', or {where_to_get({**spec, 'download': None})}."
+        )
     if only and not example:
         raise UserError(f"--only: the data of {task} is fetched as a whole; leave the option out.")
     folder = Path(data_path) if data_path else default_data_path(task)
@@ -66,8 +69,13 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
         receipt = Receipt(folder)
         for source in sources:
             try:
-                files = _from_hub(source, receipt) if "hub" in source else \
-                    _from_bucket(source, receipt, only) if "bucket" in source else [_from_address(source, receipt)]
+                files = (
+                    _from_hub(source, receipt)
+                    if "hub" in source
+                    else _from_bucket(source, receipt, only)
+                    if "bucket" in source
+                    else [_from_address(source, receipt)]
+                )
             finally:
                 if receipt.files:  # what has come is kept even if the rest fails
                     receipt.write()
@@ -108,16 +116,21 @@ def _from_hub(source: Mapping[str, Any], receipt: Receipt) -> list[Path]:
         info = huggingface_hub.HfApi().dataset_info(name, revision=revision, files_metadata=True)
         wanted = [s for s in info.siblings or [] if any(fnmatch(s.rfilename, p) for p in source["patterns"])]
         if not wanted:
-            raise UserError(f"{name} on the hub holds nothing that matches {', '.join(source['patterns'])}; the data "
-                            "set has changed.")
-        huggingface_hub.snapshot_download(name, repo_type="dataset", revision=info.sha,
-                                          allow_patterns=list(source["patterns"]), local_dir=folder)
+            raise UserError(
+                f"{name} on the hub holds nothing that matches {', '.join(source['patterns'])}; the data "
+                "set has changed."
+            )
+        huggingface_hub.snapshot_download(
+            name, repo_type="dataset", revision=info.sha, allow_patterns=list(source["patterns"]), local_dir=folder
+        )
     except UserError:
         raise
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".:")
-        raise UserError(f"{name} cannot be fetched from the hub ({first}); check the connection and run the command "
-                        "again: it goes on where it stopped.") from error
+        raise UserError(
+            f"{name} cannot be fetched from the hub ({first}); check the connection and run the command "
+            "again: it goes on where it stopped."
+        ) from error
     for s in wanted:
         stated = getattr(s.lfs, "sha256", None)
         _verify(folder / s.rfilename, s.size, stated)
@@ -130,21 +143,28 @@ def _from_bucket(source: Mapping[str, Any], receipt: Receipt, only: Sequence[str
     """Objects of a public Google bucket below ``prefix`` that match ``patterns`` and, where there is a choice,
     ``only``; sizes and MD5 are those that the bucket states."""
     bucket, prefix, folder = source["bucket"], source["prefix"], receipt.folder
-    names = {item["name"].removeprefix(prefix): item for item in _listing(bucket, prefix)
-             if not item["name"].endswith("/")}
+    names = {
+        item["name"].removeprefix(prefix): item for item in _listing(bucket, prefix) if not item["name"].endswith("/")
+    }
     patterns = source["patterns"]
-    wanted = {n: item for n, item in names.items() if any(fnmatch(n, p) for p in patterns)
-              and ("choose" not in source or any(fnmatch(n, p) for p in only))}
+    wanted = {
+        n: item
+        for n, item in names.items()
+        if any(fnmatch(n, p) for p in patterns) and ("choose" not in source or any(fnmatch(n, p) for p in only))
+    }
     if not wanted:
         asked = ", ".join(only if "choose" in source else patterns)
-        raise UserError(f"gs://{bucket}/{prefix} holds nothing that matches {asked}; its first name is "
-                        f"{next(iter(names), '')!r}.")
+        raise UserError(
+            f"gs://{bucket}/{prefix} holds nothing that matches {asked}; its first name is {next(iter(names), '')!r}."
+        )
     missing = sum(int(item["size"]) for n, item in wanted.items() if not (folder / n).is_file())
     free = shutil.disk_usage(folder).free
     print(f"{len(wanted)} files, {missing / 1e9:.1f} GB to fetch", file=sys.stderr)
     if missing > free:
-        raise UserError(f"{missing / 1e9:.1f} GB are to be fetched and {free / 1e9:.1f} GB are free in {folder}; "
-                        "choose fewer files with --only or another place with --data-path.")
+        raise UserError(
+            f"{missing / 1e9:.1f} GB are to be fetched and {free / 1e9:.1f} GB are free in {folder}; "
+            "choose fewer files with --only or another place with --data-path."
+        )
     out = []
     for name, item in wanted.items():
         path = inside_folder(folder, name, f"gs://{bucket}/{prefix}")
@@ -171,8 +191,9 @@ def _listing(bucket: str, prefix: str) -> list[dict[str, Any]]:
             items += data.get("items") or []
             page = data.get("nextPageToken") or ""
         except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"gs://{bucket}/{prefix} cannot be listed ({error}); check the connection and run the "
-                            "command again.") from error
+            raise UserError(
+                f"gs://{bucket}/{prefix} cannot be listed ({error}); check the connection and run the command again."
+            ) from error
         if not page:
             return items
 
@@ -218,9 +239,18 @@ def download(url: str, path: Path) -> None:
                         tag.write_text(version, encoding="utf-8")
                 length = answer.headers.get("Content-Length")
                 total = start + int(length) if length else None
-                with part.open("ab" if start else "wb") as out, tqdm(
-                        total=total, initial=start, unit="B", unit_scale=True, desc=path.name, file=sys.stderr,
-                        mininterval=0.5) as bar:
+                with (
+                    part.open("ab" if start else "wb") as out,
+                    tqdm(
+                        total=total,
+                        initial=start,
+                        unit="B",
+                        unit_scale=True,
+                        desc=path.name,
+                        file=sys.stderr,
+                        mininterval=0.5,
+                    ) as bar,
+                ):
                     while chunk := answer.read(CHUNK_BYTES):
                         out.write(chunk)
                         bar.update(len(chunk))
@@ -232,12 +262,15 @@ def download(url: str, path: Path) -> None:
             if error.code == 416:  # the part is longer than the file: it belongs to another version
                 part.unlink(missing_ok=True)
                 continue
-            raise UserError(f"{url}: the server answered {error.code} {error.reason}; the address may have changed."
-                            ) from error
+            raise UserError(
+                f"{url}: the server answered {error.code} {error.reason}; the address may have changed."
+            ) from error
         except (urllib.error.URLError, TimeoutError, ConnectionError, OSError) as error:
             if attempt == RETRIES - 1:
-                raise UserError(f"{url} cannot be fetched ({error}); check the connection and run the command again: "
-                                "it goes on where it stopped.") from error
+                raise UserError(
+                    f"{url} cannot be fetched ({error}); check the connection and run the command again: "
+                    "it goes on where it stopped."
+                ) from error
     raise UserError(f"{url}: the connection broke {RETRIES} times; run the command again: it goes on where it stopped.")
 
 
@@ -258,10 +291,12 @@ def _verify(path: Path, size: int | None, stated: str | None, kind: str = "sha25
     found = path.stat().st_size
     if size is not None and found != size:
         path.unlink()
-        raise UserError(f"{path.name}: {size} bytes expected, {found} found; the file was deleted, run the command "
-                        "again.")
+        raise UserError(
+            f"{path.name}: {size} bytes expected, {found} found; the file was deleted, run the command again."
+        )
     if stated is not None and digest_of(path, kind) != stated:
         path.unlink()
         name = {"sha256": "SHA-256", "md5": "MD5"}[kind]
-        raise UserError(f"{path.name}: its {name} is not the announced one; the file was deleted, run the command "
-                        "again.")
+        raise UserError(
+            f"{path.name}: its {name} is not the announced one; the file was deleted, run the command again."
+        )

@@ -38,8 +38,10 @@ class Receipt:
                 data = json.loads(self._path.read_text(encoding="utf-8"))
                 self.revisions, self.files = dict(data["revisions"]), dict(data["files"])
             except (OSError, ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{self._path} cannot be read ({type(error).__name__}); delete it: what lies there "
-                                "will be taken as it is.") from error
+                raise UserError(
+                    f"{self._path} cannot be read ({type(error).__name__}); delete it: what lies there "
+                    "will be taken as it is."
+                ) from error
 
     def settle(self, path: Path, origin: str, sha256: str | None = None) -> None:
         """Compare a file with its first download from ``origin``, or take it as the first.
@@ -56,9 +58,11 @@ class Receipt:
         known = self.files.get(name)
         if known and known.get("from") == origin and known.get("sha256") != digest:
             path.unlink()
-            raise UserError(f"{name}: its SHA-256 is {digest[:12]}..., at the first download it was "
-                            f"{str(known.get('sha256'))[:12]}...; the file was deleted, run the command again; if its "
-                            f"publisher has changed it, delete {self._path} to take the new one.")
+            raise UserError(
+                f"{name}: its SHA-256 is {digest[:12]}..., at the first download it was "
+                f"{str(known.get('sha256'))[:12]}...; the file was deleted, run the command again; if its "
+                f"publisher has changed it, delete {self._path} to take the new one."
+            )
         self.files[name] = {"from": origin, "size": size, "sha256": digest}
 
     def write(self) -> None:
@@ -74,8 +78,9 @@ class Receipt:
         out = []
         for name, known in self.files.items():
             path = self.folder / name
-            if path.is_file() and (path.stat().st_size != known.get("size")
-                                   or (read and digest_of(path) != known.get("sha256"))):
+            if path.is_file() and (
+                path.stat().st_size != known.get("size") or (read and digest_of(path) != known.get("sha256"))
+            ):
                 out.append(name)
         return out
 

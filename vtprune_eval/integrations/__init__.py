@@ -11,9 +11,13 @@ from ..errors import UserError
 
 # Import name -> (extra of this package, name on the package index).
 EXTRAS = {
-    "vlmeval": ("vlmeval", "ms-vlmeval"), "pypdfium2": ("vlmeval", "pypdfium2"), "lm_eval": ("lm-eval", "lm-eval"),
-    "fuzzysearch": ("vlmeval", "fuzzysearch"), "bs4": ("vlmeval", "beautifulsoup4"),
-    "rapidfuzz": ("vlmeval", "rapidfuzz"), "playwright": ("vlmeval", "playwright"),
+    "vlmeval": ("vlmeval", "ms-vlmeval"),
+    "pypdfium2": ("vlmeval", "pypdfium2"),
+    "lm_eval": ("lm-eval", "lm-eval"),
+    "fuzzysearch": ("vlmeval", "fuzzysearch"),
+    "bs4": ("vlmeval", "beautifulsoup4"),
+    "rapidfuzz": ("vlmeval", "rapidfuzz"),
+    "playwright": ("vlmeval", "playwright"),
 }
 
 

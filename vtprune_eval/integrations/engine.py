@@ -1,7 +1,7 @@
 """A model x method x budget that other harnesses can call: images and a question in, text and its frame out.
 
-The settings are those of a run (:class:`~vtprune_eval.spec.RunSpec`), so every name, hyper-parameter and budget is
-checked in the same way and with the same sentences, before anything is loaded.
+The settings are those of a run (:class:`~vtprune_eval.runner.spec.RunSpec`), so every name, hyper-parameter and budget
+is checked in the same way and with the same sentences, before anything is loaded.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown_name
 from ..models import MODELS
+from ..runner.spec import RunSpec, from_mapping
 from ..sample import Sample
-from ..spec import RunSpec, from_mapping
 
 if TYPE_CHECKING:
     from ..models.base import VlmAdapter
-    from ..pipeline.outcome import Outcome
+    from ..outcome import Outcome
 
 # Settings of a run that a host can pass on; its tasks, output and limits are the host's own.
 OPTIONS = ("weights", "model_path", "seed", "dtype", "device", "attn", "budget_of", "max_new_tokens", "params")
@@ -48,8 +48,14 @@ class Answer:
     def costs(self) -> dict[str, Any]:
         """Counts, bytes, FLOPs and times (ms) as plain values."""
         o = self.outcome
-        return {"counts": dataclasses.asdict(o.counts), "kv_bytes": o.kv_bytes, "flops": o.flops,
-                "times": dataclasses.asdict(o.times), "finish": o.finish, "notes": list(o.notes)}
+        return {
+            "counts": dataclasses.asdict(o.counts),
+            "kv_bytes": o.kv_bytes,
+            "flops": o.flops,
+            "times": dataclasses.asdict(o.times),
+            "finish": o.finish,
+            "notes": list(o.notes),
+        }
 
 
 class Engine:
@@ -93,8 +99,9 @@ class Engine:
         s = self.spec
         return _load(s.model, s.weights, s.model_path, s.dtype, s.device, s.seed, s.attn)
 
-    def answer(self, images: Sequence[Path], question: str, *, sample_id: str | None = None,
-               max_new_tokens: int = 64) -> Answer:
+    def answer(
+        self, images: Sequence[Path], question: str, *, sample_id: str | None = None, max_new_tokens: int = 64
+    ) -> Answer:
         """Answer one question.
 
         Args:
@@ -110,15 +117,23 @@ class Engine:
         if limit not in self._pipelines:
             from ..pipeline.generate import Pipeline
 
-            self._pipelines[limit] = Pipeline(self.adapter, self.spec.make(self.cell.method),
-                                              self.spec.budget(self.cell), seed=self.spec.seed, max_new_tokens=limit,
-                                              copied=self.spec.copied)
+            self._pipelines[limit] = Pipeline(
+                self.adapter,
+                self.spec.make(self.cell.method),
+                self.spec.budget(self.cell),
+                seed=self.spec.seed,
+                max_new_tokens=limit,
+                copied=self.spec.copied,
+            )
         if sample_id is None:
             names = "/".join(p.name for p in images)
             sample_id = hashlib.sha256(f"{names}/{question}".encode()).hexdigest()[:16]
         outcome = self._pipelines[limit].run(Sample(sample_id, tuple(images), question, {"type": "none"}))
-        frame = {"coordinates": self.adapter.coordinates, "model_sizes": [list(s) for s in outcome.model_sizes],
-                 "file_sizes": [list(s) for s in outcome.file_sizes]}
+        frame = {
+            "coordinates": self.adapter.coordinates,
+            "model_sizes": [list(s) for s in outcome.model_sizes],
+            "file_sizes": [list(s) for s in outcome.file_sizes],
+        }
         return Answer(outcome.text, frame, outcome)
 
 

@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 HOOKS = ("reduce_images", "select_patches", "select_tokens", "prune_layer", "compress_kv")
 
 
-def hyper(default: Any, doc: str, *, low: float | None = None, high: float | None = None,
-          choices: tuple[Any, ...] | None = None, unit: str = "") -> Any:
+def hyper(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    unit: str = "",
+) -> Any:
     """A hyper-parameter field: default, one sentence of meaning, and its range (inclusive) or its choices."""
     return dataclasses.field(
         default=default, metadata={"doc": doc, "low": low, "high": high, "choices": choices, "unit": unit}
@@ -246,8 +253,10 @@ class Method:
         """
         for k in self.layers:
             if not -n_layers <= k < n_layers:
-                raise UserError(f"{self.name} prunes after decoder layer {k}, and this decoder has {n_layers} layers: "
-                                f"choose one from {-n_layers} to {n_layers - 1}.")
+                raise UserError(
+                    f"{self.name} prunes after decoder layer {k}, and this decoder has {n_layers} layers: "
+                    f"choose one from {-n_layers} to {n_layers - 1}."
+                )
         return tuple(k % n_layers for k in self.layers)
 
     def observed_layers(self, n_layers: int) -> tuple[int, ...]:
@@ -359,8 +368,11 @@ class ShallowPruner(Method):
 
 def first_layers(method: str, field: str, value: int, n_layers: int) -> str:
     """The sentence for a hyper-parameter that must leave at least one of ``n_layers`` decoder layers behind it."""
-    remedy = (f"choose 1 to {n_layers - 1} with --set {method}.{field}=" if n_layers > 1
-              else "choose a method of another stage")
+    remedy = (
+        f"choose 1 to {n_layers - 1} with --set {method}.{field}="
+        if n_layers > 1
+        else "choose a method of another stage"
+    )
     return f"{method}: {field}={value} leaves no layer with fewer tokens in a decoder of {n_layers}; {remedy}."
 
 

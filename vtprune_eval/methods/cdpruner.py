@@ -31,8 +31,9 @@ class CDPruner(Method):
         "text encoder aligned with their vision encoder, which the paper's CLIP relevance needs. An adaptation.",
     )
 
-    theta: float = hyper(0.0, "weight of relevance: q becomes exp(theta / (2 (1 - theta)) q); 0 leaves q as it is",
-                         low=0.0, high=0.99)
+    theta: float = hyper(
+        0.0, "weight of relevance: q becomes exp(theta / (2 (1 - theta)) q); 0 leaves q as it is", low=0.0, high=0.99
+    )
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""
@@ -78,7 +79,7 @@ def greedy_map(features: Tensor, quality: Tensor, k: int) -> Tensor:
         j = int(free.argmax())
         if float(free[j]) <= floor:
             order = torch.sort(quality.masked_fill(taken, float("-inf")), descending=True, stable=True).indices
-            chosen[i:] = order[:k - i]
+            chosen[i:] = order[: k - i]
             break
         chosen[i] = j
         taken[j] = True

@@ -40,8 +40,8 @@ class Dart(ShallowPruner):
         norms = view.keys.float().abs().sum((0, 2))
         visual, text = view.visual.nonzero()[:, 0], (~view.visual).nonzero()[:, 0]
         by_norm = [rows[torch.sort(norms[rows], descending=True, stable=True).indices] for rows in (visual, text)]
-        seeds = by_norm[0][:min(self.image_pivots, n_keep)]
-        pivots = torch.cat([seeds, by_norm[1][:self.text_pivots]])
+        seeds = by_norm[0][: min(self.image_pivots, n_keep)]
+        pivots = torch.cat([seeds, by_norm[1][: self.text_pivots]])
         keep = ~view.visual
         keep[seeds] = True
         left = n_keep - len(seeds)

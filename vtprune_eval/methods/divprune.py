@@ -54,12 +54,12 @@ def max_min(features: Tensor, k: int) -> Tensor:
     nearest = torch.empty(n, device=unit.device)
     matrix = torch.empty(n, n, device=unit.device) if n <= MATRIX_TOKENS else None
     for start in range(0, n, BLOCK):
-        similar = unit[start:start + BLOCK] @ unit.T
+        similar = unit[start : start + BLOCK] @ unit.T
         if matrix is not None:
-            matrix[start:start + BLOCK] = similar
+            matrix[start : start + BLOCK] = similar
         rows = torch.arange(len(similar), device=unit.device)
         similar[rows, start + rows] = -2.0  # not its own neighbour
-        nearest[start:start + BLOCK] = similar.amax(-1)
+        nearest[start : start + BLOCK] = similar.amax(-1)
     # Working on similarities: the farthest token is the one of lowest similarity.
     chosen = torch.empty(k, dtype=torch.long, device=unit.device)
     chosen[0] = nearest.argmin()

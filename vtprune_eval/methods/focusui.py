@@ -42,13 +42,22 @@ class FocusUI(Method):
         "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run).",
     )
 
-    scorer: str = hyper("auto", "scorer weights: auto (the model's own folder), a file or folder, ui-graph (no "
-                        "training: rare blocks first), or random (random weights: costs alone)")
-    pad: str = hyper("run_end", "what a dropped run leaves: a marker at its end (POSPAD), first or middle, one at "
-                     "every position (full padding), or nothing (direct removal)",
-                     choices=("run_end", "run_first", "run_middle", "full", "none"))
-    marker: str = hyper("token", "embedding of a marker: the trained token (else pad), or the mean of the dropped run",
-                        choices=("token", "mean"))
+    scorer: str = hyper(
+        "auto",
+        "scorer weights: auto (the model's own folder), a file or folder, ui-graph (no "
+        "training: rare blocks first), or random (random weights: costs alone)",
+    )
+    pad: str = hyper(
+        "run_end",
+        "what a dropped run leaves: a marker at its end (POSPAD), first or middle, one at "
+        "every position (full padding), or nothing (direct removal)",
+        choices=("run_end", "run_first", "run_middle", "full", "none"),
+    )
+    marker: str = hyper(
+        "token",
+        "embedding of a marker: the trained token (else pad), or the mean of the dropped run",
+        choices=("token", "mean"),
+    )
     pooling: str = hyper("mean", "pooling of the scores over the words", choices=("mean", "max"))
     per_image: bool = hyper(False, "share the budget over the images instead of letting them compete")
 
@@ -103,9 +112,11 @@ class FocusUI(Method):
             own = folder / SCORER_FILE
             if own.exists() or view.model.startswith("focusui"):
                 return own if own.exists() else folder
-        raise UserError(f"focusui needs a trained scorer, and {view.model or 'this model'} has none; give a FocusUI "
-                        "checkpoint with --set focusui.scorer=FOLDER, rank by the UI graph with --set "
-                        "focusui.scorer=ui-graph, or measure costs alone with --set focusui.scorer=random.")
+        raise UserError(
+            f"focusui needs a trained scorer, and {view.model or 'this model'} has none; give a FocusUI "
+            "checkpoint with --set focusui.scorer=FOLDER, rank by the UI graph with --set "
+            "focusui.scorer=ui-graph, or measure costs alone with --set focusui.scorer=random."
+        )
 
     def _marker(self, view: TokenView, run: Tensor, markers: Tensor) -> Tensor:
         """Features of the markers, ``(n_markers, dim)``."""

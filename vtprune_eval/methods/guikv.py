@@ -37,10 +37,14 @@ class GuiKV(SnapKV):
 
     alpha: float = hyper(2.0, "weight of the spatial bonus, its total mass per head", low=0.0)
     temperature: float = hyper(3.5, "temperature of the saliency softmax", low=1e-6)
-    rank: int = hyper(32, "directions of the current screenshot's key subspace; 0 switches the temporal part off",
-                      low=0)
-    norm_source: str = hyper("attn_input", "hidden states whose norm is the saliency: after the layer's input norm (as "
-                             "published) or the residual stream", choices=("attn_input", "residual"))
+    rank: int = hyper(
+        32, "directions of the current screenshot's key subspace; 0 switches the temporal part off", low=0
+    )
+    norm_source: str = hyper(
+        "attn_input",
+        "hidden states whose norm is the saliency: after the layer's input norm (as published) or the residual stream",
+        choices=("attn_input", "residual"),
+    )
 
     def scores(self, view: LayerView, capacity: int, window: int) -> Tensor:
         """See :meth:`SnapKV.scores`."""
@@ -85,7 +89,7 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     Returns:
         float32 ``(n_kv, n_earlier)``.
     """
-    first = keys[:, current[:min(rank, keys.shape[2])]].float()
+    first = keys[:, current[: min(rank, keys.shape[2])]].float()
     basis = torch.linalg.qr(first.transpose(1, 2)).Q  # (n_kv, head_dim, r)
     k = keys.float()  # all rows: a product over them costs less than gathering some
     # Pythagoras: the projection is orthogonal. Norms are read off without an array of squares.
@@ -96,4 +100,4 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
 def _rows(x: Tensor, rows: Tensor) -> Tensor:
     """``x[rows]``, without a copy where the sorted rows are neighbours."""
     first, last = int(rows[0]), int(rows[-1])
-    return x[first:last + 1] if last - first + 1 == len(rows) else x[rows]
+    return x[first : last + 1] if last - first + 1 == len(rows) else x[rows]

@@ -38,16 +38,25 @@ class GuiPrunerSSP(Method):
     )
     adaptive: ClassVar[bool] = True
 
-    mu: float = hyper(0.0, "share of the current screenshot's tokens that stay; 0 takes the budget, or 0.75 with auto",
-                      low=0.0, high=1.0)
+    mu: float = hyper(
+        0.0,
+        "share of the current screenshot's tokens that stay; 0 takes the budget, or 0.75 with auto",
+        low=0.0,
+        high=1.0,
+    )
     rho: float = hyper(0.3, "background share relative to the foreground's", low=0.0, high=1.0)
     after_layer: int = hyper(2, "prune after this many decoder layers (1 is the first)", low=1)
-    score_queries: str = hyper("all", "queries whose attention is averaged",
-                               choices=("all", "text_after_image", "last"))
-    grid: str = hyper("1d", "uniform sampling over the remaining tokens in raster order, or over a 2-D stride grid",
-                      choices=("1d", "2d"))
-    contours: str = hyper("external", "outlines that mark foreground: outermost only, or all",
-                          choices=("external", "all"))
+    score_queries: str = hyper(
+        "all", "queries whose attention is averaged", choices=("all", "text_after_image", "last")
+    )
+    grid: str = hyper(
+        "1d",
+        "uniform sampling over the remaining tokens in raster order, or over a 2-D stride grid",
+        choices=("1d", "2d"),
+    )
+    contours: str = hyper(
+        "external", "outlines that mark foreground: outermost only, or all", choices=("external", "all")
+    )
 
     @property
     def trim_cache(self) -> bool:
@@ -100,15 +109,23 @@ class GuiPrunerSSP(Method):
         grid = cells.shape
         at = (view.index[rows] - start).cpu()
         scores = received_attention(view.queries, view.keys).mean(0)[rows].cpu()
-        chosen = stratified(scores, torch.from_numpy(cells.reshape(-1))[at], n_keep, share, self.rho,
-                            at if self.grid == "2d" else None, grid)
+        chosen = stratified(
+            scores,
+            torch.from_numpy(cells.reshape(-1))[at],
+            n_keep,
+            share,
+            self.rho,
+            at if self.grid == "2d" else None,
+            grid,
+        )
         keep[rows] = False
         keep[rows[chosen.to(rows.device)]] = True
         return keep
 
 
-def stratified(scores: Tensor, inside: Tensor, n_keep: int, share: float, rho: float, at: Tensor | None,
-               grid: tuple[int, int]) -> Tensor:
+def stratified(
+    scores: Tensor, inside: Tensor, n_keep: int, share: float, rho: float, at: Tensor | None, grid: tuple[int, int]
+) -> Tensor:
     """Three-level selection (algorithm 2).
 
     Args:
@@ -147,8 +164,9 @@ def _stride_cells(at: Tensor, grid: tuple[int, int], room: int, taken: Tensor) -
     rows, cols = grid
     if room < 1:
         return torch.zeros_like(taken)
-    stride = next(s for s in range(1, max(rows, cols) + 1) if -(-rows // s) * -(-cols // s) <= room or
-                  s == max(rows, cols))
+    stride = next(
+        s for s in range(1, max(rows, cols) + 1) if -(-rows // s) * -(-cols // s) <= room or s == max(rows, cols)
+    )
     on_grid = (at // cols % stride == 0) & (at % cols % stride == 0) & ~taken
     places = on_grid.nonzero()[:, 0]
     out = torch.zeros_like(taken)

@@ -48,8 +48,12 @@ class GuiPrunerTAR(Method):
     )
     adaptive: ClassVar[bool] = True
 
-    lam: float = hyper(0.0, "lambda, share of the history's tokens (paper: 0.4, 0.2, 0.1); 0 takes the budget, or 0.4 "
-                       "with auto", low=0.0, high=1.0)
+    lam: float = hyper(
+        0.0,
+        "lambda, share of the history's tokens (paper: 0.4, 0.2, 0.1); 0 takes the budget, or 0.4 with auto",
+        low=0.0,
+        high=1.0,
+    )
     gamma: float = hyper(0.2, "weight of the oldest frame; 1 is the uniform ablation", low=0.0, high=1.0)
 
     @property

@@ -46,4 +46,4 @@ class H2O(Method):
             return all_entries(view, n_kv)
         window = max(1, int(capacity * self.recent + 1e-9))
         received = received_attention(view.queries, view.keys).view(n_kv, -1, n).sum(1)
-        return with_window(best(received[:, :n - window], capacity - window), n, window)
+        return with_window(best(received[:, : n - window], capacity - window), n, window)

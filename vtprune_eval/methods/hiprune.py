@@ -32,8 +32,11 @@ class HiPrune(Method):
     )
 
     alpha: float = hyper(0.1, "share of the budget for anchors with their four neighbours", low=0.0, high=1.0)
-    object_layer: str = hyper("mid", "ViT block of the anchors: mid (end of the first half; the nearest one with full "
-                              "attention), penultimate, last, or an index; negative counts from the end")
+    object_layer: str = hyper(
+        "mid",
+        "ViT block of the anchors: mid (end of the first half; the nearest one with full "
+        "attention), penultimate, last, or an index; negative counts from the end",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -65,12 +68,12 @@ def _neighbours(view: TokenView, marked: Tensor) -> Tensor:
     full[view.present] = marked
     out, at = torch.zeros_like(full), 0
     for rows, cols in view.layout.grids:
-        grid = full[at:at + rows * cols].view(rows, cols)
+        grid = full[at : at + rows * cols].view(rows, cols)
         near = torch.zeros_like(grid)
         near[1:] |= grid[:-1]
         near[:-1] |= grid[1:]
         near[:, 1:] |= grid[:, :-1]
         near[:, :-1] |= grid[:, 1:]
-        out[at:at + rows * cols] = near.reshape(-1)
+        out[at : at + rows * cols] = near.reshape(-1)
         at += rows * cols
     return out[view.present]

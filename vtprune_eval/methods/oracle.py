@@ -32,16 +32,17 @@ class Oracle(Method):
         """See :meth:`Method.select_tokens`. A sample without a box (a refusal) gets the even grid alone."""
         block = view.layout.merge_size * view.layout.patch_size
         rows, cols = view.layout.grids[-1]
-        covered = np.max([box_coverage(box, rows, cols, block) for box in view.target_boxes]
-                         or [np.zeros((rows, cols))], axis=0)
+        covered = np.max(
+            [box_coverage(box, rows, cols, block) for box in view.target_boxes] or [np.zeros((rows, cols))], axis=0
+        )
         full = torch.zeros(view.layout.n_visual)
-        full[-rows * cols:] = torch.from_numpy(covered).reshape(-1).float()
+        full[-rows * cols :] = torch.from_numpy(covered).reshape(-1).float()
         scores = full[view.present.cpu()]
         n = len(scores)
         n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
         order = torch.sort(scores, descending=True, stable=True).indices
         keep = torch.zeros(n, dtype=torch.bool)
-        keep[order[:min(n_keep, int((scores > 0).sum()))]] = True
+        keep[order[: min(n_keep, int((scores > 0).sum()))]] = True
         rest = (~keep).nonzero()[:, 0]
         keep[rest[spread(len(rest), n_keep - int(keep.sum()))]] = True
         return keep.to(view.features.device)

@@ -60,9 +60,7 @@ class PixelPrune(Method):
         """See :meth:`Method.select_patches`."""
         if budget.per_image is None:
             return tuple(self.keep(image, view.block) for image in view.images)
-        return tuple(
-            self._within(image, view.block, n) for image, n in zip(view.images, budget.per_image, strict=True)
-        )
+        return tuple(self._within(image, view.block, n) for image, n in zip(view.images, budget.per_image, strict=True))
 
     def keep(self, image: np.ndarray, block: int) -> np.ndarray:
         """Keep mask of one image at the configured tau, bool ``(rows, columns)``."""

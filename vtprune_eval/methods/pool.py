@@ -40,7 +40,7 @@ class Pool(Method):
                 cell_c = torch.arange(cols) * width // cols
                 cell = (cell_r[:, None] * width + cell_c[None]).reshape(-1).to(keep.device)
                 sums = torch.zeros(width * height, view.features.shape[1], dtype=torch.float32, device=keep.device)
-                sums.index_add_(0, cell, view.features[at:at + rows * cols].float())
+                sums.index_add_(0, cell, view.features[at : at + rows * cols].float())
                 counts = torch.bincount(cell, minlength=width * height)[:, None]
                 middle = _middle(rows, height)[:, None] * cols + _middle(cols, width)[None]
                 keep[at + middle.reshape(-1).to(keep.device)] = True

@@ -61,8 +61,12 @@ class PyramidDrop(Method):
         "Stages after L/4, L/2 and 3L/4 layers, which is 8, 16, 24 for the paper's 32.",
     )
 
-    share: float = hyper(0.0, "share of the previous stage that is kept (0.5 in the paper); 0 takes it from the budget",
-                         low=0.0, high=1.0)
+    share: float = hyper(
+        0.0,
+        "share of the previous stage that is kept (0.5 in the paper); 0 takes it from the budget",
+        low=0.0,
+        high=1.0,
+    )
 
     def layers_of(self, n_layers: int) -> tuple[int, ...]:
         """See :meth:`Method.layers_of`."""

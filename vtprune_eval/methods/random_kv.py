@@ -32,5 +32,5 @@ class RandomKV(Method):
         if capacity >= n:
             return all_entries(view, n_kv)
         generator = torch.Generator().manual_seed(view.seed)
-        past = torch.randperm(n - window, generator=generator)[:capacity - window].sort().values
+        past = torch.randperm(n - window, generator=generator)[: capacity - window].sort().values
         return with_window(past.to(view.index.device).expand(n_kv, -1), n, window)

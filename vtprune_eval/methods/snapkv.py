@@ -19,8 +19,10 @@ from .kernels.attention import best, pooled, window_attention
 if TYPE_CHECKING:
     from torch import Tensor
 
-GRANULARITY = "sets per query head (stored once each, as published), per kv head (mean over its query heads), or " \
-              "the set of each group's first query head"
+GRANULARITY = (
+    "sets per query head (stored once each, as published), per kv head (mean over its query heads), or "
+    "the set of each group's first query head"
+)
 
 
 def window_of(size: int, capacity: int) -> int:
@@ -88,7 +90,7 @@ class SnapKV(Method):
     def attention(self, view: LayerView, window: int) -> Tensor:
         """Pooled window attention of the past, reduced to the heads that hold sets."""
         n = len(view.index)
-        received = window_attention(view.queries[:, -window:], view.keys)[:, :n - window]
+        received = window_attention(view.queries[:, -window:], view.keys)[:, : n - window]
         n_kv = view.keys.shape[0]
         if self.granularity == "kv_head":
             received = received.view(n_kv, -1, n - window).mean(1)

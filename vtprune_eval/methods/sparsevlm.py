@@ -31,8 +31,11 @@ def listed_shares(at: float) -> tuple[float, float, float]:
 
     Linear between the knots 0, 64, 128, 192 and 576 of 576; the lists are not monotone in the first stage.
     """
-    knots = [(0.0, (0.0, 0.0, 0.0)), *((n / 576, (a / 576, b / 576, c / 576)) for n, (a, b, c) in _LISTS),
-             (1.0, (1.0, 1.0, 1.0))]
+    knots = [
+        (0.0, (0.0, 0.0, 0.0)),
+        *((n / 576, (a / 576, b / 576, c / 576)) for n, (a, b, c) in _LISTS),
+        (1.0, (1.0, 1.0, 1.0)),
+    ]
     for (x0, low), (x1, high) in itertools.pairwise(knots):
         if at <= x1:
             part = (at - x0) / (x1 - x0)
@@ -56,7 +59,7 @@ def stage_shares(mean: float, lengths: tuple[int, ...]) -> tuple[float, ...]:
     n_cuts = len(lengths) - 1
 
     def shares(at: float) -> tuple[float, ...]:
-        return listed_shares(at)[3 - n_cuts:]
+        return listed_shares(at)[3 - n_cuts :]
 
     low, high = 0.01, 1.0
     for _ in range(60):

@@ -34,10 +34,14 @@ class VisionZip(Method):
         "the attention received inside a window does not compare with that of another (Qwen2.5-VL: the last block).",
     )
 
-    dominant: float = hyper(5.4 / 6.4, "share of the kept tokens that are dominant (54 of 64 in the paper)", low=0.0,
-                            high=1.0)
-    layer: str = hyper("penultimate", "ViT block whose attention and keys are used: penultimate, mid, last (each moves "
-                       "to the nearest one with full attention), or an index; negative counts from the end")
+    dominant: float = hyper(
+        5.4 / 6.4, "share of the kept tokens that are dominant (54 of 64 in the paper)", low=0.0, high=1.0
+    )
+    layer: str = hyper(
+        "penultimate",
+        "ViT block whose attention and keys are used: penultimate, mid, last (each moves "
+        "to the nearest one with full attention), or an index; negative counts from the end",
+    )
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -118,7 +118,7 @@ class VLCache(Method):
             observers = window
         else:
             window, observers = max(1, int(size * self.recent + 1e-9)), after
-        received = window_attention(view.queries[:, -observers:], view.keys)[:, :n - window]
+        received = window_attention(view.queries[:, -observers:], view.keys)[:, : n - window]
         if self.granularity == "kv_head":
             received = received.view(n_kv, -1, n - window).mean(1)
         elif self.granularity == "first":

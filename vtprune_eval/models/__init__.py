@@ -14,8 +14,19 @@ if TYPE_CHECKING:
     from .base import VlmAdapter
     from .family import Family
 
-__all__ = ["ATTENTION", "DTYPES", "FAMILIES", "MODELS", "NANO", "ModelCard", "check_model_name", "family_of",
-           "fingerprint", "load_model", "model_names"]
+__all__ = [
+    "ATTENTION",
+    "DTYPES",
+    "FAMILIES",
+    "MODELS",
+    "NANO",
+    "ModelCard",
+    "check_model_name",
+    "family_of",
+    "fingerprint",
+    "load_model",
+    "model_names",
+]
 
 NANO = Path(__file__).parent / "nano"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -47,39 +58,125 @@ class ModelCard:
 
 MODELS = {
     "nano": ModelCard("qwen3_vl", None, "hundredths", "embedded 9.8 M instrument for the mini suite; no download"),
-    "qwen2vl-2b": ModelCard("qwen2_vl", "Qwen/Qwen2-VL-2B-Instruct", "thousandths", "Qwen2-VL 2B Instruct",
-                            2_208_985_600, "895c3a49bc3fa70a340399125c650a463535e71c"),
-    "qwen2vl-7b": ModelCard("qwen2_vl", "Qwen/Qwen2-VL-7B-Instruct", "thousandths", "Qwen2-VL 7B Instruct",
-                            8_291_375_616, "eed13092ef92e448dd6875b2a00151bd3f7db0ac"),
-    "qwen2.5vl-3b": ModelCard("qwen2_5_vl", "Qwen/Qwen2.5-VL-3B-Instruct", "resized_pixels",
-                              "Qwen2.5-VL 3B Instruct", 3_754_622_976, "66285546d2b821cf421d4f5eb2576359d3770cd3"),
-    "qwen2.5vl-7b": ModelCard("qwen2_5_vl", "Qwen/Qwen2.5-VL-7B-Instruct", "resized_pixels",
-                              "Qwen2.5-VL 7B Instruct", 8_292_166_656, "cc594898137f460bfe9f0759e9844b3ce807cfb5"),
-    "uitars-1.5-7b": ModelCard("qwen2_5_vl", "ByteDance-Seed/UI-TARS-1.5-7B", "resized_pixels",
-                               "UI-TARS 1.5 7B, a GUI agent on Qwen2.5-VL", 8_292_166_656,
-                               "683d002dd99d8f95104d31e70391a39348857f4e"),
-    "opencua-7b": ModelCard("opencua", "xlangai/OpenCUA-7B", "resized_pixels",
-                            "OpenCUA 7B, a GUI agent on Qwen2.5-VL's ViT; its tokenizer is remote code",
-                            8_292_166_656, "a2efb7d2b104d477a4a2666a357e79550a28aafc", True),
-    "qwen3vl-2b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-2B-Instruct", "thousandths", "Qwen3-VL 2B Instruct",
-                            2_127_532_032, "89644892e4d85e24eaac8bacfd4f463576704203"),
-    "qwen3vl-4b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-4B-Instruct", "thousandths", "Qwen3-VL 4B Instruct",
-                            4_437_815_808, "ebb281ec70b05090aa6165b016eac8ec08e71b17"),
-    "qwen3vl-8b": ModelCard("qwen3_vl", "Qwen/Qwen3-VL-8B-Instruct", "thousandths", "Qwen3-VL 8B Instruct",
-                            8_767_123_696, "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b"),
-    "qwen3.5-2b": ModelCard("qwen3_5", "Qwen/Qwen3.5-2B", "thousandths", "Qwen3.5 2B, hybrid linear and full attention",
-                            2_213_241_664, "15852e8c16360a2fea060d615a32b45270f8a8fc"),
-    "qwen3.5-4b": ModelCard("qwen3_5", "Qwen/Qwen3.5-4B", "thousandths", "Qwen3.5 4B, hybrid linear and full attention",
-                            4_539_265_536, "851bf6e806efd8d0a36b00ddf55e13ccb7b8cd0a"),
-    "qwen3.5-9b": ModelCard("qwen3_5", "Qwen/Qwen3.5-9B", "thousandths", "Qwen3.5 9B, hybrid linear and full attention",
-                            9_409_813_744, "c202236235762e1c871ad0ccb60c8ee5ba337b9a"),
+    "qwen2vl-2b": ModelCard(
+        "qwen2_vl",
+        "Qwen/Qwen2-VL-2B-Instruct",
+        "thousandths",
+        "Qwen2-VL 2B Instruct",
+        2_208_985_600,
+        "895c3a49bc3fa70a340399125c650a463535e71c",
+    ),
+    "qwen2vl-7b": ModelCard(
+        "qwen2_vl",
+        "Qwen/Qwen2-VL-7B-Instruct",
+        "thousandths",
+        "Qwen2-VL 7B Instruct",
+        8_291_375_616,
+        "eed13092ef92e448dd6875b2a00151bd3f7db0ac",
+    ),
+    "qwen2.5vl-3b": ModelCard(
+        "qwen2_5_vl",
+        "Qwen/Qwen2.5-VL-3B-Instruct",
+        "resized_pixels",
+        "Qwen2.5-VL 3B Instruct",
+        3_754_622_976,
+        "66285546d2b821cf421d4f5eb2576359d3770cd3",
+    ),
+    "qwen2.5vl-7b": ModelCard(
+        "qwen2_5_vl",
+        "Qwen/Qwen2.5-VL-7B-Instruct",
+        "resized_pixels",
+        "Qwen2.5-VL 7B Instruct",
+        8_292_166_656,
+        "cc594898137f460bfe9f0759e9844b3ce807cfb5",
+    ),
+    "uitars-1.5-7b": ModelCard(
+        "qwen2_5_vl",
+        "ByteDance-Seed/UI-TARS-1.5-7B",
+        "resized_pixels",
+        "UI-TARS 1.5 7B, a GUI agent on Qwen2.5-VL",
+        8_292_166_656,
+        "683d002dd99d8f95104d31e70391a39348857f4e",
+    ),
+    "opencua-7b": ModelCard(
+        "opencua",
+        "xlangai/OpenCUA-7B",
+        "resized_pixels",
+        "OpenCUA 7B, a GUI agent on Qwen2.5-VL's ViT; its tokenizer is remote code",
+        8_292_166_656,
+        "a2efb7d2b104d477a4a2666a357e79550a28aafc",
+        True,
+    ),
+    "qwen3vl-2b": ModelCard(
+        "qwen3_vl",
+        "Qwen/Qwen3-VL-2B-Instruct",
+        "thousandths",
+        "Qwen3-VL 2B Instruct",
+        2_127_532_032,
+        "89644892e4d85e24eaac8bacfd4f463576704203",
+    ),
+    "qwen3vl-4b": ModelCard(
+        "qwen3_vl",
+        "Qwen/Qwen3-VL-4B-Instruct",
+        "thousandths",
+        "Qwen3-VL 4B Instruct",
+        4_437_815_808,
+        "ebb281ec70b05090aa6165b016eac8ec08e71b17",
+    ),
+    "qwen3vl-8b": ModelCard(
+        "qwen3_vl",
+        "Qwen/Qwen3-VL-8B-Instruct",
+        "thousandths",
+        "Qwen3-VL 8B Instruct",
+        8_767_123_696,
+        "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b",
+    ),
+    "qwen3.5-2b": ModelCard(
+        "qwen3_5",
+        "Qwen/Qwen3.5-2B",
+        "thousandths",
+        "Qwen3.5 2B, hybrid linear and full attention",
+        2_213_241_664,
+        "15852e8c16360a2fea060d615a32b45270f8a8fc",
+    ),
+    "qwen3.5-4b": ModelCard(
+        "qwen3_5",
+        "Qwen/Qwen3.5-4B",
+        "thousandths",
+        "Qwen3.5 4B, hybrid linear and full attention",
+        4_539_265_536,
+        "851bf6e806efd8d0a36b00ddf55e13ccb7b8cd0a",
+    ),
+    "qwen3.5-9b": ModelCard(
+        "qwen3_5",
+        "Qwen/Qwen3.5-9B",
+        "thousandths",
+        "Qwen3.5 9B, hybrid linear and full attention",
+        9_409_813_744,
+        "c202236235762e1c871ad0ccb60c8ee5ba337b9a",
+    ),
     # The repositories could not be asked for their commits and sizes; sizes are those of the base model and the head.
-    "focusui-3b": ModelCard("focusui_qwen2_5_vl", "yyyang/FocusUI-3B", "fractions",
-                            "FocusUI on Qwen2.5-VL 3B, points with an action head", 3_788_197_888),
-    "focusui-7b": ModelCard("focusui_qwen2_5_vl", "yyyang/FocusUI-7B", "fractions",
-                            "FocusUI on Qwen2.5-VL 7B, points with an action head", 8_394_962_944),
-    "focusui-qwen3vl-2b": ModelCard("focusui_qwen3_vl", "yyyang/FocusUI-Qwen3-VL-2B", "fractions",
-                                    "FocusUI on Qwen3-VL 2B, points with an action head", 2_161_106_944),
+    "focusui-3b": ModelCard(
+        "focusui_qwen2_5_vl",
+        "yyyang/FocusUI-3B",
+        "fractions",
+        "FocusUI on Qwen2.5-VL 3B, points with an action head",
+        3_788_197_888,
+    ),
+    "focusui-7b": ModelCard(
+        "focusui_qwen2_5_vl",
+        "yyyang/FocusUI-7B",
+        "fractions",
+        "FocusUI on Qwen2.5-VL 7B, points with an action head",
+        8_394_962_944,
+    ),
+    "focusui-qwen3vl-2b": ModelCard(
+        "focusui_qwen3_vl",
+        "yyyang/FocusUI-Qwen3-VL-2B",
+        "fractions",
+        "FocusUI on Qwen3-VL 2B, points with an action head",
+        2_161_106_944,
+    ),
     "stub": ModelCard("stub", None, "hundredths", "scripted stand-in without a network; tests of the harness only"),
 }
 
@@ -112,8 +209,17 @@ def family_of(name: str) -> Family:
     return import_module(f".{card.family}", __name__).FAMILY
 
 
-def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtype: str = "float32",
-               device: str = "cpu", seed: int = 0, attn: str = "sdpa", trust_remote_code: bool = False) -> VlmAdapter:
+def load_model(
+    name: str,
+    *,
+    weights: str = "hub",
+    path: str | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    seed: int = 0,
+    attn: str = "sdpa",
+    trust_remote_code: bool = False,
+) -> VlmAdapter:
     """Load a model behind its family's adapter.
 
     Args:
@@ -137,9 +243,11 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
     card, family = check_model_name(name), family_of(name)
     _check_runtime(device, dtype, attn)
     if card.remote_code and not trust_remote_code and (path or weights != "random"):
-        raise UserError(f"{name}: its folder brings Python code that has to run on this machine; read it at "
-                        f"https://huggingface.co/{card.hub_id}/tree/{card.revision} and add --trust-remote-code, or "
-                        "use --weights random.")
+        raise UserError(
+            f"{name}: its folder brings Python code that has to run on this machine; read it at "
+            f"https://huggingface.co/{card.hub_id}/tree/{card.revision} and add --trust-remote-code, or "
+            "use --weights random."
+        )
     random, note, revision = weights == "random", "", None
     folder: Path | None
     if path:
@@ -153,11 +261,31 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
         folder = hub_folder(name, card.hub_id, card.revision, card.remote_code)
         revision = card.revision or folder.name  # a snapshot's folder is named by its commit
     identity: dict[str, Any] = {
-        "model": name, "hub_id": card.hub_id, "revision": revision, "weights": "random" if random else "trained",
-        "dtype": dtype, "attention": attn, "device": device, "trained": not random, "note": note,
+        "model": name,
+        "hub_id": card.hub_id,
+        "revision": revision,
+        "weights": "random" if random else "trained",
+        "dtype": dtype,
+        "attention": attn,
+        "device": device,
+        "trained": not random,
+        "note": note,
     }
-    adapter = family.load(Request(name, folder, random, seed, getattr(torch, dtype), device, attn, card.coordinates,
-                                  identity, NANO, card.remote_code and trust_remote_code))
+    adapter = family.load(
+        Request(
+            name,
+            folder,
+            random,
+            seed,
+            getattr(torch, dtype),
+            device,
+            attn,
+            card.coordinates,
+            identity,
+            NANO,
+            card.remote_code and trust_remote_code,
+        )
+    )
     adapter.folder = folder
     if path and name in family.sizes:
         adapter.identity["note"] = _size_note(name, adapter.model.config, family.true_config(name))
@@ -167,8 +295,10 @@ def load_model(name: str, *, weights: str = "hub", path: str | None = None, dtyp
 def _size_note(name: str, found: Any, true: Any) -> str:
     """What a reader must know of a local folder of the right class and another size; empty if it has the right one."""
     differ = []
-    for part, a, b in (("decoder", found.get_text_config(), true.get_text_config()),
-                       ("ViT", found.vision_config, true.vision_config)):
+    for part, a, b in (
+        ("decoder", found.get_text_config(), true.get_text_config()),
+        ("ViT", found.vision_config, true.vision_config),
+    ):
         for key in ("hidden_size", "num_hidden_layers", "depth"):
             if hasattr(b, key) and getattr(a, key, None) != getattr(b, key):
                 differ.append(f"{part} {key} {getattr(a, key, None)}, not {getattr(b, key)}")
@@ -196,14 +326,18 @@ def _check_runtime(device: str, dtype: str, attn: str) -> None:
         if importlib.util.find_spec("flash_attn") is None:
             raise UserError("--attn flash_attention_2 needs the package flash-attn: pip install 'vtprune_eval[flash]'.")
         if wanted.type != "cuda" or dtype == "float32":
-            raise UserError("--attn flash_attention_2 needs --device cuda and --dtype bfloat16 or float16; use --attn "
-                            "sdpa here.")
+            raise UserError(
+                "--attn flash_attention_2 needs --device cuda and --dtype bfloat16 or float16; use --attn sdpa here."
+            )
     if wanted.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError(f"--device {device}: this machine has no usable CUDA device; use --device cpu.")
         if (wanted.index or 0) >= torch.cuda.device_count():
-            raise UserError(f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices; use cuda:0 "
-                            f"to cuda:{torch.cuda.device_count() - 1}.")
+            raise UserError(
+                f"--device {device}: this machine has {torch.cuda.device_count()} CUDA devices; use cuda:0 "
+                f"to cuda:{torch.cuda.device_count() - 1}."
+            )
         if dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
-            raise UserError(f"--dtype bfloat16: {torch.cuda.get_device_name(wanted)} does not compute in it; use "
-                            "--dtype float16.")
+            raise UserError(
+                f"--dtype bfloat16: {torch.cuda.get_device_name(wanted)} does not compute in it; use --dtype float16."
+            )

@@ -116,8 +116,14 @@ class VlmAdapter(ABC):
         """
 
     @abstractmethod
-    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
-               needs: Sequence[str] = (), after: int = 0) -> Encoded:
+    def encode(
+        self,
+        patches: Tensor,
+        grids: Sequence[tuple[int, int]],
+        keep: Sequence[Tensor | None],
+        needs: Sequence[str] = (),
+        after: int = 0,
+    ) -> Encoded:
         """Run the ViT on the kept merge blocks only.
 
         Args:
@@ -158,8 +164,10 @@ class VlmAdapter(ABC):
         """
         if not self.has_cache(layer):
             full = [str(i) for i in range(len(self.text.layers)) if self.has_cache(i)]
-            raise UserError(f"{self.name}: decoder layer {layer} has linear attention, so nothing can be pruned by its "
-                            f"queries and keys; a method can act after layers {', '.join(full)}.")
+            raise UserError(
+                f"{self.name}: decoder layer {layer} has linear attention, so nothing can be pruned by its "
+                f"queries and keys; a method can act after layers {', '.join(full)}."
+            )
 
     def attention_output(self, layer: int, normed: Tensor, mixed: Tensor) -> Tensor:
         """The attention's contribution to the residual stream.
@@ -170,8 +178,14 @@ class VlmAdapter(ABC):
         """
         return self.text.layers[layer].self_attn.o_proj(mixed)
 
-    def point(self, last: Tensor, sources: Tensor, places: Tensor, spans: Sequence[tuple[int, int]],
-              grids: Sequence[tuple[int, int]]) -> str:
+    def point(
+        self,
+        last: Tensor,
+        sources: Tensor,
+        places: Tensor,
+        spans: Sequence[tuple[int, int]],
+        grids: Sequence[tuple[int, int]],
+    ) -> str:
         """The answer of a model that ``points``.
 
         Args:

@@ -81,8 +81,10 @@ class Family:
         try:
             return getattr(transformers, self.architecture), getattr(transformers, self.config_class)
         except AttributeError:
-            raise UserError(f"transformers {transformers.__version__} has no {self.architecture}; install a newer one: "
-                            "pip install -U 'transformers<6'.") from None
+            raise UserError(
+                f"transformers {transformers.__version__} has no {self.architecture}; install a newer one: "
+                "pip install -U 'transformers<6'."
+            ) from None
 
     def true_config(self, name: str, **special: Any) -> Any:
         """The configuration of ``name`` at its true size; ``special``: token ids of another tokenizer."""
@@ -114,8 +116,10 @@ class Family:
             return self.build_config(folder)
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(error)}"
-            raise UserError(f"{name}: {folder / 'config.json'} does not describe a {self.architecture} ({reason}); "
-                            "download the folder again.") from error
+            raise UserError(
+                f"{name}: {folder / 'config.json'} does not describe a {self.architecture} ({reason}); "
+                "download the folder again."
+            ) from error
 
     def build_config(self, folder: Path) -> Any:
         """The class's configuration from a folder that :meth:`check_folder` lets pass."""
@@ -136,8 +140,9 @@ class Family:
             low = data.get("min_pixels") or size.get("shortest_edge") or low
             high = data.get("max_pixels") or size.get("longest_edge") or high
             mean, std = tuple(data.get("image_mean") or mean), tuple(data.get("image_std") or std)
-        return ImageRules(vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, low, high, mean,
-                          std)
+        return ImageRules(
+            vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size, low, high, mean, std
+        )
 
     def tokenizer(self, ask: Request) -> Any:
         """The tokenizer of the folder, or the one that stands in for it.
@@ -161,9 +166,15 @@ class Family:
         config = None if ask.folder is None else self.read_config(ask.folder, ask.name)
         tokenizer = self.tokenizer(ask)
         if config is None:
-            special = {f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>") for k, v in (
-                ("image", "image_pad"), ("video", "video_pad"), ("vision_start", "vision_start"),
-                ("vision_end", "vision_end"))}
+            special = {
+                f"{k}_token_id": tokenizer.convert_tokens_to_ids(f"<|{v}|>")
+                for k, v in (
+                    ("image", "image_pad"),
+                    ("video", "video_pad"),
+                    ("vision_start", "vision_start"),
+                    ("vision_end", "vision_end"),
+                )
+            }
             config = self.true_config(ask.name, **special)
         rules = self.image_rules(config, ask.folder)
         config._attn_implementation = ask.attn
@@ -189,8 +200,9 @@ class Family:
         adapter.folder = ask.folder
         return adapter
 
-    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request,
-                 places: Mapping[str, str] | None) -> Any:
+    def _trained(
+        self, model_class: Any, config: Any, folder: Path, ask: Request, places: Mapping[str, str] | None
+    ) -> Any:
         options: dict[str, Any] = {}
         if self.key_mapping:
             options = {"config": config, "key_mapping": dict(self.key_mapping)}
@@ -198,19 +210,32 @@ class Family:
             options["device_map"] = dict(places)
         try:
             model, report = model_class.from_pretrained(
-                folder, **options, dtype=ask.dtype, attn_implementation=ask.attn, local_files_only=True,
-                use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True)
+                folder,
+                **options,
+                dtype=ask.dtype,
+                attn_implementation=ask.attn,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
             model = model.eval() if places else model.to(ask.device).eval()
         except Exception as error:
-            raise UserError(f"{ask.name}: the weights in {folder} cannot be loaded ({first_line(error)}); download the "
-                            "folder again or point --model-path to a complete one.") from error
+            raise UserError(
+                f"{ask.name}: the weights in {folder} cannot be loaded ({first_line(error)}); download the "
+                "folder again or point --model-path to a complete one."
+            ) from error
         if report["mismatched_keys"]:  # of its own, transformers says that there are some, and not which
             key, found, needed = sorted(report["mismatched_keys"])[0]
-            raise UserError(f"{ask.name}: {len(report['mismatched_keys'])} tensors in {folder} do not have the shape "
-                            f"that its config.json gives them (for example {key}: {list(found)} instead of "
-                            f"{list(needed)}); download the folder again.")
+            raise UserError(
+                f"{ask.name}: {len(report['mismatched_keys'])} tensors in {folder} do not have the shape "
+                f"that its config.json gives them (for example {key}: {list(found)} instead of "
+                f"{list(needed)}); download the folder again."
+            )
         if report["missing_keys"]:  # transformers would fill them with random numbers
-            raise UserError(f"{ask.name}: the weights in {folder} lack {len(report['missing_keys'])} tensors (for "
-                            f"example {sorted(report['missing_keys'])[0]}); download the folder again or point "
-                            "--model-path to a complete one.")
+            raise UserError(
+                f"{ask.name}: the weights in {folder} lack {len(report['missing_keys'])} tensors (for "
+                f"example {sorted(report['missing_keys'])[0]}); download the folder again or point "
+                "--model-path to a complete one."
+            )
         return model

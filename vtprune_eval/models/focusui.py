@@ -89,13 +89,21 @@ class Pointing(QwenVL):
 
     def _prompt(self, n_images: int, question: str) -> str:
         content = [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
-        turns = [{"role": "system", "content": [{"type": "text", "text": self.system}]},
-                 {"role": "user", "content": content}]
+        turns = [
+            {"role": "system", "content": [{"type": "text", "text": self.system}]},
+            {"role": "user", "content": content},
+        ]
         said = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
         return f"{said}<|im_start|>assistant<|recipient|>os\n{self.opening}<|pointer_start|>{POINTER}"
 
-    def point(self, last: Tensor, sources: Tensor, places: Tensor, spans: Sequence[tuple[int, int]],
-              grids: Sequence[tuple[int, int]]) -> str:
+    def point(
+        self,
+        last: Tensor,
+        sources: Tensor,
+        places: Tensor,
+        spans: Sequence[tuple[int, int]],
+        grids: Sequence[tuple[int, int]],
+    ) -> str:
         """See :class:`VlmAdapter`; all images' tokens compete for the attention, the map is that of the last image."""
         if not len(places):
             return ""
@@ -140,12 +148,15 @@ class PointingFamily(Family):
         known = tokenizer.get_vocab()
         missing = [token for token in ADDED if token not in known]
         if missing:
-            raise UserError(f"{ask.name}: the tokenizer in {ask.folder} lacks {', '.join(missing)}, so this is not a "
-                            "FocusUI checkpoint; download the tokenizer files of the checkpoint itself.")
+            raise UserError(
+                f"{ask.name}: the tokenizer in {ask.folder} lacks {', '.join(missing)}, so this is not a "
+                "FocusUI checkpoint; download the tokenizer files of the checkpoint itself."
+            )
         return tokenizer
 
-    def _trained(self, model_class: Any, config: Any, folder: Path, ask: Request,
-                 places: Mapping[str, str] | None) -> Any:
+    def _trained(
+        self, model_class: Any, config: Any, folder: Path, ask: Request, places: Mapping[str, str] | None
+    ) -> Any:
         check_tensors(folder, ask.name, config.text_config.hidden_size)
         return super()._trained(model_class, config, folder, ask, places)
 
@@ -171,17 +182,24 @@ def check_tensors(folder: Path, name: str, dim: int) -> None:
             with safe_open(file, framework="pt") as tensors:
                 found |= {k: tuple(tensors.get_slice(k).get_shape()) for k in wanted.keys() & set(tensors.keys())}
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{name}: the weights in {folder} cannot be loaded ({file.name}: {first_line(error)}); "
-                            "download the folder again or point --model-path to a complete one.") from None
+            raise UserError(
+                f"{name}: the weights in {folder} cannot be loaded ({file.name}: {first_line(error)}); "
+                "download the folder again or point --model-path to a complete one."
+            ) from None
     missing = sorted(wanted.keys() - found.keys())
     if missing:
-        raise UserError(f"{name}: the weights in {folder} lack {len(missing)} tensors of the action head and the "
-                        f"scorer ({_some(missing)}); point --model-path to a complete FocusUI checkpoint.")
-    wrong = [f"{k} is {_shape(found[k])} instead of {_shape(wanted[k])}" for k in sorted(wanted)
-             if found[k] != wanted[k]]
+        raise UserError(
+            f"{name}: the weights in {folder} lack {len(missing)} tensors of the action head and the "
+            f"scorer ({_some(missing)}); point --model-path to a complete FocusUI checkpoint."
+        )
+    wrong = [
+        f"{k} is {_shape(found[k])} instead of {_shape(wanted[k])}" for k in sorted(wanted) if found[k] != wanted[k]
+    ]
     if wrong:
-        raise UserError(f"{name}: {len(wrong)} tensors in {folder} have another shape ({_some(wrong)}); they belong to "
-                        "a model of another width, so choose the short name that fits the folder.")
+        raise UserError(
+            f"{name}: {len(wrong)} tensors in {folder} have another shape ({_some(wrong)}); they belong to "
+            "a model of another width, so choose the short name that fits the folder."
+        )
 
 
 def _some(texts: Sequence[str]) -> str:

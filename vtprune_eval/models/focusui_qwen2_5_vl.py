@@ -19,15 +19,21 @@ class FocusUIQwen2_5VL(Pointing, Qwen2_5VL):
         "the screen element that corresponds to the instruction. You should output a PyAutoGUI action that performs a "
         "click on the correct position. To indicate the click location, we will use some special tokens, which is used "
         "to refer to a visual patch later. For example, you can output: "
-        "pyautogui.click(<your_special_token_here>).")
+        "pyautogui.click(<your_special_token_here>)."
+    )
     opening: ClassVar[str] = "pyautogui.click("
 
 
 FAMILY = PointingFamily(
-    architecture="Qwen2_5_VLForConditionalGeneration", model_type="qwen2_5_vl", config_class="Qwen2_5_VLConfig",
+    architecture="Qwen2_5_VLForConditionalGeneration",
+    model_type="qwen2_5_vl",
+    config_class="Qwen2_5_VLConfig",
     adapter=FocusUIQwen2_5VL,
     sizes={"focusui-3b": TRUE_SIZES["qwen2.5vl-3b"], "focusui-7b": TRUE_SIZES["qwen2.5vl-7b"]},
     # The largest image of the paper's efficiency study.
-    pixels=(DEFAULT_PIXELS[0], 6400 * 28 * 28), mean=CLIP_MEAN, std=CLIP_STD,
-    published_as="FocusUI_Qwen2_5_VLForConditionalGenerationWithPointer", key_mapping=OLD_NAMES,
+    pixels=(DEFAULT_PIXELS[0], 6400 * 28 * 28),
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
+    published_as="FocusUI_Qwen2_5_VLForConditionalGenerationWithPointer",
+    key_mapping=OLD_NAMES,
 )

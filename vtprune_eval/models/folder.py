@@ -28,14 +28,19 @@ def hub_folder(name: str, hub_id: str, revision: str | None, with_code: bool = F
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted))
     except GatedRepoError as error:
-        raise UserError(f"{name}: {hub_id} is gated; accept its licence at https://huggingface.co/{hub_id}, log in "
-                        "with `hf auth login`, and start again.") from error
+        raise UserError(
+            f"{name}: {hub_id} is gated; accept its licence at https://huggingface.co/{hub_id}, log in "
+            "with `hf auth login`, and start again."
+        ) from error
     except RevisionNotFoundError as error:
-        raise UserError(f"{name}: {hub_id} has no revision {revision} any more; give a local folder with "
-                        "--model-path.") from error
+        raise UserError(
+            f"{name}: {hub_id} has no revision {revision} any more; give a local folder with --model-path."
+        ) from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"{name}: the hub has no repository {hub_id}, or it is private; log in with `hf auth login` or "
-                        "give a local folder with --model-path.") from error
+        raise UserError(
+            f"{name}: the hub has no repository {hub_id}, or it is private; log in with `hf auth login` or "
+            "give a local folder with --model-path."
+        ) from error
     except Exception as error:
         raise UserError(
             f"{name}: the weights of {hub_id} are neither cached nor reachable ({first_line(error)}); "
@@ -84,8 +89,10 @@ def processor_settings(folder: Path) -> dict[str, Any]:
             data = read_json(path)
             if key is None or key in data:
                 return data[key] if key else data
-    raise UserError(f"{folder} has no preprocessor_config.json, which says how images are resized; download the "
-                    "model's processor files too.")
+    raise UserError(
+        f"{folder} has no preprocessor_config.json, which says how images are resized; download the "
+        "model's processor files too."
+    )
 
 
 def chat_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
@@ -99,15 +106,17 @@ def chat_tokenizer(folder: Path, trust_remote_code: bool = False) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:
-        raise UserError(f"the folder {folder} has no usable tokenizer ({first_line(error)}); download its tokenizer "
-                        "files too.") from error
+        raise UserError(
+            f"the folder {folder} has no usable tokenizer ({first_line(error)}); download its tokenizer files too."
+        ) from error
     legacy = folder / "chat_template.json"
     if legacy.exists() and not (folder / "chat_template.jinja").exists():
         # The processor's template, as older repositories store it; the tokenizer's own may know no images.
         tokenizer.chat_template = read_json(legacy).get("chat_template") or tokenizer.chat_template
     if not tokenizer.chat_template:
-        raise UserError(f"the folder {folder} has no chat template; add the model's chat_template.json or "
-                        "chat_template.jinja.")
+        raise UserError(
+            f"the folder {folder} has no chat template; add the model's chat_template.json or chat_template.jinja."
+        )
     return tokenizer
 
 

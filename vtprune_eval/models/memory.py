@@ -73,9 +73,15 @@ def check_memory(name: str, model_class: Any, config: Any, dtype: torch.dtype, d
     else:
         # A model that points answers another kind of question than one that writes.
         points = name in MODELS and MODELS[name].coordinates == "fractions"
-        smaller = sorted((card.weights * dtype.itemsize, other) for other, card in MODELS.items()
-                         if 0 < card.weights * dtype.itemsize <= free and (card.coordinates == "fractions") == points)
-        fits = (f"the largest model that fits is {smaller[-1][1]} ({said(smaller[-1][0])})" if smaller
-                else "no model fits")
-    raise UserError(f"{name}: the weights need {said(need)} in {str(dtype).removeprefix('torch.')}, {device} has "
-                    f"{said(free)} free; {fits}.")
+        smaller = sorted(
+            (card.weights * dtype.itemsize, other)
+            for other, card in MODELS.items()
+            if 0 < card.weights * dtype.itemsize <= free and (card.coordinates == "fractions") == points
+        )
+        fits = (
+            f"the largest model that fits is {smaller[-1][1]} ({said(smaller[-1][0])})" if smaller else "no model fits"
+        )
+    raise UserError(
+        f"{name}: the weights need {said(need)} in {str(dtype).removeprefix('torch.')}, {device} has "
+        f"{said(free)} free; {fits}."
+    )

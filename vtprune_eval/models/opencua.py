@@ -20,9 +20,22 @@ from .qwen2_5_vl import Qwen2_5VL
 from .qwen2_vl import CLIP_MEAN, CLIP_STD, DEFAULT_PIXELS
 
 # Names of the decoder's settings that both configurations share.
-_TEXT_KEYS = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-              "num_key_value_heads", "hidden_act", "max_position_embeddings", "rms_norm_eps", "use_sliding_window",
-              "sliding_window", "max_window_layers", "pad_token_id", "tie_word_embeddings")
+_TEXT_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "hidden_act",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "use_sliding_window",
+    "sliding_window",
+    "max_window_layers",
+    "pad_token_id",
+    "tie_word_embeddings",
+)
 
 
 class OpenCua(Qwen2_5VL):
@@ -47,15 +60,26 @@ class OpenCuaFamily(Family):
         # One section: all of a head follows the first of the three (equal) positions.
         kept["rope_parameters"] = {"rope_type": "default", "rope_theta": theta, "mrope_section": [half, 0, 0]}
         return self.classes()[1](
-            text_config=kept, vision_config=data["vision_config"],
+            text_config=kept,
+            vision_config=data["vision_config"],
             image_token_id=data["media_placeholder_token_id"],
-            tie_word_embeddings=bool(text.get("tie_word_embeddings", False)))
+            tie_word_embeddings=bool(text.get("tie_word_embeddings", False)),
+        )
 
 
 FAMILY = OpenCuaFamily(
-    architecture="Qwen2_5_VLForConditionalGeneration", model_type="opencua", config_class="Qwen2_5_VLConfig",
-    adapter=OpenCua, sizes={"opencua-7b": QWEN2_5_VL_SIZES["qwen2.5vl-7b"]}, pixels=DEFAULT_PIXELS, mean=CLIP_MEAN,
-    std=CLIP_STD, published_as="OpenCUAForConditionalGeneration",
-    key_mapping={r"^vision_tower\.": "model.visual.", r"^language_model\.model\.": "model.language_model.",
-                 r"^language_model\.lm_head\.": "lm_head."},
+    architecture="Qwen2_5_VLForConditionalGeneration",
+    model_type="opencua",
+    config_class="Qwen2_5_VLConfig",
+    adapter=OpenCua,
+    sizes={"opencua-7b": QWEN2_5_VL_SIZES["qwen2.5vl-7b"]},
+    pixels=DEFAULT_PIXELS,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
+    published_as="OpenCUAForConditionalGeneration",
+    key_mapping={
+        r"^vision_tower\.": "model.visual.",
+        r"^language_model\.model\.": "model.language_model.",
+        r"^language_model\.lm_head\.": "lm_head.",
+    },
 )

@@ -23,8 +23,14 @@ from .qwen_vl import QwenVL, Segments
 
 def _sizes(hidden: int, *text: Any) -> dict[str, Any]:
     vision = {
-        "depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14,
-        "window_size": 112, "fullatt_block_indexes": [7, 15, 23, 31], "out_hidden_size": hidden,
+        "depth": 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "patch_size": 14,
+        "window_size": 112,
+        "fullatt_block_indexes": [7, 15, 23, 31],
+        "out_hidden_size": hidden,
     }
     return {"text_config": text_sizes(hidden, *text), "vision_config": vision, "tie_word_embeddings": text[-1]}
 
@@ -42,8 +48,9 @@ TRUE_SIZES = {
 class Qwen2_5VL(QwenVL):
     """Adapter of one loaded ``Qwen2_5_VLForConditionalGeneration``."""
 
-    def _windows(self, grids: Sequence[tuple[int, int]], kept: Tensor | None,
-                 device: torch.device) -> tuple[Tensor, Segments]:
+    def _windows(
+        self, grids: Sequence[tuple[int, int]], kept: Tensor | None, device: torch.device
+    ) -> tuple[Tensor, Segments]:
         """Windows of the full grids, then cut down to the kept visual tokens: see the module's text."""
         from transformers.vision_utils import get_vision_window_index
 
@@ -51,7 +58,8 @@ class Qwen2_5VL(QwenVL):
         group = merge * merge
         thw = torch.tensor([[1, h * merge, w * merge] for h, w in grids])
         order, bounds = get_vision_window_index(
-            thw, spatial_merge_size=merge, window_size=visual.window_size, patch_size=visual.patch_size)
+            thw, spatial_merge_size=merge, window_size=visual.window_size, patch_size=visual.patch_size
+        )
         lengths = bounds.diff() // group
         if kept is not None:
             window = torch.arange(len(lengths)).repeat_interleave(lengths)
@@ -65,6 +73,12 @@ class Qwen2_5VL(QwenVL):
 
 
 FAMILY = Family(
-    architecture="Qwen2_5_VLForConditionalGeneration", model_type="qwen2_5_vl", config_class="Qwen2_5_VLConfig",
-    adapter=Qwen2_5VL, sizes=TRUE_SIZES, pixels=DEFAULT_PIXELS, mean=CLIP_MEAN, std=CLIP_STD,
+    architecture="Qwen2_5_VLForConditionalGeneration",
+    model_type="qwen2_5_vl",
+    config_class="Qwen2_5_VLConfig",
+    adapter=Qwen2_5VL,
+    sizes=TRUE_SIZES,
+    pixels=DEFAULT_PIXELS,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
 )

@@ -13,13 +13,21 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
-def text_sizes(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab: int, context: int,
-               tied: bool) -> dict[str, Any]:
+def text_sizes(
+    hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, vocab: int, context: int, tied: bool
+) -> dict[str, Any]:
     """The decoder's part of a configuration of the Qwen2-VL and Qwen2.5-VL families."""
     return {
-        "vocab_size": vocab, "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "max_position_embeddings": context,
-        "rms_norm_eps": 1e-6, "use_sliding_window": False, "tie_word_embeddings": tied,
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "max_position_embeddings": context,
+        "rms_norm_eps": 1e-6,
+        "use_sliding_window": False,
+        "tie_word_embeddings": tied,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]},
     }
 
@@ -41,6 +49,12 @@ class Qwen2VL(QwenVL):
 
 
 FAMILY = Family(
-    architecture="Qwen2VLForConditionalGeneration", model_type="qwen2_vl", config_class="Qwen2VLConfig",
-    adapter=Qwen2VL, sizes=TRUE_SIZES, pixels=DEFAULT_PIXELS, mean=CLIP_MEAN, std=CLIP_STD,
+    architecture="Qwen2VLForConditionalGeneration",
+    model_type="qwen2_vl",
+    config_class="Qwen2VLConfig",
+    adapter=Qwen2VL,
+    sizes=TRUE_SIZES,
+    pixels=DEFAULT_PIXELS,
+    mean=CLIP_MEAN,
+    std=CLIP_STD,
 )

@@ -23,15 +23,30 @@ _VISION_300M = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "nu
 _VISION_500M = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16}
 
 
-def _sizes(hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, value_heads: int, vision: dict[str, Any],
-           tied: bool) -> dict[str, Any]:
+def _sizes(
+    hidden: int, ffn: int, layers: int, heads: int, kv_heads: int, value_heads: int, vision: dict[str, Any], tied: bool
+) -> dict[str, Any]:
     text = {
-        "vocab_size": 248320, "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": kv_heads, "head_dim": 256,
-        "linear_num_key_heads": 16, "linear_num_value_heads": value_heads, "linear_key_head_dim": 128,
-        "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4, "max_position_embeddings": 262144,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 10000000.0, "partial_rotary_factor": 0.25,
-                            "mrope_section": [11, 11, 10], "mrope_interleaved": True},
+        "vocab_size": 248320,
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": 256,
+        "linear_num_key_heads": 16,
+        "linear_num_value_heads": value_heads,
+        "linear_key_head_dim": 128,
+        "linear_value_head_dim": 128,
+        "linear_conv_kernel_dim": 4,
+        "max_position_embeddings": 262144,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 10000000.0,
+            "partial_rotary_factor": 0.25,
+            "mrope_section": [11, 11, 10],
+            "mrope_interleaved": True,
+        },
         "tie_word_embeddings": tied,
     }
     return {"text_config": text, "vision_config": {**vision, "out_hidden_size": hidden}, "tie_word_embeddings": tied}
@@ -51,8 +66,14 @@ class _LinearLayer:
     def __init__(self, layer: Any, config: Any, states: WeakKeyDictionary[Any, Any]) -> None:
         self._layer, self._config, self._states = layer, config, states
 
-    def __call__(self, hidden: Tensor, *, position_embeddings: tuple[Tensor, Tensor], attention_mask: Tensor | None,
-                 past_key_values: Any = None) -> Tensor:
+    def __call__(
+        self,
+        hidden: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None,
+        past_key_values: Any = None,
+    ) -> Tensor:
         """The layer on ``(1, n, dim)``; it is causal by itself, so a causal mask is not passed on."""
         from transformers import DynamicCache
 
@@ -72,8 +93,10 @@ class _HybridText:
         self.config, self.embed_tokens, self.norm = text.config, text.embed_tokens, text.norm
         self.rotary_emb = text.rotary_emb
         states: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
-        self.layers = [_LinearLayer(layer, text.config, states) if kind == "linear_attention" else layer
-                       for layer, kind in zip(text.layers, text.config.layer_types, strict=True)]
+        self.layers = [
+            _LinearLayer(layer, text.config, states) if kind == "linear_attention" else layer
+            for layer, kind in zip(text.layers, text.config.layer_types, strict=True)
+        ]
 
 
 class Qwen3_5(Qwen3VL):
@@ -81,8 +104,15 @@ class Qwen3_5(Qwen3VL):
 
     template_options: ClassVar[dict[str, Any]] = {"enable_thinking": False}
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, images: ImageRules, identity: dict[str, Any],
-                 coordinates: str = "thousandths") -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        images: ImageRules,
+        identity: dict[str, Any],
+        coordinates: str = "thousandths",
+    ) -> None:
         """See :class:`QwenVL`."""
         super().__init__(name, model, tokenizer, images, identity, coordinates)
         self.text = _HybridText(self.text)
@@ -118,6 +148,12 @@ class Qwen3_5(Qwen3VL):
 
 
 FAMILY = Family(
-    architecture="Qwen3_5ForConditionalGeneration", model_type="qwen3_5", config_class="Qwen3_5Config",
-    adapter=Qwen3_5, sizes=TRUE_SIZES, pixels=DEFAULT_PIXELS, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
+    architecture="Qwen3_5ForConditionalGeneration",
+    model_type="qwen3_5",
+    config_class="Qwen3_5Config",
+    adapter=Qwen3_5,
+    sizes=TRUE_SIZES,
+    pixels=DEFAULT_PIXELS,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
 )

@@ -14,21 +14,39 @@ DEFAULT_PIXELS = (65536, 16777216)
 
 # True sizes, for --weights random. Source: the published config.json of the Instruct checkpoints.
 _VISION_300M = {
-    "depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16,
-    "num_position_embeddings": 2304, "deepstack_visual_indexes": [5, 11, 17],
+    "depth": 24,
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_heads": 16,
+    "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": [5, 11, 17],
 }
 _VISION_500M = {
-    "depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16,
-    "num_position_embeddings": 2304, "deepstack_visual_indexes": [8, 16, 24],
+    "depth": 27,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_heads": 16,
+    "num_position_embeddings": 2304,
+    "deepstack_visual_indexes": [8, 16, 24],
 }
 
 
 def _sizes(hidden: int, ffn: int, layers: int, heads: int, vision: dict[str, Any], tied: bool) -> dict[str, Any]:
     text = {
-        "vocab_size": 151936, "hidden_size": hidden, "intermediate_size": ffn, "num_hidden_layers": layers,
-        "num_attention_heads": heads, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 262144,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 5000000.0, "mrope_section": [24, 20, 20],
-                            "mrope_interleaved": True},
+        "vocab_size": 151936,
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "max_position_embeddings": 262144,
+        "rope_parameters": {
+            "rope_type": "default",
+            "rope_theta": 5000000.0,
+            "mrope_section": [24, 20, 20],
+            "mrope_interleaved": True,
+        },
         "tie_word_embeddings": tied,
     }
     return {"text_config": text, "vision_config": {**vision, "out_hidden_size": hidden}, "tie_word_embeddings": tied}
@@ -49,8 +67,11 @@ class Qwen3VL(QwenVL):
 
         visual = self.visual
         index, weight = get_vision_interpolation_indices_and_weights(
-            thw, num_grid_per_side=visual.num_grid_per_side, mode=visual.interpolation_mode,
-            align_corners=visual.interpolation_align_corners, spatial_merge_size=self.images.merge_size,
+            thw,
+            num_grid_per_side=visual.num_grid_per_side,
+            mode=visual.interpolation_mode,
+            align_corners=visual.interpolation_align_corners,
+            spatial_merge_size=self.images.merge_size,
         )
         if rows is not None:
             index, weight = index[rows], weight[rows]
@@ -62,6 +83,12 @@ class Qwen3VL(QwenVL):
 
 
 FAMILY = Family(
-    architecture="Qwen3VLForConditionalGeneration", model_type="qwen3_vl", config_class="Qwen3VLConfig",
-    adapter=Qwen3VL, sizes=TRUE_SIZES, pixels=DEFAULT_PIXELS, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5),
+    architecture="Qwen3VLForConditionalGeneration",
+    model_type="qwen3_vl",
+    config_class="Qwen3VLConfig",
+    adapter=Qwen3VL,
+    sizes=TRUE_SIZES,
+    pixels=DEFAULT_PIXELS,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.5, 0.5, 0.5),
 )

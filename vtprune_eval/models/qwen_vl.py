@@ -50,8 +50,15 @@ class QwenVL(VlmAdapter):
 
     template_options: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, images: ImageRules, identity: dict[str, Any],
-                 coordinates: str = "thousandths") -> None:
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        images: ImageRules,
+        identity: dict[str, Any],
+        coordinates: str = "thousandths",
+    ) -> None:
         """Take the modules of a loaded ``model``.
 
         Raises:
@@ -65,8 +72,10 @@ class QwenVL(VlmAdapter):
         self.eos_ids = frozenset(e for e in ends if e is not None) or frozenset([tokenizer.eos_token_id])
         self._image_id = model.config.image_token_id
         if "sliding_attention" in (getattr(self.text.config, "layer_types", None) or ()):
-            raise UserError(f"{name}: this folder turns on sliding-window attention, which is not supported; set "
-                            "use_sliding_window to false in its config.json.")
+            raise UserError(
+                f"{name}: this folder turns on sliding-window attention, which is not supported; set "
+                "use_sliding_window to false in its config.json."
+            )
         # A patch never overlaps its neighbour, so the Conv3d patch embedding is one matrix product; on CPU the
         # convolution costs a multiple of it.
         conv = self.visual.patch_embed.proj
@@ -83,15 +92,18 @@ class QwenVL(VlmAdapter):
             elif token != self._image_id:  # a placeholder written in the question is text, not an image
                 ids.append(token)
         if len(spans) != len(n_tokens):
-            raise UserError(f"{self.name}: the chat template placed {len(spans)} images, the sample has "
-                            f"{len(n_tokens)}; the folder's chat_template does not fit {type(self.model).__name__}.")
+            raise UserError(
+                f"{self.name}: the chat template placed {len(spans)} images, the sample has "
+                f"{len(n_tokens)}; the folder's chat_template does not fit {type(self.model).__name__}."
+            )
         return ids, spans
 
     def _prompt(self, n_images: int, question: str) -> str:
         """The prompt before tokenisation, with one placeholder per image."""
         content = [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
-        return self.tokenizer.apply_chat_template([{"role": "user", "content": content}], tokenize=False,
-                                                  add_generation_prompt=True, **self.template_options)
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **self.template_options
+        )
 
     def positions(self, n_prompt: int, spans: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int]]) -> Tensor:
         """See :class:`VlmAdapter`; text counts on, an image spans its grid and advances by its longer side."""
@@ -112,8 +124,14 @@ class QwenVL(VlmAdapter):
         """See :class:`VlmAdapter`."""
         read_needs(needs, len(self.visual.blocks), self._is_global)
 
-    def encode(self, patches: Tensor, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None],
-               needs: Sequence[str] = (), after: int = 0) -> Encoded:
+    def encode(
+        self,
+        patches: Tensor,
+        grids: Sequence[tuple[int, int]],
+        keep: Sequence[Tensor | None],
+        needs: Sequence[str] = (),
+        after: int = 0,
+    ) -> Encoded:
         """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept.
 
         Raises:
@@ -126,11 +144,17 @@ class QwenVL(VlmAdapter):
         thw = torch.tensor([[1, h * merge, w * merge] for h, w in grids], device=device)
         kept = None
         if any(k is not None for k in keep):
-            kept = torch.cat([torch.ones(h * w, dtype=torch.bool) if k is None else k.cpu()
-                              for (h, w), k in zip(grids, keep, strict=True)])
+            kept = torch.cat(
+                [
+                    torch.ones(h * w, dtype=torch.bool) if k is None else k.cpu()
+                    for (h, w), k in zip(grids, keep, strict=True)
+                ]
+            )
         if after and not after < len(self.visual.blocks):
-            raise UserError(f"{self.name}: patches cannot be dropped after ViT block {after}; its ViT has "
-                            f"{len(self.visual.blocks)} blocks.")
+            raise UserError(
+                f"{self.name}: patches cannot be dropped after ViT block {after}; its ViT has "
+                f"{len(self.visual.blocks)} blocks."
+            )
         later, whole = None, list(keep)
         if after and kept is not None:
             later, kept, keep = kept.repeat_interleave(group).nonzero()[:, 0].to(device), None, [None] * len(grids)
@@ -141,8 +165,9 @@ class QwenVL(VlmAdapter):
         hidden = F.linear(patches.to(self._patch_weight.dtype), self._patch_weight, self._patch_bias)
         hidden = self._add_learned_positions(hidden, thw, rows)
         rope = visual.rotary_pos_emb(hidden, places)
-        per_image = Segments.of([group * (h * w if k is None else int(k.sum()))
-                                 for (h, w), k in zip(grids, keep, strict=True)], device)
+        per_image = Segments.of(
+            [group * (h * w if k is None else int(k.sum())) for (h, w), k in zip(grids, keep, strict=True)], device
+        )
         order, local = self._windows(grids, kept, device)
         if order is not None and later is not None:
             raise UserError(f"{self.name}: patches cannot be dropped inside a ViT with window attention.")
@@ -157,8 +182,10 @@ class QwenVL(VlmAdapter):
             if later is not None and number == after:
                 hidden, rope = hidden[later], (rope[0][later], rope[1][later])
                 extras = {need: extra[later[::group] // group] for need, extra in extras.items()}
-                per_image = Segments.of([group * (h * w if k is None else int(k.sum()))
-                                         for (h, w), k in zip(grids, whole, strict=True)], device)
+                per_image = Segments.of(
+                    [group * (h * w if k is None else int(k.sum())) for (h, w), k in zip(grids, whole, strict=True)],
+                    device,
+                )
             part = per_image if local is None or self._is_global(number) else local
             if number in wanted:
                 with clock.stage("extras"):
@@ -177,8 +204,9 @@ class QwenVL(VlmAdapter):
         """Add position embeddings to ``hidden`` ``(n_patches, dim)``; ``rows``: kept rows of the full grids ``thw``."""
         return hidden
 
-    def _windows(self, grids: Sequence[tuple[int, int]], kept: Tensor | None,
-                 device: torch.device) -> tuple[Tensor | None, Segments | None]:
+    def _windows(
+        self, grids: Sequence[tuple[int, int]], kept: Tensor | None, device: torch.device
+    ) -> tuple[Tensor | None, Segments | None]:
         """Order of the kept visual tokens inside the ViT, and the segments of its windowed blocks; None without."""
         return None, None
 

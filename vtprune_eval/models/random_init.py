@@ -8,8 +8,15 @@ from typing import Any
 import torch
 
 
-def random_model(model_class: type, config: Any, *, dtype: torch.dtype, device: str, seed: int,
-                 places: Mapping[str, str] | None = None) -> Any:
+def random_model(
+    model_class: type,
+    config: Any,
+    *,
+    dtype: torch.dtype,
+    device: str,
+    seed: int,
+    places: Mapping[str, str] | None = None,
+) -> Any:
     """Build ``model_class(config)`` with random weights.
 
     Latency, memory and FLOPs of such a model are those of the real one; its answers mean nothing. Matrices are

@@ -22,7 +22,11 @@ AGENTNETBENCH_QWEN_MAX_PIXELS, AGENTNETBENCH_QWEN_LONG_SIDE = 2_560 * 28 * 28, 8
 
 
 def ui_tars(
-    width: int, height: int, *, factor: int = FACTOR, min_pixels: int = UI_TARS_MIN_PIXELS,
+    width: int,
+    height: int,
+    *,
+    factor: int = FACTOR,
+    min_pixels: int = UI_TARS_MIN_PIXELS,
     max_pixels: int = UI_TARS_MAX_PIXELS,
 ) -> Size:
     """UI-TARS: each rounded side is at least ``factor``; a side shrunk for ``max_pixels`` may become 0.
@@ -47,7 +51,11 @@ def ui_tars(
 
 
 def opencua_agent(
-    width: int, height: int, *, factor: int = FACTOR, min_pixels: int = OPENCUA_MIN_PIXELS,
+    width: int,
+    height: int,
+    *,
+    factor: int = FACTOR,
+    min_pixels: int = OPENCUA_MIN_PIXELS,
     max_pixels: int = OPENCUA_MAX_PIXELS,
 ) -> Size:
     """OpenCUA's AgentNetBench agent: any aspect ratio, sides at least ``factor``.
@@ -67,7 +75,11 @@ def opencua_agent(
 
 
 def guikv_opencua(
-    width: int, height: int, *, factor: int = FACTOR, min_pixels: int = UI_TARS_MIN_PIXELS,
+    width: int,
+    height: int,
+    *,
+    factor: int = FACTOR,
+    min_pixels: int = UI_TARS_MIN_PIXELS,
     max_pixels: int = UI_TARS_MAX_PIXELS,
 ) -> Size:
     """GUI-KV's copy for OpenCUA: UI-TARS's limits, sides at least ``factor``, any aspect ratio.
@@ -88,8 +100,13 @@ def guikv_opencua(
 
 
 def agentnetbench_qwen(
-    width: int, height: int, *, factor: int = FACTOR, min_pixels: int = OPENCUA_MIN_PIXELS,
-    max_pixels: int = AGENTNETBENCH_QWEN_MAX_PIXELS, max_long_side: int = AGENTNETBENCH_QWEN_LONG_SIDE,
+    width: int,
+    height: int,
+    *,
+    factor: int = FACTOR,
+    min_pixels: int = OPENCUA_MIN_PIXELS,
+    max_pixels: int = AGENTNETBENCH_QWEN_MAX_PIXELS,
+    max_long_side: int = AGENTNETBENCH_QWEN_LONG_SIDE,
 ) -> Size:
     """AgentNetBench's helper for Qwen2.5-VL: the longer side is cut to ``max_long_side`` first, then as UI-TARS.
 

@@ -20,8 +20,12 @@ from .memory import GIB
 
 # Share of a GPU's free memory that weights may take: activations and the KV cache come on top.
 SHARE = 0.85
-_FIRST = ("model.visual", "model.language_model.embed_tokens", "model.language_model.rotary_emb",
-          "model.language_model.layers.0")
+_FIRST = (
+    "model.visual",
+    "model.language_model.embed_tokens",
+    "model.language_model.rotary_emb",
+    "model.language_model.layers.0",
+)
 
 
 def free_per_gpu() -> dict[int, int]:
@@ -51,13 +55,16 @@ def device_map(name: str, model_class: Any, config: Any, dtype: torch.dtype, fre
     room = {gpu: int(n * SHARE) for gpu, n in free.items()}
     logging.getLogger("accelerate").setLevel(logging.ERROR)  # it would list the GPUs that it looked for
     room = get_balanced_memory(model, max_memory=dict(room), no_split_module_classes=whole, dtype=dtype)
-    places = infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole, dtype=dtype,
-                                   clean_result=False)
+    places = infer_auto_device_map(
+        model, max_memory=room, no_split_module_classes=whole, dtype=dtype, clean_result=False
+    )
     if any(place in ("cpu", "disk") for place in places.values()):
         need = sum(p.numel() for p in model.parameters()) * dtype.itemsize
         remedy = "use a smaller model" if dtype.itemsize == 2 else "use --dtype bfloat16 or a smaller model"
-        raise UserError(f"{name}: the weights ({need / GIB:.1f} GiB) do not fit into {SHARE:.0%} of the free memory of "
-                        f"{len(free)} GPUs ({sum(free.values()) / GIB:.1f} GiB); {remedy}.")
+        raise UserError(
+            f"{name}: the weights ({need / GIB:.1f} GiB) do not fit into {SHARE:.0%} of the free memory of "
+            f"{len(free)} GPUs ({sum(free.values()) / GIB:.1f} GiB); {remedy}."
+        )
     places = _parts(model, places) | dict.fromkeys(_FIRST, min(free))
     if model.lm_head.weight is model.model.language_model.embed_tokens.weight:
         places["lm_head"] = min(free)
@@ -81,5 +88,7 @@ def follow(model: nn.Module, places: Mapping[str, str]) -> None:
     from accelerate.hooks import AlignDevicesHook, add_hook_to_module  # type: ignore[import-untyped, unused-ignore]
 
     for part, place in places.items():
-        add_hook_to_module(model.get_submodule(part), AlignDevicesHook(
-            execution_device=torch.device(place), skip_keys="past_key_values"))
+        add_hook_to_module(
+            model.get_submodule(part),
+            AlignDevicesHook(execution_device=torch.device(place), skip_keys="past_key_values"),
+        )

@@ -12,13 +12,21 @@ import time
 from typing import Any
 
 from ..budget import Budget
-from ..pipeline.outcome import Counts, Outcome, Times
+from ..outcome import Counts, Outcome, Times
 from ..sample import Sample
 
 COORDINATES = "hundredths"
 IDENTITY: dict[str, Any] = {
-    "model": "stub", "hub_id": None, "architecture": "stub", "weights": "scripted", "fingerprint": "stub",
-    "dtype": "float32", "attention": "none", "device": "cpu", "trained": True, "note": "scripted answers",
+    "model": "stub",
+    "hub_id": None,
+    "architecture": "stub",
+    "weights": "scripted",
+    "fingerprint": "stub",
+    "dtype": "float32",
+    "attention": "none",
+    "device": "cpu",
+    "trained": True,
+    "note": "scripted answers",
 }
 
 
@@ -41,14 +49,30 @@ class StubPipeline:
         length = sum(visual) + 20
         ms = self._delay_s * 1000
         return Outcome(
-            text=text, ids=(1, 2), finish="eos", model_sizes=size, file_sizes=tuple((100, 100) for _ in full),
+            text=text,
+            ids=(1, 2),
+            finish="eos",
+            model_sizes=size,
+            file_sizes=tuple((100, 100) for _ in full),
             kept=tuple(tuple(range(v)) for v in visual),
             counts=Counts(
-                patches_full=tuple(4 * f for f in full), patches=tuple(4 * v for v in visual), visual_full=full,
-                visual=visual, n_text=20, prompt_full=sum(full) + 20, prompt=length, layer_tokens=(length,),
-                layer_visual=(sum(visual),), cache_entries=(length,), cache_heads=(1,), n_new=2),
-            times=Times(0.0, 0.0, 0.0, 0.0, ms, ms, ms, ms, 2 * ms), flops={"total": float(length)},
-            kv_bytes=8 * length, peak_bytes=1,
+                patches_full=tuple(4 * f for f in full),
+                patches=tuple(4 * v for v in visual),
+                visual_full=full,
+                visual=visual,
+                n_text=20,
+                prompt_full=sum(full) + 20,
+                prompt=length,
+                layer_tokens=(length,),
+                layer_visual=(sum(visual),),
+                cache_entries=(length,),
+                cache_heads=(1,),
+                n_new=2,
+            ),
+            times=Times(0.0, 0.0, 0.0, 0.0, ms, ms, ms, ms, 2 * ms),
+            flops={"total": float(length)},
+            kv_bytes=8 * length,
+            peak_bytes=1,
         )
 
 
@@ -59,5 +83,9 @@ def _right_answer(target: dict[str, Any]) -> str:
     if action["type"] == "tap":
         x1, y1, x2, y2 = action["box_xyxy"]
         return f"tap {(x1 + x2) / 2} {(y1 + y2) / 2}"  # the stub calls every file 100x100, so pixels are hundredths
-    return {"type": f"type {action.get('text')}", "scroll": f"scroll {action.get('direction')}",
-            "back": "back", "finish": "done"}[action["type"]]
+    return {
+        "type": f"type {action.get('text')}",
+        "scroll": f"scroll {action.get('direction')}",
+        "back": "back",
+        "finish": "done",
+    }[action["type"]]

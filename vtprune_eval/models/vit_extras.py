@@ -18,8 +18,9 @@ from ..errors import UserError
 ATTENTION_CHUNK = 256
 
 
-def read_needs(needs: Sequence[str], depth: int,
-               is_global: Callable[[int], bool] = lambda block: True) -> dict[int, list[tuple[str, str]]]:
+def read_needs(
+    needs: Sequence[str], depth: int, is_global: Callable[[int], bool] = lambda block: True
+) -> dict[int, list[tuple[str, str]]]:
     """ViT block to the (need, kind) pairs wanted of it.
 
     Args:
@@ -51,13 +52,21 @@ def _block_of(text: str, depth: int, is_global: Callable[[int], bool]) -> int:
         return min(filter(is_global, range(depth)), key=lambda b: (abs(b - block), -b), default=block)
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit()) or not -depth <= int(text) < depth:
-        raise UserError(f"ViT block {text!r} is not one of this model's {depth}: choose {-depth} to {depth - 1}, "
-                        f"{', '.join(names)}.")
+        raise UserError(
+            f"ViT block {text!r} is not one of this model's {depth}: choose {-depth} to {depth - 1}, "
+            f"{', '.join(names)}."
+        )
     return int(text) % depth
 
 
-def block_extras(block: Any, wanted: Sequence[tuple[str, str]], hidden: Tensor, rope: tuple[Tensor, Tensor],
-                 lengths: Sequence[int], group: int) -> dict[str, Tensor]:
+def block_extras(
+    block: Any,
+    wanted: Sequence[tuple[str, str]],
+    hidden: Tensor,
+    rope: tuple[Tensor, Tensor],
+    lengths: Sequence[int],
+    group: int,
+) -> dict[str, Tensor]:
     """Extra outputs of a ViT block for its input ``hidden``; see :meth:`VlmAdapter.encode`.
 
     Args:
@@ -83,10 +92,10 @@ def block_extras(block: Any, wanted: Sequence[tuple[str, str]], hidden: Tensor, 
     received = []
     at = 0
     for length in lengths:
-        queries, keys = q[at:at + length].transpose(0, 1), k[at:at + length].permute(1, 2, 0)
+        queries, keys = q[at : at + length].transpose(0, 1), k[at : at + length].permute(1, 2, 0)
         total = torch.zeros(length, dtype=torch.float32, device=hidden.device)
         for start in range(0, length, ATTENTION_CHUNK):
-            scores = (queries[:, start:start + ATTENTION_CHUNK] @ keys).float() * a.scaling
+            scores = (queries[:, start : start + ATTENTION_CHUNK] @ keys).float() * a.scaling
             total += scores.softmax(-1).sum((0, 1))
         received.append(total / a.num_heads)
         at += length

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..budget import Budget, StageBudget
 from ..methods.base import TokenEdit
 from ..models.base import VlmAdapter
+from ..outcome import Counts, Times
 from .cache import KVCache
-from .outcome import Counts, Times
 from .prefill import PrefillResult
 from .stages import Begun, Entered
 
@@ -16,16 +16,27 @@ def counts_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
     merge2 = entered.prompt.layout.merge_size**2
     full = tuple(h * w for h, w in entered.full_grids)
     return Counts(
-        patches_full=tuple(n * merge2 for n in full), patches=entered.n_patches, visual_full=full,
-        visual=tuple(len(k) for k in begun.kept), n_text=begun.n_text, prompt_full=begun.n_text + sum(full),
-        prompt=begun.n_in, layer_tokens=result.layer_tokens, layer_visual=result.layer_visual,
-        cache_entries=cache.lengths(), cache_heads=cache.heads(), n_new=0, vit_depth=entered.vit[0],
-        patches_entered=entered.vit[1], candidates=result.candidates,
+        patches_full=tuple(n * merge2 for n in full),
+        patches=entered.n_patches,
+        visual_full=full,
+        visual=tuple(len(k) for k in begun.kept),
+        n_text=begun.n_text,
+        prompt_full=begun.n_text + sum(full),
+        prompt=begun.n_in,
+        layer_tokens=result.layer_tokens,
+        layer_visual=result.layer_visual,
+        cache_entries=cache.lengths(),
+        cache_heads=cache.heads(),
+        n_new=0,
+        vit_depth=entered.vit[0],
+        patches_entered=entered.vit[1],
+        candidates=result.candidates,
     )
 
 
-def notes_of(adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[str, StageBudget],
-             edit: TokenEdit | None) -> tuple[str, ...]:
+def notes_of(
+    adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[str, StageBudget], edit: TokenEdit | None
+) -> tuple[str, ...]:
     """What a reader of the outcome must know, one sentence each.
 
     Args:
@@ -52,8 +63,10 @@ def notes_of(adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[s
     if "compress_kv" in budgets and held > whole:
         notes.append(f"the cache holds {100 * held / whole:.0f} % of the bytes of the full model's")
     if "compress_kv" in budgets and n_cached < len(counts.cache_heads):
-        notes.append(f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "
-                     "others have linear attention and none")
+        notes.append(
+            f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "
+            "others have linear attention and none"
+        )
     for hook, budget in budgets.items():
         allowed = budget.n_keep
         if hook in {"select_patches", "select_tokens", "reduce_images"} and allowed is not None:
@@ -68,17 +81,25 @@ def notes_of(adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[s
 
 def _dropped(counts: Counts) -> bool:
     """True if any stage saw less than ``full`` would have shown it."""
-    return (sum(counts.patches) < sum(counts.patches_full)
-            or any(n < counts.prompt_full for n in (*counts.layer_tokens, *counts.cache_entries)))
+    return sum(counts.patches) < sum(counts.patches_full) or any(
+        n < counts.prompt_full for n in (*counts.layer_tokens, *counts.cache_entries)
+    )
 
 
 def times_of(ms: dict[str, float], n_new: int) -> Times:
     """Times of an answer of ``n_new`` tokens from the clock's stages (ms); a stage that did not run took 0."""
     image_decode, preprocess, select, vit, prefill_, decode = (
-        ms.get(name, 0.0) for name in ("image_decode", "preprocess", "select", "vit", "prefill", "decode"))
+        ms.get(name, 0.0) for name in ("image_decode", "preprocess", "select", "vit", "prefill", "decode")
+    )
     ttft = preprocess + select + vit + prefill_
     return Times(
-        image_decode_ms=image_decode, preprocess_ms=preprocess, select_ms=select, vit_ms=vit, prefill_ms=prefill_,
-        ttft_ms=ttft, tpot_ms=decode / (n_new - 1) if n_new > 1 else float("nan"), decode_ms=decode,
+        image_decode_ms=image_decode,
+        preprocess_ms=preprocess,
+        select_ms=select,
+        vit_ms=vit,
+        prefill_ms=prefill_,
+        ttft_ms=ttft,
+        tpot_ms=decode / (n_new - 1) if n_new > 1 else float("nan"),
+        decode_ms=decode,
         e2e_ms=image_decode + ttft + decode,
     )

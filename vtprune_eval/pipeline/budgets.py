@@ -38,18 +38,26 @@ def check_budget(method: Method, budget: Budget) -> None:
     if not method.hooks():
         return
     if budget.kind == "auto" and not method.adaptive and method.default_like is None:
-        raise UserError(f"{method.name} does not decide a budget itself: give --budget a percentage (10), a token "
-                        "count (256tok) or like:METHOD.")
+        raise UserError(
+            f"{method.name} does not decide a budget itself: give --budget a percentage (10), a token "
+            "count (256tok) or like:METHOD."
+        )
     if budget.kind == "like":
         assert budget.like is not None
         other = make_method(budget.like)
         if not other.adaptive or "select_patches" not in other.hooks():
-            raise UserError(f"budget like:{budget.like}: {budget.like} does not decide a count per image; "
-                            "like:pixelprune does.")
+            raise UserError(
+                f"budget like:{budget.like}: {budget.like} does not decide a count per image; like:pixelprune does."
+            )
 
 
-def resolve(budget: Budget, method: Method, grids: Sequence[tuple[int, int]], view: Callable[[], PatchView],
-            copied: Callable[[str], Method]) -> StageBudget:
+def resolve(
+    budget: Budget,
+    method: Method,
+    grids: Sequence[tuple[int, int]],
+    view: Callable[[], PatchView],
+    copied: Callable[[str], Method],
+) -> StageBudget:
     """The budget of one sample.
 
     Args:

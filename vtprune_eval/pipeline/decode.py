@@ -38,8 +38,9 @@ class Decoder:
                 hidden = layer(hidden, position_embeddings=rope, attention_mask=None, past_key_values=self._cache)
         return int(adapter.lm_head(adapter.text.norm(hidden))[0, -1].argmax())
 
-    def _per_query_head(self, number: int, layer: torch.nn.Module, hidden: Tensor,
-                        rope: tuple[Tensor, Tensor]) -> Tensor:
+    def _per_query_head(
+        self, number: int, layer: torch.nn.Module, hidden: Tensor, rope: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """A layer whose cache holds separate entries for every query head (GUI-KV's published storage)."""
         module: torch.nn.Module = layer
         there = self._adapter.layer_devices[number]

@@ -14,6 +14,7 @@ from ..budget import Budget, StageBudget
 from ..errors import UserError
 from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
 from ..models.base import Encoded, VlmAdapter
+from ..outcome import Outcome
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
@@ -26,7 +27,6 @@ from .decode import Decoder, greedy
 from .disk_cache import DiskCache
 from .features import packed, unpacked, vit_key
 from .images import Images, load_images
-from .outcome import Outcome
 from .prefill import Compression, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .select import kept_by_score
@@ -39,8 +39,16 @@ class Pipeline:
     Nothing is remembered between samples: another order gives the same outcomes.
     """
 
-    def __init__(self, adapter: VlmAdapter, method: Method | Sequence[Method], budget: Budget, *,
-                 max_new_tokens: int = 64, seed: int = 0, copied: Callable[[str], Method] = make_method) -> None:
+    def __init__(
+        self,
+        adapter: VlmAdapter,
+        method: Method | Sequence[Method],
+        budget: Budget,
+        *,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+        copied: Callable[[str], Method] = make_method,
+    ) -> None:
         """Check that hooks do not collide and that the budget means something.
 
         Args:
@@ -66,8 +74,10 @@ class Pipeline:
                 self._by_hook[hook] = m
         pruner, compressor = self._by_hook.get("prune_layer"), self._by_hook.get("compress_kv")
         if pruner is not None and compressor is not None and pruner.trim_cache:
-            raise UserError(f"{pruner.name} and {compressor.name} cannot be combined: {pruner.name} drops tokens from "
-                            f"caches that {compressor.name} has already compressed.")
+            raise UserError(
+                f"{pruner.name} and {compressor.name} cannot be combined: {pruner.name} drops tokens from "
+                f"caches that {compressor.name} has already compressed."
+            )
         if budget.is_full:
             self._by_hook = {}
         release_freed()
@@ -92,7 +102,7 @@ class Pipeline:
         has a budget of its own, so its key may be the same at different budgets.
         """
         parts: list[object] = [self.seed, self.max_new_tokens]
-        for hook in HOOKS[:HOOKS.index(upto) + 1]:
+        for hook in HOOKS[: HOOKS.index(upto) + 1]:
             method = self._by_hook.get(hook)
             parts.append(None if method is None else (value_of(method), self._budget_of(method)))
         if upto == "prune_layer":
@@ -126,8 +136,9 @@ class Pipeline:
             memory.reset()
             if images is None:
                 reduced = "reduce_images" in self._by_hook
-                images = load_images(sample, self.adapter.images, clock, keep_files=reduced, hand_over=True,
-                                     resized=not reduced)
+                images = load_images(
+                    sample, self.adapter.images, clock, keep_files=reduced, hand_over=True, resized=not reduced
+                )
             budgets = self.budgets(sample, images, clock)
             entered = self.enter(sample, images, budgets, clock)
             del images
@@ -148,8 +159,16 @@ class Pipeline:
         with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
             return {h: resolve(self._budget_of(m), m, grids, view, self._copied) for h, m in self._by_hook.items()}
 
-    def enter(self, sample: Sample, images: Images, budgets: dict[str, StageBudget], clock: StageClock, *,
-              needs: Sequence[str] | None = None, store: DiskCache | None = None) -> Entered:
+    def enter(
+        self,
+        sample: Sample,
+        images: Images,
+        budgets: dict[str, StageBudget],
+        clock: StageClock,
+        *,
+        needs: Sequence[str] | None = None,
+        store: DiskCache | None = None,
+    ) -> Entered:
         """Stages 1 and 2: the prompt, and the images through the ViT.
 
         Args:
@@ -167,8 +186,7 @@ class Pipeline:
             pixels = list(images.pixels)
         else:
             with clock.stage("select"):
-                views = tuple(ImageView(s, f, rules.block)
-                              for s, f in zip(images.file_sizes, images.full, strict=True))
+                views = tuple(ImageView(s, f, rules.block) for s, f in zip(images.file_sizes, images.full, strict=True))
                 sizes = reducer.reduce_images(views, budgets["reduce_images"])
                 _check_sizes(sizes, len(views), rules.block)
             with clock.stage("preprocess"):  # as the full model's own resize
@@ -184,11 +202,19 @@ class Pipeline:
         whole = tuple(h * w * merge2 for h, w in prompt.layout.grids)
         kept = tuple(n if k is None else int(k.sum()) * merge2 for n, k in zip(whole, keep, strict=True))
         masks = tuple(None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep)
-        return Entered(sample, prompt, encoded, masks, kept, images.file_sizes, full_grids, seed,
-                       (depth, whole if depth else ()))
+        return Entered(
+            sample, prompt, encoded, masks, kept, images.file_sizes, full_grids, seed, (depth, whole if depth else ())
+        )
 
-    def _encode(self, prompt: Prompt, keep: list[np.ndarray | None], depth: int, needs: Sequence[str],
-                clock: StageClock, store: DiskCache | None) -> Encoded:
+    def _encode(
+        self,
+        prompt: Prompt,
+        keep: list[np.ndarray | None],
+        depth: int,
+        needs: Sequence[str],
+        clock: StageClock,
+        store: DiskCache | None,
+    ) -> Encoded:
         """The ViT's output on the kept patches, from ``store`` where it is there."""
         adapter, rules = self.adapter, self.adapter.images
         if not prompt.pixels:
@@ -212,11 +238,16 @@ class Pipeline:
 
     def _nothing(self) -> Encoded:
         """What the encoder gives for a question without images."""
-        return Encoded(torch.zeros(0, self.adapter.text.embed_tokens.weight.shape[1], dtype=self.adapter.dtype,
-                                   device=self.adapter.device), ())
+        return Encoded(
+            torch.zeros(
+                0, self.adapter.text.embed_tokens.weight.shape[1], dtype=self.adapter.dtype, device=self.adapter.device
+            ),
+            (),
+        )
 
-    def _patches(self, prompt: Prompt, budgets: dict[str, StageBudget], seed: int,
-                 clock: StageClock) -> list[np.ndarray | None]:
+    def _patches(
+        self, prompt: Prompt, budgets: dict[str, StageBudget], seed: int, clock: StageClock
+    ) -> list[np.ndarray | None]:
         """Stage 2: keep masks per image, None where nothing is dropped."""
         method = self._by_hook.get("select_patches")
         if method is None or not prompt.pixels:
@@ -232,8 +263,9 @@ class Pipeline:
                 raise RuntimeError(f"{method.name}.select_patches kept nothing")
             return [None if mask.all() else mask for mask in masks]
 
-    def _tokens(self, entered: Entered, present: Tensor, budgets: dict[str, StageBudget], ids: Tensor,
-                clock: StageClock) -> TokenEdit | None:
+    def _tokens(
+        self, entered: Entered, present: Tensor, budgets: dict[str, StageBudget], ids: Tensor, clock: StageClock
+    ) -> TokenEdit | None:
         """Stage 3: which visual tokens enter the prompt, and with which features."""
         prompt, encoded, sample = entered.prompt, entered.encoded, entered.sample
         method = self._by_hook.get("select_tokens")
@@ -249,12 +281,18 @@ class Pipeline:
             question = adapter.tokenizer(asked, add_special_tokens=False)["input_ids"]
             budget = budgets["select_tokens"]
             view = TokenView(
-                prompt.layout, encoded.tokens, words, frozen(prompt.pixels), present, entered.seed,
+                prompt.layout,
+                encoded.tokens,
+                words,
+                frozen(prompt.pixels),
+                present,
+                entered.seed,
                 {name: encoded.extras[name] for name in method.needs},
                 question_features=adapter.text.embed_tokens(torch.tensor(question, dtype=torch.long).to(ids.device)),
                 token_embedding=self._token_embedding,
                 target_boxes=_target_boxes(sample, entered.file_sizes[-1], prompt) if method.sees_target else (),
-                model=adapter.name, model_folder=adapter.folder,
+                model=adapter.name,
+                model_folder=adapter.folder,
             )
             answer = method.select_tokens(view, budget)
             if isinstance(answer, TokenEdit):
@@ -274,17 +312,22 @@ class Pipeline:
     def begin(self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock) -> Begun:
         """Stage 3: the sequence that enters the decoder."""
         layout, device = entered.prompt.layout, self.adapter.device
-        present = torch.cat([torch.zeros(0, dtype=torch.bool)] + [
-            torch.ones(n, dtype=torch.bool) if m is None else m
-            for n, m in zip(layout.n_tokens, entered.masks, strict=True)]).to(device)
+        present = torch.cat(
+            [torch.zeros(0, dtype=torch.bool)]
+            + [
+                torch.ones(n, dtype=torch.bool) if m is None else m
+                for n, m in zip(layout.n_tokens, entered.masks, strict=True)
+            ]
+        ).to(device)
         ids = entered.prompt.ids.to(device)
         edit = self._tokens(entered, present, budgets, ids, clock)
         with clock.stage("prefill"):
             state, next_position, kept = self._assemble(entered.prompt, entered.encoded, present, edit, ids)
         return Begun(state, next_position, kept, edit, state.hidden.shape[1], int((~state.visual).sum()))
 
-    def compression(self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget],
-                    apply: Callable[[int, Tensor], None]) -> tuple[Compression, ...]:
+    def compression(
+        self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], apply: Callable[[int, Tensor], None]
+    ) -> tuple[Compression, ...]:
         """This pipeline's branch of the cache, () where it compresses none."""
         compressor = self._by_hook.get("compress_kv")
         if compressor is None:
@@ -292,15 +335,28 @@ class Pipeline:
         budget = self._cache_budget(budgets["compress_kv"], entered.prompt.layout.n_prompt, begun.n_text)
         return (Compression(compressor, budget, apply),)
 
-    def prefill(self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], cache: KVCache,
-                compressions: tuple[Compression, ...], clock: StageClock) -> PrefillResult:
+    def prefill(
+        self,
+        entered: Entered,
+        begun: Begun,
+        budgets: dict[str, StageBudget],
+        cache: KVCache,
+        compressions: tuple[Compression, ...],
+        clock: StageClock,
+    ) -> PrefillResult:
         """Stages 4 and 5: the decoder layers; consumes the state of ``begun``."""
-        hooks = Hooks(self._by_hook.get("prune_layer"), budgets.get("prune_layer"), compressions, entered.seed,
-                      frozen(entered.prompt.pixels))
+        hooks = Hooks(
+            self._by_hook.get("prune_layer"),
+            budgets.get("prune_layer"),
+            compressions,
+            entered.seed,
+            frozen(entered.prompt.pixels),
+        )
         return prefill(self.adapter, begun.state, cache, entered.prompt.layout, hooks, clock)
 
-    def answer(self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock,
-               memory: PeakMemory) -> Outcome:
+    def answer(
+        self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock, memory: PeakMemory
+    ) -> Outcome:
         """Everything behind the ViT."""
         begun = self.begin(entered, budgets, clock)
         cache = KVCache(len(self.adapter.text.layers), self.max_new_tokens)
@@ -313,24 +369,43 @@ class Pipeline:
         clock.ms["prefill"] += (clock.now() - start) / 1e6 - hooks_ms
         return self.finish(entered, begun, budgets, result, cache, decoder, first, clock, memory)
 
-    def finish(self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], result: PrefillResult,
-               cache: KVCache, decoder: Decoder, first: int, clock: StageClock, memory: PeakMemory) -> Outcome:
+    def finish(
+        self,
+        entered: Entered,
+        begun: Begun,
+        budgets: dict[str, StageBudget],
+        result: PrefillResult,
+        cache: KVCache,
+        decoder: Decoder,
+        first: int,
+        clock: StageClock,
+        memory: PeakMemory,
+    ) -> Outcome:
         """Stage 6: decode from ``cache``, and count."""
         adapter, layout = self.adapter, entered.prompt.layout
         held, counts = cache.held_bytes(), counts_of(entered, begun, result, cache)
         with clock.stage("decode"):
-            new, finish = (greedy(decoder, first, adapter.eos_ids, self.max_new_tokens) if result.pointed is None
-                           else ([], "pointer"))
+            new, finish = (
+                greedy(decoder, first, adapter.eos_ids, self.max_new_tokens)
+                if result.pointed is None
+                else ([], "pointer")
+            )
         counts = replace(counts, n_new=len(new))
         body = [t for t in new if t not in adapter.eos_ids]
         return Outcome(
             text=adapter.tokenizer.decode(body, skip_special_tokens=True) if result.pointed is None else result.pointed,
-            ids=tuple(new), finish=finish,
-            model_sizes=layout.image_sizes, file_sizes=entered.file_sizes, kept=begun.kept,
+            ids=tuple(new),
+            finish=finish,
+            model_sizes=layout.image_sizes,
+            file_sizes=entered.file_sizes,
+            kept=begun.kept,
             kept_last=_per_image(result.visual_index, layout.spans) if "prune_layer" in self._by_hook else (),
             counts=counts,
-            times=times_of(clock.ms, len(new)), flops=flops_of(adapter.dims, counts), kv_bytes=held,
-            peak_bytes=memory.read(), notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),
+            times=times_of(clock.ms, len(new)),
+            flops=flops_of(adapter.dims, counts),
+            kv_bytes=held,
+            peak_bytes=memory.read(),
+            notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),
         )
 
     def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:
@@ -345,8 +420,9 @@ class Pipeline:
             return replace(budget, n_keep=budget.asked.count(n_prompt))
         return replace(budget, n_keep=n_text + budget.n_keep)
 
-    def _assemble(self, prompt: Prompt, encoded: Encoded, present: Tensor, edit: TokenEdit | None,
-                  ids: Tensor) -> tuple[State, int, tuple[tuple[int, ...], ...]]:
+    def _assemble(
+        self, prompt: Prompt, encoded: Encoded, present: Tensor, edit: TokenEdit | None, ids: Tensor
+    ) -> tuple[State, int, tuple[tuple[int, ...], ...]]:
         """Cut ids, positions and DeepStack rows with one mask; put the visual features in place."""
         adapter, layout = self.adapter, prompt.layout
         features, levels = encoded.tokens, encoded.deepstack
@@ -379,7 +455,7 @@ class Pipeline:
         state = State(hidden[None], index, visual, rope, levels, rows)
         at, per_image = 0, []
         for n in layout.n_tokens:
-            per_image.append(tuple(kept[at:at + n].nonzero()[:, 0].tolist()))
+            per_image.append(tuple(kept[at : at + n].nonzero()[:, 0].tolist()))
             at += n
         return state, next_position, tuple(per_image)
 
@@ -390,8 +466,9 @@ def _per_image(places: Tensor, spans: tuple[tuple[int, int], ...]) -> tuple[tupl
     return tuple(tuple(p - start for p in found if start <= p < end) for start, end in spans)
 
 
-def _target_boxes(sample: Sample, file_size: tuple[int, int],
-                  prompt: Prompt) -> tuple[tuple[float, float, float, float], ...]:
+def _target_boxes(
+    sample: Sample, file_size: tuple[int, int], prompt: Prompt
+) -> tuple[tuple[float, float, float, float], ...]:
     """The sample's boxes (pixels of the last file) in pixels of the last image as the model sees it."""
     box = target_box(sample.target)
     if box is None:

@@ -50,8 +50,10 @@ class Images:
         """The images at (width, height) ``sizes``; one that keeps its size in the full model is as the full model
         sees it, whatever the filter ``resample`` of the others."""
         ready: Sequence[np.ndarray | None] = self.ready or (None,) * len(self.full)
-        return [resize(f, s, resample if s != o else "bicubic") if r is None or s != o else r
-                for f, r, s, o in zip(self.files(), ready, sizes, self.full, strict=True)]
+        return [
+            resize(f, s, resample if s != o else "bicubic") if r is None or s != o else r
+            for f, r, s, o in zip(self.files(), ready, sizes, self.full, strict=True)
+        ]
 
     def files(self) -> list[np.ndarray]:
         """RGB uint8 at the files' own sizes, for methods that change the size; decoded again where they are not held.
@@ -63,8 +65,15 @@ class Images:
         return files
 
 
-def load_images(sample: Sample, rules: ImageRules, clock: StageClock, *, keep_files: bool = False,
-                hand_over: bool = False, resized: bool = True) -> Images:
+def load_images(
+    sample: Sample,
+    rules: ImageRules,
+    clock: StageClock,
+    *,
+    keep_files: bool = False,
+    hand_over: bool = False,
+    resized: bool = True,
+) -> Images:
     """Decode and resize the images of a sample, timed as ``image_decode`` and ``preprocess``.
 
     Args:
@@ -122,8 +131,9 @@ def _pixels_key(content: bytes, rules: ImageRules) -> str:
     return hashlib.sha256(about.encode()).hexdigest()
 
 
-def ahead(samples: Iterable[Sample], load: Callable[[Sample], Images],
-          n_ahead: int = 1) -> Iterator[tuple[Sample, Future[Images]]]:
+def ahead(
+    samples: Iterable[Sample], load: Callable[[Sample], Images], n_ahead: int = 1
+) -> Iterator[tuple[Sample, Future[Images]]]:
     """Samples with their images, of which at most ``n_ahead`` are prepared in a thread while one is worked on.
 
     An exception of ``load`` is raised by ``result()`` of its own sample's future and by no other.

@@ -122,8 +122,9 @@ class _Seen:
     waiting: dict[int, list[tuple[int, LayerView]]] = field(default_factory=dict)
 
 
-def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, hooks: Hooks,
-            clock: StageClock) -> PrefillResult:
+def prefill(
+    adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, hooks: Hooks, clock: StageClock
+) -> PrefillResult:
     """Run all decoder layers; after layer k DeepStack of level k is added, then the hooks of layer k run.
 
     Everything that ``full`` does not do (views, hooks, cutting) is timed as ``select``. Where only some layers have a
@@ -186,8 +187,9 @@ def prefill(adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayo
     result = PrefillResult(last, tuple(tokens), tuple(visual), state.index[state.visual])
     if shown is None:
         return result
-    return replace(result, pointed=adapter.point(last[0, 0], *shown, layout.spans, layout.grids),
-                   candidates=len(shown[1]))
+    return replace(
+        result, pointed=adapter.point(last[0, 0], *shown, layout.spans, layout.grids), candidates=len(shown[1])
+    )
 
 
 def _compress(method: Method, view: LayerView, compressions: tuple[Compression, ...], layer: int) -> None:
@@ -206,8 +208,18 @@ def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
     return torch.full((n, n), float("-inf"), dtype=hidden.dtype, device=hidden.device).triu(1)[None, None]
 
 
-def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout, state: State, entered: Tensor,
-           cache: KVCache, beside: list[Method] | None, hooks: Hooks, seen: _Seen) -> Callable[[Method], LayerView]:
+def _views(
+    adapter: VlmAdapter,
+    number: int,
+    n_layers: int,
+    layout: TokenLayout,
+    state: State,
+    entered: Tensor,
+    cache: KVCache,
+    beside: list[Method] | None,
+    hooks: Hooks,
+    seen: _Seen,
+) -> Callable[[Method], LayerView]:
     """Views of a layer; queries are projected once, for the longest window that any method of a run asks for.
 
     ``beside``: methods that act together at this layer; None where every method is a run of its own. The last bits of
@@ -226,7 +238,7 @@ def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout,
             rows = slice(n - window, n)
             projected[window] = adapter.project(number, normed[rows], _rope_rows(state, rows))[0]
         own = method.observation(layout)
-        return projected[window] if own < 0 else projected[window][:, window - min(max(own, 1), n):]
+        return projected[window] if own < 0 else projected[window][:, window - min(max(own, 1), n) :]
 
     def next_layer(rows: Tensor) -> tuple[Tensor, Tensor]:
         if number + 1 >= n_layers:
@@ -239,10 +251,21 @@ def _views(adapter: VlmAdapter, number: int, n_layers: int, layout: TokenLayout,
 
     def view(method: Method) -> LayerView:
         return LayerView(
-            layer=number, n_layers=n_layers, layout=layout, index=state.index, visual=state.visual, keys=keys,
-            values=values, queries=queries_of(method), hidden_in=entered[0],
-            hidden_out=state.hidden[0], hidden_normed=normed, seed=hooks.seed,
-            images=hooks.images, observed=_observed(seen, method, keys.device), next_layer=next_layer,
+            layer=number,
+            n_layers=n_layers,
+            layout=layout,
+            index=state.index,
+            visual=state.visual,
+            keys=keys,
+            values=values,
+            queries=queries_of(method),
+            hidden_in=entered[0],
+            hidden_out=state.hidden[0],
+            hidden_normed=normed,
+            seed=hooks.seed,
+            images=hooks.images,
+            observed=_observed(seen, method, keys.device),
+            next_layer=next_layer,
         )
 
     return view

@@ -91,8 +91,12 @@ def build_prompt(adapter: VlmAdapter, pixels: Sequence[np.ndarray], question: st
     if limit and len(ids) > limit:
         raise SampleError("too_long", f"the prompt has {len(ids)} tokens, the model takes {limit}.")
     layout = TokenLayout(
-        grids=grids, spans=tuple(spans), n_prompt=len(ids), merge_size=adapter.images.merge_size,
-        patch_size=adapter.images.patch_size, positions=adapter.positions(len(ids), spans, grids),
+        grids=grids,
+        spans=tuple(spans),
+        n_prompt=len(ids),
+        merge_size=adapter.images.merge_size,
+        patch_size=adapter.images.patch_size,
+        positions=adapter.positions(len(ids), spans, grids),
         image_sizes=tuple((p.shape[1], p.shape[0]) for p in pixels),
     )
     return Prompt(torch.tensor(ids), layout, tuple(pixels))

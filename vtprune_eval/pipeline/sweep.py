@@ -20,6 +20,7 @@ from ..budget import StageBudget
 from ..errors import UserError
 from ..methods.base import Method
 from ..models.base import Encoded
+from ..outcome import Outcome
 from ..profiling.clock import StageClock
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
@@ -28,7 +29,6 @@ from .decode import Decoder
 from .disk_cache import DiskCache
 from .generate import Pipeline
 from .images import Images
-from .outcome import Outcome
 from .prefill import Compression
 from .stages import Entered, value_of
 
@@ -68,8 +68,10 @@ class Sweep:
     def sharing(self, cells: Sequence[int] | None = None) -> dict[str, int]:
         """How many cells share a prefill, and how many an output of the ViT, with at least one other."""
         chosen = range(len(self._pipelines)) if cells is None else cells
-        return {what: sum(len(g) for g in self._groups(chosen, hook) if len(g) > 1)
-                for what, hook in ((PREFILL, "prune_layer"), (VIT, "select_patches"))}
+        return {
+            what: sum(len(g) for g in self._groups(chosen, hook) if len(g) > 1)
+            for what, hook in ((PREFILL, "prune_layer"), (VIT, "select_patches"))
+        }
 
     def _groups(self, cells: Sequence[int], upto: str) -> list[list[int]]:
         """Cells by equal key, in the order of their first."""
@@ -124,14 +126,18 @@ class Sweep:
         for part in self._groups(group, "prune_layer"):
             n_branches = self._branches(entered, part, self._max - held)
             for first in range(0, len(part), max(1, n_branches)):
-                some = part[first:first + max(1, n_branches)]
+                some = part[first : first + max(1, n_branches)]
                 if len(some) > 1:
                     yield from self._behind_prefill(entered, budgets, some)
                 else:
                     cell, shared = some[0], VIT if len(group) > 1 else IMAGES
-                    yield Answer(cell, self._pipelines[cell].answer(
-                        entered, budgets[cell], StageClock(leader.adapter.device),
-                        PeakMemory(leader.adapter.device)), shared)
+                    yield Answer(
+                        cell,
+                        self._pipelines[cell].answer(
+                            entered, budgets[cell], StageClock(leader.adapter.device), PeakMemory(leader.adapter.device)
+                        ),
+                        shared,
+                    )
 
     def _branches(self, entered: Entered, cells: list[int], room: int) -> int:
         """How many of ``cells`` may branch from one prefill, given bytes for what they share; 1 for none of them.
@@ -151,8 +157,9 @@ class Sweep:
         per_branch = n_layers * dims.q_heads * n * 8
         return max(1, min(len(cells), (room - shared) // per_branch))
 
-    def _behind_prefill(self, entered: Entered, budgets: dict[int, dict[str, StageBudget]],
-                        cells: list[int]) -> Iterator[Answer]:
+    def _behind_prefill(
+        self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int]
+    ) -> Iterator[Answer]:
         """Cells that share the prefill: it runs once, then every branch is cut out, decoded and let go."""
         leader = self._pipelines[cells[0]]
         adapter = leader.adapter
@@ -160,8 +167,11 @@ class Sweep:
         kept: dict[int, dict[int, Tensor]] = {cell: {} for cell in cells}
         begun = leader.begin(entered, budgets[cells[0]], clock)
         cache = KVCache(len(adapter.text.layers), leader.max_new_tokens)
-        branches = [branch for cell in cells for branch in self._pipelines[cell].compression(
-            entered, begun, budgets[cell], kept[cell].__setitem__)]
+        branches = [
+            branch
+            for cell in cells
+            for branch in self._pipelines[cell].compression(entered, begun, budgets[cell], kept[cell].__setitem__)
+        ]
         result = leader.prefill(entered, begun, budgets[cells[0]], cache, _one_object_each(branches), clock)
         first = None  # the same for all: it depends on the prompt's last hidden state alone
         for cell in cells:
@@ -170,8 +180,13 @@ class Sweep:
                 branch.keep(layer, entries)
             decoder = Decoder(adapter, branch, begun.next_position, adapter.dims.q_heads)
             first = decoder.first(result.last) if first is None else first
-            yield Answer(cell, self._pipelines[cell].finish(
-                entered, begun, budgets[cell], result, branch, decoder, first, clock, memory), PREFILL)
+            yield Answer(
+                cell,
+                self._pipelines[cell].finish(
+                    entered, begun, budgets[cell], result, branch, decoder, first, clock, memory
+                ),
+                PREFILL,
+            )
 
 
 def _one_object_each(compressions: list[Compression]) -> tuple[Compression, ...]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..pipeline.outcome import Counts
+    from ..outcome import Counts
 
 # Tokens that a linear-attention layer takes at once in prefill.
 DELTA_CHUNK = 64
@@ -73,23 +73,39 @@ class ModelDims:
         global_blocks = getattr(v, "fullatt_block_indexes", None)
         kinds = getattr(t, "layer_types", None) or ()
         linear = tuple(i for i, kind in enumerate(kinds) if kind == "linear_attention")
-        hybrid: dict[str, Any] = {} if not linear else {
-            "linear": linear, "linear_k_heads": t.linear_num_key_heads, "linear_v_heads": t.linear_num_value_heads,
-            "linear_k_dim": t.linear_key_head_dim, "linear_v_dim": t.linear_value_head_dim,
-            "linear_kernel": t.linear_conv_kernel_dim, "gated": True}
+        hybrid: dict[str, Any] = (
+            {}
+            if not linear
+            else {
+                "linear": linear,
+                "linear_k_heads": t.linear_num_key_heads,
+                "linear_v_heads": t.linear_num_value_heads,
+                "linear_k_dim": t.linear_key_head_dim,
+                "linear_v_dim": t.linear_value_head_dim,
+                "linear_kernel": t.linear_conv_kernel_dim,
+                "gated": True,
+            }
+        )
         return cls(
-            vit_depth=v.depth, vit_dim=width,
+            vit_depth=v.depth,
+            vit_dim=width,
             vit_ffn=v.intermediate_size if hasattr(v, "intermediate_size") else int(width * v.mlp_ratio),
-            patch_in=v.in_channels * v.temporal_patch_size * v.patch_size**2, merge=v.spatial_merge_size**2,
+            patch_in=v.in_channels * v.temporal_patch_size * v.patch_size**2,
+            merge=v.spatial_merge_size**2,
             merger_out=getattr(v, "out_hidden_size", v.hidden_size),
-            n_deepstack=len(getattr(v, "deepstack_visual_indexes", ())), layers=t.num_hidden_layers,
-            dim=t.hidden_size, ffn=t.intermediate_size, q_heads=t.num_attention_heads,
+            n_deepstack=len(getattr(v, "deepstack_visual_indexes", ())),
+            layers=t.num_hidden_layers,
+            dim=t.hidden_size,
+            ffn=t.intermediate_size,
+            q_heads=t.num_attention_heads,
             kv_heads=t.num_key_value_heads,
-            head_dim=getattr(t, "head_dim", None) or t.hidden_size // t.num_attention_heads, vocab=t.vocab_size,
+            head_dim=getattr(t, "head_dim", None) or t.hidden_size // t.num_attention_heads,
+            vocab=t.vocab_size,
             vit_ffn_matrices=2 if global_blocks is None else 3,
             vit_local=0 if global_blocks is None else v.depth - len(global_blocks),
-            vit_window=0 if global_blocks is None else (
-                v.window_size // v.patch_size // v.spatial_merge_size * v.spatial_merge_size) ** 2,
+            vit_window=0
+            if global_blocks is None
+            else (v.window_size // v.patch_size // v.spatial_merge_size * v.spatial_merge_size) ** 2,
             **hybrid,
         )
 
@@ -178,8 +194,10 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
         "merger": dims.merger(tokens),
         "deepstack": dims.n_deepstack * dims.merger(tokens),
         "llm_linear": sum(dims.layer_linear(n, layer) for layer, n in enumerate(counts.layer_tokens)),
-        "llm_attention": sum(dims.delta_rule(n) if layer in dims.linear else dims.layer_attention(n * (n + 1) / 2)
-                             for layer, n in enumerate(counts.layer_tokens)),
+        "llm_attention": sum(
+            dims.delta_rule(n) if layer in dims.linear else dims.layer_attention(n * (n + 1) / 2)
+            for layer, n in enumerate(counts.layer_tokens)
+        ),
     }
     if dims.action_head:
         out["action_head"] = dims.pointing(counts.candidates) if counts.candidates else 0.0
@@ -188,8 +206,11 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
     out["total_prefill"] = sum(out.values())
     steps = max(0, counts.n_new - 1)
     # Step i (from 0) attends to the entries kept after prefill, the i tokens decoded before it, and itself.
-    pairs = sum(steps * entries + steps * (steps + 1) / 2
-                for layer, entries in enumerate(counts.cache_entries) if layer not in dims.linear)
+    pairs = sum(
+        steps * entries + steps * (steps + 1) / 2
+        for layer, entries in enumerate(counts.cache_entries)
+        if layer not in dims.linear
+    )
     per_step = sum(dims.layer_linear(1, layer) for layer in range(dims.layers)) + dims.lm_head(1)
     out["decode"] = steps * (per_step + len(dims.linear) * dims.delta_step()) + dims.layer_attention(pairs)
     out["total"] = out["total_prefill"] + out["decode"]

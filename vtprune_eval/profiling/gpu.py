@@ -18,8 +18,10 @@ PROFILES = ("full", "light", "off")
 SAMPLE_SECONDS = 0.02  # period of the power samples where the GPU has no energy counter
 # Reasons that make a GPU slower than it could be. Idle clocks and clocks that a user set are no throttling.
 THROTTLING = {
-    "SwPowerCap": "software power cap", "HwSlowdown": "hardware slowdown",
-    "HwThermalSlowdown": "hardware thermal slowdown", "SwThermalSlowdown": "software thermal slowdown",
+    "SwPowerCap": "software power cap",
+    "HwSlowdown": "hardware slowdown",
+    "HwThermalSlowdown": "hardware thermal slowdown",
+    "SwThermalSlowdown": "software thermal slowdown",
     "HwPowerBrakeSlowdown": "power brake",
 }
 
@@ -141,7 +143,9 @@ class NvmlGpu:
             "memory_mhz": self._read(n.nvmlDeviceGetClockInfo, h, n.NVML_CLOCK_MEM),
             "power_limit_w": None if limit is None else limit / 1000,
             "temperature_c": self._read(n.nvmlDeviceGetTemperature, h, n.NVML_TEMPERATURE_GPU),
-            "throttling": throttling, "n_other_processes": others, "energy_source": self.energy_source,
+            "throttling": throttling,
+            "n_other_processes": others,
+            "energy_source": self.energy_source,
             "warnings": list(self.warnings),
         }
 
@@ -154,8 +158,9 @@ class NvmlGpu:
 
     def _throttling(self) -> list[str]:
         mask = self._read(self.nvml.nvmlDeviceGetCurrentClocksThrottleReasons, self.handle) or 0
-        found = [text for name, text in THROTTLING.items()
-                 if mask & getattr(self.nvml, f"nvmlClocksThrottleReason{name}")]
+        found = [
+            text for name, text in THROTTLING.items() if mask & getattr(self.nvml, f"nvmlClocksThrottleReason{name}")
+        ]
         for text in found:
             self._warn(f"throttled: {text}")
         return found
@@ -178,8 +183,11 @@ class NvmlGpu:
         try:
             return function(*args)
         except self.nvml.NVMLError as error:
-            if getattr(error, "value", None) in (self.nvml.NVML_ERROR_GPU_IS_LOST, self.nvml.NVML_ERROR_UNINITIALIZED,
-                                                 self.nvml.NVML_ERROR_UNKNOWN):
+            if getattr(error, "value", None) in (
+                self.nvml.NVML_ERROR_GPU_IS_LOST,
+                self.nvml.NVML_ERROR_UNINITIALIZED,
+                self.nvml.NVML_ERROR_UNKNOWN,
+            ):
                 self.reason = f"the GPU was lost during the run ({error})"
                 self._warn(self.reason)
             return None

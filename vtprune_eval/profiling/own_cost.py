@@ -73,8 +73,12 @@ def measure_own_cost(devices: Sequence[torch.device], gpu: Gpu) -> OwnCost:
         gpu.stop()
         gpu.process_bytes()
 
-    return OwnCost(fastest_us(stage, 200), fastest_us(peak, 5), fastest_us(lambda: flops_of(dims, counts), 10),
-                   fastest_us(readings, 3))
+    return OwnCost(
+        fastest_us(stage, 200),
+        fastest_us(peak, 5),
+        fastest_us(lambda: flops_of(dims, counts), 10),
+        fastest_us(readings, 3),
+    )
 
 
 def fastest_us(call: Callable[[], Any], n: int) -> float:
@@ -103,5 +107,7 @@ def sentence(cost: dict[str, float] | None, records: Sequence[Sequence[dict[str,
     if fastest <= 0:
         return ""
     own = OwnCost(**cost).sample_ms(len(cell[0]["counts"]["layer_tokens"]))
-    return (f"The profiler's own cost is at most {own:.2f} ms per sample, {100 * own / fastest:.2f} % of the fastest "
-            "cell's time.")
+    return (
+        f"The profiler's own cost is at most {own:.2f} ms per sample, {100 * own / fastest:.2f} % of the fastest "
+        "cell's time."
+    )

@@ -19,7 +19,7 @@ from ..budget import Budget, StageBudget, split_proportionally
 from ..errors import UserError, unknown_name
 from ..methods.base import ImageView
 from ..models.smart_resize import smart_resize
-from ..pipeline.outcome import Counts
+from ..outcome import Counts
 from .flops import ModelDims
 
 if TYPE_CHECKING:
@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 
 NANO = Path(__file__).parents[1] / "models" / "nano"
 
-_VIT_300M: dict[str, Any] = {"vit_depth": 24, "vit_dim": 1024, "vit_ffn": 4096, "patch_in": 1536, "merge": 4,
-                             "n_deepstack": 3}
+_VIT_300M: dict[str, Any] = {
+    "vit_depth": 24,
+    "vit_dim": 1024,
+    "vit_ffn": 4096,
+    "patch_in": 1536,
+    "merge": 4,
+    "n_deepstack": 3,
+}
 _VIT_500M: dict[str, Any] = {**_VIT_300M, "vit_depth": 27, "vit_dim": 1152, "vit_ffn": 4304}
 _HEADS: dict[str, Any] = {"kv_heads": 8, "head_dim": 128, "vocab": 151936}
 
@@ -86,8 +92,11 @@ def _configuration(name: str) -> tuple[Any, tuple[int, int]]:
     return family.classes()[1](**family.sizes[name]), family.pixels
 
 
-def block_grids(sizes: Sequence[tuple[int, int]], pixels: tuple[int, int], block: int = BLOCK,
-                ) -> tuple[tuple[int, int], ...]:
+def block_grids(
+    sizes: Sequence[tuple[int, int]],
+    pixels: tuple[int, int],
+    block: int = BLOCK,
+) -> tuple[tuple[int, int], ...]:
     """Merge blocks (rows, columns) of images of ``sizes`` (width, height in pixels) after the processor's resize.
 
     Args:
@@ -120,8 +129,14 @@ def n_left(method: Method, kept: Sequence[int], budget: StageBudget) -> int:
     return min(budget.n_keep, sum(kept))
 
 
-def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: int, n_new: int,
-                   method: Method | None = None, budget: Budget | None = None) -> Counts:
+def planned_counts(
+    dims: ModelDims,
+    grids: Sequence[tuple[int, int]],
+    n_text: int,
+    n_new: int,
+    method: Method | None = None,
+    budget: Budget | None = None,
+) -> Counts:
     """Lengths of every stage for one prompt when ``method`` keeps ``budget`` of the visual tokens.
 
     Args:
@@ -159,18 +174,27 @@ def planned_counts(dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: in
             if "prune_layer" in hooks:
                 at = method.layers_of(dims.layers)
                 if len(at) != 1:
-                    raise UserError(f"{method.name} drops tokens after several layers; its FLOPs stand in the records "
-                                    "of a run.")
+                    raise UserError(
+                        f"{method.name} drops tokens after several layers; its FLOPs stand in the records of a run."
+                    )
                 n_last = n_left(method, kept, stage)
                 layer_visual = [sum(kept) if layer <= at[0] else n_last for layer in range(dims.layers)]
                 entries = n_text + n_last if method.trim_cache else entries
     layer_tokens = tuple(n_text + n for n in layer_visual)
     return Counts(
-        patches_full=tuple(n * dims.merge for n in full), patches=tuple(n * dims.merge for n in patches),
-        visual_full=full, visual=kept, n_text=n_text, prompt_full=n_text + sum(full), prompt=n_text + sum(kept),
-        layer_tokens=layer_tokens, layer_visual=tuple(layer_visual),
+        patches_full=tuple(n * dims.merge for n in full),
+        patches=tuple(n * dims.merge for n in patches),
+        visual_full=full,
+        visual=kept,
+        n_text=n_text,
+        prompt_full=n_text + sum(full),
+        prompt=n_text + sum(kept),
+        layer_tokens=layer_tokens,
+        layer_visual=tuple(layer_visual),
         cache_entries=layer_tokens if entries < 0 else (entries,) * dims.layers,
-        cache_heads=(dims.kv_heads,) * dims.layers, n_new=0 if dims.action_head else n_new,
-        candidates=sum(kept) if dims.action_head else 0, vit_depth=depth,
+        cache_heads=(dims.kv_heads,) * dims.layers,
+        n_new=0 if dims.action_head else n_new,
+        candidates=sum(kept) if dims.action_head else 0,
+        vit_depth=depth,
         patches_entered=tuple(n * dims.merge for n in full) if depth else (),
     )

@@ -100,14 +100,18 @@ def need(record: Any, key: str, where: str, kind: type | tuple[type, ...] = obje
     """
     if not isinstance(record, dict) or key not in record:
         found = ", ".join(sorted(map(str, record))) if isinstance(record, dict) else type(record).__name__
-        raise UserError(f"{where}: a record has no field {key!r} (found: {found}); the data has another format or "
-                        "version, see the task's README.")
+        raise UserError(
+            f"{where}: a record has no field {key!r} (found: {found}); the data has another format or "
+            "version, see the task's README."
+        )
     value = record[key]
     if not isinstance(value, kind):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(k.__name__ for k in kinds)
-        raise UserError(f"{where}: the field {key!r} should be {names} but is {type(value).__name__} "
-                        f"({str(value)[:60]!r}); the data has another format or version, see the task's README.")
+        raise UserError(
+            f"{where}: the field {key!r} should be {names} but is {type(value).__name__} "
+            f"({str(value)[:60]!r}); the data has another format or version, see the task's README."
+        )
     return value
 
 
@@ -118,10 +122,13 @@ def numbers(record: Any, key: str, where: str, n: int | None) -> list[float]:
         UserError: as ``need``.
     """
     values = need(record, key, where, list)
-    if (n is not None and len(values) != n) or any(isinstance(v, bool) or not isinstance(v, (int, float))
-                                                   for v in values):
-        raise UserError(f"{where}: the field {key!r} should hold {n or 'only'} numbers, found {str(values)[:80]}; the "
-                        "data has another format or version, see the task's README.")
+    if (n is not None and len(values) != n) or any(
+        isinstance(v, bool) or not isinstance(v, (int, float)) for v in values
+    ):
+        raise UserError(
+            f"{where}: the field {key!r} should hold {n or 'only'} numbers, found {str(values)[:80]}; the "
+            "data has another format or version, see the task's README."
+        )
     return values
 
 

@@ -47,16 +47,27 @@ class AgentNetBench(Episodes):
         actions = need(step, "ground_truth_actions", where, list)
         return Item(
             id=self._ids[i],
-            images=tuple(self._images.find(need(s, "image", where, str), where) for s in steps[self._first(at):at + 1]),
+            images=tuple(
+                self._images.find(need(s, "image", where, str), where) for s in steps[self._first(at) : at + 1]
+            ),
             fields={"instruction": need(task, "high_level_task_description", where, str)},
-            past=tuple(Step(str((s.get("inner_monologue") or {}).get("low_level_instruction") or ""), None)
-                       for s in steps[:at]),
-            target={"type": "step", "truth": {"ground_truth_actions": actions,
-                                              "alternative_options": step.get("alternative_options") or []}},
+            past=tuple(
+                Step(str((s.get("inner_monologue") or {}).get("low_level_instruction") or ""), None) for s in steps[:at]
+            ),
+            target={
+                "type": "step",
+                "truth": {
+                    "ground_truth_actions": actions,
+                    "alternative_options": step.get("alternative_options") or [],
+                },
+            },
             cluster=task["task_id"],
-            meta={"domain": about.get("domain"), "system": about.get("system"),
-                  "milestone": bool(step.get("milestone")),
-                  "action_type": str(need(actions[0], "type", where, str)) if actions else ""},
+            meta={
+                "domain": about.get("domain"),
+                "system": about.get("system"),
+                "milestone": bool(step.get("milestone")),
+                "action_type": str(need(actions[0], "type", where, str)) if actions else "",
+            },
         )
 
 
@@ -76,14 +87,17 @@ def mind2web(folder: Path, spec: Spec) -> Records:
     release = sorted(folder.rglob(f"test_{spec['split']}-*.parquet"))
     if release:
         return Mind2WebParquet(release, spec)
-    raise UserError(f"{folder} has none of {path.name} (SeeClick), cross_{spec['split']}*.jsonl (UGround) and "
-                    f"test_{spec['split']}-*.parquet (the hub's release); give such a folder with --data-path.")
+    raise UserError(
+        f"{folder} has none of {path.name} (SeeClick), cross_{spec['split']}*.jsonl (UGround) and "
+        f"test_{spec['split']}-*.parquet (the hub's release); give such a folder with --data-path."
+    )
 
 
 def _operation(name: str, where: str) -> str:
     if name not in _OPERATIONS:
-        raise UserError(f"{where}: the operation {name!r} is none of {', '.join(_OPERATIONS)}; the data has another "
-                        "format.")
+        raise UserError(
+            f"{where}: the operation {name!r} is none of {', '.join(_OPERATIONS)}; the data has another format."
+        )
     return name
 
 
@@ -126,16 +140,20 @@ class SeeClickMind2Web(Episodes):
     def item(self, i: int) -> Item:
         number, at = self._place[i]
         task, where = self._task(number), self._spans.path.name
-        steps = [s for s in task["actions"] if "bbox" in s][:at + 1]
+        steps = [s for s in task["actions"] if "bbox" in s][: at + 1]
         paths = [self._images.find(f"{task['annotation_id']}-{s['action_uid']}.jpg", where) for s in steps]
         done = [self._step(s, where) for s in steps]
         operation, value, box = done[-1]
         return Item(
-            id=self._ids[i], images=tuple(paths[self._first(at):]),
+            id=self._ids[i],
+            images=tuple(paths[self._first(at) :]),
             fields={"instruction": need(task, "confirmed_task", where, str)},
             past=tuple(Step("", _past(o, v, b, image)) for (o, v, b), image in zip(done[:-1], paths, strict=False)),
-            target={"type": "step", "box_xyxy": [box[0], box[1], box[0] + box[2], box[1] + box[3]],
-                    "truth": {"operation": operation, "value": value, "boxes": [box]}},
+            target={
+                "type": "step",
+                "box_xyxy": [box[0], box[1], box[0] + box[2], box[1] + box[3]],
+                "truth": {"operation": operation, "value": value, "boxes": [box]},
+            },
             cluster=task["annotation_id"],
             meta={"website": task.get("website"), "domain": task.get("domain"), "action_type": operation},
         )
@@ -165,8 +183,9 @@ class UGroundMind2Web(Episodes):
         self._records = LineSpans(path)
         self._where = path.name
         self._images = ImageRoots(folder, ("blocks", "images", "cross_" + path.stem.rpartition("cross_")[2]))
-        self._ids = [f"{need(r, 'annotation_id', path.name, str)}-{need(r, 'action_uid', path.name, str)}"
-                     for r in self._records]
+        self._ids = [
+            f"{need(r, 'annotation_id', path.name, str)}-{need(r, 'action_uid', path.name, str)}" for r in self._records
+        ]
 
     @property
     def ids(self) -> Sequence[str]:
@@ -184,9 +203,16 @@ class UGroundMind2Web(Episodes):
             images=(self._images.find(f"{record['annotation_id']}_{record['action_uid']}/0.png", where),),
             fields={"instruction": need(record, "task", where, str)},
             past=tuple(Step(str(t), None) for t in need(record, "previous_actions", where, list)),
-            target={"type": "step", "box_xyxy": [x, y, x + w, y + h],
-                    "truth": {"operation": operation, "value": str(record.get("value") or ""), "boxes": boxes}},
+            target={
+                "type": "step",
+                "box_xyxy": [x, y, x + w, y + h],
+                "truth": {"operation": operation, "value": str(record.get("value") or ""), "boxes": boxes},
+            },
             cluster=record["annotation_id"],
-            meta={"website": record.get("website"), "domain": record.get("domain"), "action_type": operation,
-                  "total_steps": record.get("total_steps")},
+            meta={
+                "website": record.get("website"),
+                "domain": record.get("domain"),
+                "action_type": operation,
+                "total_steps": record.get("total_steps"),
+            },
         )

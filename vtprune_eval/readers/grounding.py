@@ -72,8 +72,10 @@ class ScreenSpot(_Listed):
         if not files and (folder / "records.json").is_file():  # an excerpt
             files = [("", folder / "records.json")]
         if not files:
-            raise UserError(f"{folder} has none of screenspot_mobile{ending}, screenspot_desktop{ending}, "
-                            f"screenspot_web{ending}; give the folder of {spec['source']} with --data-path.")
+            raise UserError(
+                f"{folder} has none of screenspot_mobile{ending}, screenspot_desktop{ending}, "
+                f"screenspot_web{ending}; give the folder of {spec['source']} with --data-path."
+            )
         super().__init__(folder, files)
 
     def build(self, id: str, record: Any, group: str, where: str) -> Item:
@@ -86,7 +88,9 @@ class ScreenSpot(_Listed):
             kind, source, platform = need(record, "data_type", where, str), record.get("data_source"), group
         x1, y1, x2, y2 = corners
         return Item(
-            id=id, images=self.image(record, where), fields={"instruction": need(record, "instruction", where, str)},
+            id=id,
+            images=self.image(record, where),
+            fields={"instruction": need(record, "instruction", where, str)},
             target={"type": "box", "box_xyxy": [x1, y1, x2, y2], "truth": {"box_xywh": [x1, y1, x2 - x1, y2 - y1]}},
             meta={"platform": platform, "target_kind": kind, "source": source},
         )
@@ -98,18 +102,28 @@ class ScreenSpotPro(_Listed):
     def __init__(self, folder: Path, spec: Spec) -> None:
         files = sorted((folder / "annotations").glob("*.json"))
         if not files:
-            raise UserError(f"{folder} has no annotations/*.json; give the folder of {spec['source']} with "
-                            "--data-path.")
+            raise UserError(
+                f"{folder} has no annotations/*.json; give the folder of {spec['source']} with --data-path."
+            )
         super().__init__(folder, [(f.stem, f) for f in files])
 
     def build(self, id: str, record: Any, group: str, where: str) -> Item:
         corners = numbers(record, "bbox", where, 4)
         return Item(
-            id=id, images=self.image(record, where), fields={"instruction": need(record, "instruction", where, str)},
-            target={"type": "box", "box_xyxy": corners,
-                    "truth": {"corners": corners, "image_size": numbers(record, "img_size", where, 2)}},
-            meta={"group": need(record, "group", where, str), "application": need(record, "application", where, str),
-                  "platform": record.get("platform"), "target_kind": need(record, "ui_type", where, str)},
+            id=id,
+            images=self.image(record, where),
+            fields={"instruction": need(record, "instruction", where, str)},
+            target={
+                "type": "box",
+                "box_xyxy": corners,
+                "truth": {"corners": corners, "image_size": numbers(record, "img_size", where, 2)},
+            },
+            meta={
+                "group": need(record, "group", where, str),
+                "application": need(record, "application", where, str),
+                "platform": record.get("platform"),
+                "target_kind": need(record, "ui_type", where, str),
+            },
         )
 
 
@@ -141,13 +155,23 @@ class OSWorldG(_Listed):
             kind = need(record, "box_type", where, str).lower()
             n = 4 if kind == "bbox" else None
             stored = [] if kind == "refusal" else numbers(record, "box_coordinates", where, n)
-            target = {"type": "region", "truth": {
-                "box_type": kind, "box_coordinates": stored or list(record.get("box_coordinates") or []),
-                "image_size": numbers(record, "image_size", where, 2)}}
+            target = {
+                "type": "region",
+                "truth": {
+                    "box_type": kind,
+                    "box_coordinates": stored or list(record.get("box_coordinates") or []),
+                    "image_size": numbers(record, "image_size", where, 2),
+                },
+            }
             if kind == "bbox":
                 target["box_xyxy"] = list(as_corners(stored))
-        return Item(id=id, images=(image,), fields={"instruction": need(record, "instruction", where, str)},
-                    target=target, meta={"box_type": kind, "categories": self._categories.get(id, [])})
+        return Item(
+            id=id,
+            images=(image,),
+            fields={"instruction": need(record, "instruction", where, str)},
+            target=target,
+            meta={"box_type": kind, "categories": self._categories.get(id, [])},
+        )
 
     @staticmethod
     def _name(record: Any, where: str) -> str:
@@ -167,8 +191,10 @@ class UIVision(_Listed):
         files = [(s, below / f"element_grounding_{s}.json") for s in ("basic", "functional", "spatial")]
         files = [(s, f) for s, f in files if f.is_file()]
         if not files:
-            raise UserError(f"{folder} has no annotations/element_grounding/element_grounding_*.json; give the folder "
-                            f"of {spec['source']} with --data-path.")
+            raise UserError(
+                f"{folder} has no annotations/element_grounding/element_grounding_*.json; give the folder "
+                f"of {spec['source']} with --data-path."
+            )
         super().__init__(folder, files)
 
     def make_id(self, note: tuple[str | None, str], name: str, i: int) -> str:
@@ -177,9 +203,13 @@ class UIVision(_Listed):
     def build(self, id: str, record: Any, group: str, where: str) -> Item:
         corners = numbers(record, "bbox", where, 4)
         return Item(
-            id=id, images=self.image(record, where),
+            id=id,
+            images=self.image(record, where),
             fields={"instruction": need(record, "prompt_to_evaluate", where, str)},
-            target={"type": "box", "box_xyxy": list(ordered(corners)),
-                    "truth": {"corners": corners, "image_size": numbers(record, "image_size", where, 2)}},
+            target={
+                "type": "box",
+                "box_xyxy": list(ordered(corners)),
+                "truth": {"corners": corners, "image_size": numbers(record, "image_size", where, 2)},
+            },
             meta={"subset": group, "application": record.get("platform"), "element_type": record.get("element_type")},
         )

@@ -25,5 +25,11 @@ class Mini(Records):
     def item(self, i: int) -> Item:
         r = self._records[i]
         images = tuple(self._folder / name for name in need(r, "images", self._where, list))
-        return Item(id=self._ids[i], images=images, fields={"question": need(r, "question", self._where, str)},
-                    target=need(r, "target", self._where, dict), cluster=r.get("cluster"), meta=r.get("meta", {}))
+        return Item(
+            id=self._ids[i],
+            images=images,
+            fields={"question": need(r, "question", self._where, str)},
+            target=need(r, "target", self._where, dict),
+            cluster=r.get("cluster"),
+            meta=r.get("meta", {}),
+        )

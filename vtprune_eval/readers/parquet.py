@@ -13,8 +13,17 @@ from .base import Episodes, Item, Recent, Spec, Step, need
 from .embedded import Unpacked
 
 _LIGHT = ["annotation_id", "action_uid"]
-_COLUMNS = [*_LIGHT, "operation", "pos_candidates", "website", "domain", "confirmed_task", "screenshot",
-            "action_reprs", "target_action_index"]
+_COLUMNS = [
+    *_LIGHT,
+    "operation",
+    "pos_candidates",
+    "website",
+    "domain",
+    "confirmed_task",
+    "screenshot",
+    "action_reprs",
+    "target_action_index",
+]
 ROWS_AT_ONCE = 4
 
 
@@ -29,8 +38,10 @@ class Mind2WebParquet(Episodes):
     def __init__(self, paths: Sequence[Path], spec: Spec) -> None:
         super().__init__(spec)
         if self._history:
-            raise UserError("mind2web: the parquet release is read without earlier screenshots; use --history 0, or "
-                            "SeeClick's files.")
+            raise UserError(
+                "mind2web: the parquet release is read without earlier screenshots; use --history 0, or "
+                "SeeClick's files."
+            )
         try:
             self._open: Any = importlib.import_module("pyarrow.parquet").ParquetFile
         except ImportError:
@@ -68,10 +79,15 @@ class Mind2WebParquet(Episodes):
         shot = need(record, "screenshot", where)
         image = self._unpacked.path(f"{self._ids[i]}.img", lambda: (shot or {}).get("bytes") or b"")
         return Item(
-            id=self._ids[i], images=(image,), fields={"instruction": need(record, "confirmed_task", where, str)},
+            id=self._ids[i],
+            images=(image,),
+            fields={"instruction": need(record, "confirmed_task", where, str)},
             past=tuple(Step(str(t), None) for t in need(record, "action_reprs", where, list)[:index]),
-            target={"type": "step", "box_xyxy": [x, y, x + w, y + h],
-                    "truth": {"operation": name, "value": str(operation.get("value") or ""), "boxes": [list(box)]}},
+            target={
+                "type": "step",
+                "box_xyxy": [x, y, x + w, y + h],
+                "truth": {"operation": name, "value": str(operation.get("value") or ""), "boxes": [list(box)]},
+            },
             cluster=record["annotation_id"],
             meta={"website": record.get("website"), "domain": record.get("domain"), "action_type": name},
         )
@@ -93,8 +109,9 @@ def _json(record: Any, key: str, where: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise UserError(f"{where}: the field {key!r} should be JSON but is {text[:60]!r}; the data has another format."
-                        ) from None
+        raise UserError(
+            f"{where}: the field {key!r} should be JSON but is {text[:60]!r}; the data has another format."
+        ) from None
 
 
 def _box(candidate: str, where: str) -> list[float]:
@@ -104,6 +121,7 @@ def _box(candidate: str, where: str) -> list[float]:
     try:
         x, y, w, h = (float(v) for v in sides)
     except ValueError:
-        raise UserError(f"{where}: a bounding_box_rect should hold four numbers, found {sides}; the data has another "
-                        "format.") from None
+        raise UserError(
+            f"{where}: a bounding_box_rect should hold four numbers, found {sides}; the data has another format."
+        ) from None
     return [x, y, w, h]

@@ -30,8 +30,10 @@ def aitw(folder: Path, spec: Spec) -> Records:
     found = sorted((folder / "test").rglob("*.json")) or sorted(folder.rglob("*.json"))
     episodes = [p for p in found if p.stem == p.parent.name]
     if not episodes:
-        raise UserError(f"{folder} has neither aitw_data_test.json (SeeClick's split) nor EPISODE/EPISODE.json "
-                        "(Android in the Zoo); give such a folder with --data-path.")
+        raise UserError(
+            f"{folder} has neither aitw_data_test.json (SeeClick's split) nor EPISODE/EPISODE.json "
+            "(Android in the Zoo); give such a folder with --data-path."
+        )
     return AndroidInTheZoo(episodes, spec)
 
 
@@ -56,8 +58,10 @@ class SeeClickAITW(Episodes):
         self._place: list[tuple[int, int]] = []
         for episode, (subset, (name, n)) in enumerate(zip(self._spans.groups, self._spans.notes, strict=True)):
             if subset is None:
-                raise UserError(f"{self._where}: expected an object with a list of episodes per subset, found a list; "
-                                "this is not SeeClick's test file.")
+                raise UserError(
+                    f"{self._where}: expected an object with a list of episodes per subset, found a list; "
+                    "this is not SeeClick's test file."
+                )
             self._ids += [f"{subset}-{name}-{i}" for i in range(n)]
             self._place += [(episode, i) for i in range(n)]
         self._episode = Recent(self._spans.__getitem__)
@@ -65,8 +69,10 @@ class SeeClickAITW(Episodes):
     @staticmethod
     def _note(episode: Any) -> tuple[str, int]:
         if not isinstance(episode, list):
-            raise UserError(f"aitw_data_test.json: an episode should be a list of steps but is "
-                            f"{type(episode).__name__}; the data has another format.")
+            raise UserError(
+                f"aitw_data_test.json: an episode should be a list of steps but is "
+                f"{type(episode).__name__}; the data has another format."
+            )
         return (str(need(episode[0], "ep_id", "aitw_data_test.json")), len(episode)) if episode else ("", 0)
 
     @property
@@ -79,18 +85,23 @@ class SeeClickAITW(Episodes):
         step = episode[at]
         kind = need(step, "action_type_id", where, int)
         truth = {
-            "action_type_id": kind, "action_type_text": need(step, "action_type_text", where, str),
-            "touch": numbers(step, "touch", where, 2), "lift": numbers(step, "lift", where, 2),
+            "action_type_id": kind,
+            "action_type_text": need(step, "action_type_text", where, str),
+            "touch": numbers(step, "touch", where, 2),
+            "lift": numbers(step, "lift", where, 2),
             "type_text": need(step, "type_text", where, str),
             "annot_position": numbers(step, "annot_position", where, None),
         }
         return Item(
             id=self._ids[i],
-            images=tuple(self._images.find(need(s, "img_filename", where, str) + ".png", where)
-                         for s in episode[self._first(at):at + 1]),
+            images=tuple(
+                self._images.find(need(s, "img_filename", where, str) + ".png", where)
+                for s in episode[self._first(at) : at + 1]
+            ),
             fields={"instruction": need(step, "goal", where, str)},
             past=tuple(Step("", _action(aitw_action, s)) for s in episode[:at]),
-            target={"type": "step", "truth": truth}, cluster=f"{subset}-{step['ep_id']}",
+            target={"type": "step", "truth": truth},
+            cluster=f"{subset}-{step['ep_id']}",
             meta={"subset": subset, "action_type": truth["action_type_text"]},
         )
 
@@ -120,11 +131,14 @@ class AndroidInTheZoo(Episodes):
         subset = path.stem.rpartition("-")[0].lower().replace("_", "")
         return Item(
             id=self._ids[i],
-            images=tuple(path.parent / Path(need(s, "image_path", path.name, str)).name
-                         for s, _ in episode[self._first(at):at + 1]),
+            images=tuple(
+                path.parent / Path(need(s, "image_path", path.name, str)).name
+                for s, _ in episode[self._first(at) : at + 1]
+            ),
             fields={"instruction": need(step, "instruction", path.name, str)},
             past=tuple(Step(s.get("coat_action_desc") or "", _action(aitw_action, t)) for s, t in episode[:at]),
-            target={"type": "step", "truth": truth}, cluster=str(step["episode_id"]),
+            target={"type": "step", "truth": truth},
+            cluster=str(step["episode_id"]),
             meta={"subset": subset, "action_type": truth["action_type_text"]},
         )
 
@@ -138,8 +152,12 @@ class AndroidInTheZoo(Episodes):
             word = gesture_word(touch, lift)
         boxes = _json_text(step, "ui_positions", where)
         return step, {
-            "action_type_id": kind, "action_type_text": word, "touch": touch[::-1], "lift": lift[::-1],
-            "type_text": step.get("result_action_text") or "", "annot_position": [v for box in boxes for v in box],
+            "action_type_id": kind,
+            "action_type_text": word,
+            "touch": touch[::-1],
+            "lift": lift[::-1],
+            "type_text": step.get("result_action_text") or "",
+            "annot_position": [v for box in boxes for v in box],
             "boxes_in_pixels": True,
         }
 
@@ -151,8 +169,10 @@ def _json_text(record: Any, key: str, where: str) -> list[Any]:
     except ValueError:
         value = None
     if not isinstance(value, list):
-        raise UserError(f"{where}: the field {key!r} should be the text of a list but is {text[:60]!r}; the data has "
-                        "another format.")
+        raise UserError(
+            f"{where}: the field {key!r} should be the text of a list but is {text[:60]!r}; the data has "
+            "another format."
+        )
     return value
 
 
@@ -190,18 +210,27 @@ class AndroidControl(Episodes):
         record, where = self._spans[i], self._spans.path.name
         number, shot = need(record, "step", where), need(record, "screenshot", where, str)
         head, underscore, last = Path(shot).stem.rpartition("_")
-        before = [str(Path(shot).with_name(f"{head}_{k}{Path(shot).suffix}"))
-                  for k in range(self._first(int(number)), int(number))] \
-            if underscore and last == str(number) else []
+        before = (
+            [
+                str(Path(shot).with_name(f"{head}_{k}{Path(shot).suffix}"))
+                for k in range(self._first(int(number)), int(number))
+            ]
+            if underscore and last == str(number)
+            else []
+        )
         action = need(record, "action", where, dict)
         goal, step = need(record, "goal", where, str), record.get("step_instruction") or ""
         return Item(
-            id=self.ids[i], images=tuple(self._images.find(name, where) for name in [*before, shot]),
+            id=self.ids[i],
+            images=tuple(self._images.find(name, where) for name in [*before, shot]),
             fields={"instruction": step if self._low else goal, "goal": goal if self._low else ""},
             past=tuple(Step(str(text), None) for text in need(record, "previous_actions", where, list)),
-            target={"type": "step", "truth": {"action": action,
-                                              "accessibility_tree": need(record, "accessibility_tree", where, list)}},
-            cluster=str(record["episode_id"]), meta={"action_type": need(action, "action_type", where, str)},
+            target={
+                "type": "step",
+                "truth": {"action": action, "accessibility_tree": need(record, "accessibility_tree", where, list)},
+            },
+            cluster=str(record["episode_id"]),
+            meta={"action_type": need(action, "action_type", where, str)},
         )
 
 
@@ -241,8 +270,9 @@ class GUIOdyssey(Episodes):
         below = folder / "annotations"
         paths = sorted(below.glob("*.json")) if below.is_dir() else []
         if not paths:
-            raise UserError(f"{folder} has no annotations/*.json; give the folder of {spec['source']} with "
-                            "--data-path.")
+            raise UserError(
+                f"{folder} has no annotations/*.json; give the folder of {spec['source']} with --data-path."
+            )
         split = folder / "splits" / f"{spec['split']}_split.json"
         if split.is_file():
             chosen = {Path(str(name)).stem for name in need(load_json(split), "test", split.name, list)}
@@ -270,9 +300,14 @@ class GUIOdyssey(Episodes):
         path = self._paths[number]
         episode = load_json(path)
         answers = [odyssey_answer(s, path.name) for s in episode["steps"]]
-        return episode, answers, [Step(s.get("low_level_instruction") or "" if self._low else "",
-                                       _action(odyssey_action, a))
-                                  for s, a in zip(episode["steps"], answers, strict=True)]
+        return (
+            episode,
+            answers,
+            [
+                Step(s.get("low_level_instruction") or "" if self._low else "", _action(odyssey_action, a))
+                for s, a in zip(episode["steps"], answers, strict=True)
+            ],
+        )
 
     def item(self, i: int) -> Item:
         number, at = self._place[i]
@@ -282,20 +317,27 @@ class GUIOdyssey(Episodes):
         answer, step, goal = answers[at], steps[at], need(about, "instruction", where, str)
         own = step.get("low_level_instruction") or ""
         box = step.get("sam2_bbox")
-        target: dict[str, Any] = {"type": "step", "truth": {
-            "answer": answer,
-            # Version 1 has no boxes; an empty one belongs to steps without a place.
-            "sam2_bbox": numbers(step, "sam2_bbox", where, 4) if box else None}}
+        target: dict[str, Any] = {
+            "type": "step",
+            "truth": {
+                "answer": answer,
+                # Version 1 has no boxes; an empty one belongs to steps without a place.
+                "sam2_bbox": numbers(step, "sam2_bbox", where, 4) if box else None,
+            },
+        }
         return Item(
             id=self._ids[i],
-            images=tuple(self._images.find(need(s, "screenshot", where, str), where)
-                         for s in steps[self._first(at):at + 1]),
+            images=tuple(
+                self._images.find(need(s, "screenshot", where, str), where) for s in steps[self._first(at) : at + 1]
+            ),
             fields={"instruction": own if self._low else goal, "goal": goal if self._low else ""},
             past=tuple(done[:at]),
-            target=target, cluster=str(episode["episode_id"]),
-            meta={"category": about.get("category"), "device": episode.get("device_info", {}).get("device_name"),
-                  "action_type": answer.partition(":")[0],
-                  "step_length": need(episode, "step_length", where, int)},
+            target=target,
+            cluster=str(episode["episode_id"]),
+            meta={
+                "category": about.get("category"),
+                "device": episode.get("device_info", {}).get("device_name"),
+                "action_type": answer.partition(":")[0],
+                "step_length": need(episode, "step_length", where, int),
+            },
         )
-
-

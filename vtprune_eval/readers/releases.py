@@ -71,18 +71,24 @@ class AndroidControlRelease(Episodes):
         own = int(_one(record, "episode_id", where))
         shots, trees = need(record, "screenshots", where, list), need(record, "accessibility_trees", where, list)
         if min(len(shots), len(trees)) <= at:
-            raise UserError(f"{where}: episode {own} has {len(shots)} screenshots and {len(trees)} trees for step "
-                            f"{at}; fetch the file again.")
+            raise UserError(
+                f"{where}: episode {own} has {len(shots)} screenshots and {len(trees)} trees for step "
+                f"{at}; fetch the file again."
+            )
         actions = [json.loads(a) for a in record["actions"]]
         instructions = [s.decode("utf-8", "replace") for s in need(record, "step_instructions", where, list)]
         goal, step = _one(record, "goal", where), instructions[at] if at < len(instructions) else ""
         return Item(
             id=self._ids[i],
-            images=tuple(self._unpacked.path(f"{own}_{k}.png", partial(shots.__getitem__, k))
-                         for k in range(self._first(at), at + 1)),
+            images=tuple(
+                self._unpacked.path(f"{own}_{k}.png", partial(shots.__getitem__, k))
+                for k in range(self._first(at), at + 1)
+            ),
             fields={"instruction": step if self._low else goal, "goal": goal if self._low else ""},
-            past=tuple(Step(text, self._past(record, k, a))
-                       for k, (text, a) in enumerate(zip(instructions[:at], actions[:at], strict=False))),
+            past=tuple(
+                Step(text, self._past(record, k, a))
+                for k, (text, a) in enumerate(zip(instructions[:at], actions[:at], strict=False))
+            ),
             target={"type": "step", "truth": {"action": actions[at], "accessibility_tree": forest(trees[at])}},
             cluster=str(own),
             meta={"action_type": need(actions[at], "action_type", where, str), "subsplit": self._subsplit.get(own)},
@@ -120,14 +126,28 @@ def _node(data: memoryview) -> dict[str, Any]:
             sides.update({n: signed(v) for n, v in fields(value) if isinstance(v, int)})
         elif number in texts and isinstance(value, memoryview):
             texts[number] = bytes(value).decode("utf-8", "replace")
-    return {"bbox_pixels": {"x_min": sides[1], "y_min": sides[2], "x_max": sides[3], "y_max": sides[4]},
-            "text": texts[7], "content_description": texts[4]}
+    return {
+        "bbox_pixels": {"x_min": sides[1], "y_min": sides[2], "x_max": sides[3], "y_max": sides[4]},
+        "text": texts[7],
+        "content_description": texts[4],
+    }
 
 
-AITW_SUBSETS = {"google_apps": "googleapps", "install": "install", "web_shopping": "webshopping", "general": "general",
-            "single": "single"}
-AITW_WORDS = {3: "type", 5: "press back", 6: "press home", 7: "press enter", 10: "status task complete",
-          11: "status task impossible"}
+AITW_SUBSETS = {
+    "google_apps": "googleapps",
+    "install": "install",
+    "web_shopping": "webshopping",
+    "general": "general",
+    "single": "single",
+}
+AITW_WORDS = {
+    3: "type",
+    5: "press back",
+    6: "press home",
+    7: "press enter",
+    10: "status task complete",
+    11: "status task impossible",
+}
 
 
 class AndroidInTheWildRelease(Episodes):
@@ -138,8 +158,9 @@ class AndroidInTheWildRelease(Episodes):
         super().__init__(spec)
         split = folder / "splits" / "standard.json"
         chosen = set(map(str, need(load_json(split), "test", split.name, list))) if split.is_file() else None
-        paths = [p for s in AITW_SUBSETS for p in sorted((folder / s).glob("*"))
-                 if p.is_file() and ".part" not in p.suffixes]  # a download that is not finished
+        paths = [
+            p for s in AITW_SUBSETS for p in sorted((folder / s).glob("*")) if p.is_file() and ".part" not in p.suffixes
+        ]  # a download that is not finished
         self._shards = Shards(paths, self._note)
         self._steps: dict[tuple[str, str], list[tuple[int, int]]] = {}
         for number, (subset, episode, step) in enumerate(self._shards.notes):
@@ -168,16 +189,19 @@ class AndroidInTheWildRelease(Episodes):
         key, at = self._place[i]
         numbers = [number for _, number in self._steps[key]]
         first = self._first(at)
-        shown = [self._record(number) for number in numbers[first:at + 1]]
+        shown = [self._record(number) for number in numbers[first : at + 1]]
         where, record = self._shards.path(numbers[at]).name, shown[-1]
         truth = self._truth(record, where)
         return Item(
             id=self._ids[i],
-            images=tuple(self._unpacked.path(f"{key[0]}_{key[1]}_{first + k}.png", partial(_png, r, where))
-                         for k, r in enumerate(shown)),
+            images=tuple(
+                self._unpacked.path(f"{key[0]}_{key[1]}_{first + k}.png", partial(_png, r, where))
+                for k, r in enumerate(shown)
+            ),
             fields={"instruction": _one(record, "goal_info", where)},
             past=tuple(Step("", self._past(self._record(n), where)) for n in numbers[:at]),
-            target={"type": "step", "truth": truth}, cluster=f"{key[0]}-{key[1]}",
+            target={"type": "step", "truth": truth},
+            cluster=f"{key[0]}-{key[1]}",
             meta={"subset": key[0], "action_type": truth["action_type_text"]},
         )
 
@@ -194,8 +218,11 @@ class AndroidInTheWildRelease(Episodes):
         typed = record.get("results/type_action") or [b""]
         word = gesture_word(touch, lift) if kind == 4 else AITW_WORDS.get(kind, "")
         return {
-            "action_type_id": kind, "action_type_text": word,
-            "touch": list(touch[::-1]), "lift": list(lift[::-1]), "type_text": typed[0].decode("utf-8", "replace"),
+            "action_type_id": kind,
+            "action_type_text": word,
+            "touch": list(touch[::-1]),
+            "lift": list(lift[::-1]),
+            "type_text": typed[0].decode("utf-8", "replace"),
             "annot_position": list(record.get("image/ui_annotations_positions") or []),
         }
 
@@ -222,8 +249,9 @@ def _png(record: Example, where: str) -> bytes:
     shape = tuple(int(_one(record, f"image/{k}", where)) for k in ("height", "width", "channels"))
     data = need(record, "image/encoded", where, list)[0]
     if len(data) != shape[0] * shape[1] * shape[2] or shape[2] != 3:
-        raise UserError(f"{where}: a screenshot has {len(data)} bytes where {shape} says otherwise; fetch the file "
-                        "again.")
+        raise UserError(
+            f"{where}: a screenshot has {len(data)} bytes where {shape} says otherwise; fetch the file again."
+        )
     out = io.BytesIO()
     Image.fromarray(np.frombuffer(data, np.uint8).reshape(shape)).save(out, "png", compress_level=1)
     return out.getvalue()

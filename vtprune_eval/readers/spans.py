@@ -118,7 +118,7 @@ class _Text:
         chunk = self._stream.read(max(CHUNK_BYTES, len(self.text) - self.at))
         self.ended = not chunk
         self.base += self.at
-        self.text = self.text[self.at:] + chunk.decode("latin-1")
+        self.text = self.text[self.at :] + chunk.decode("latin-1")
         self.at = 0
         return not self.ended
 
@@ -161,7 +161,7 @@ class _Text:
                 if len(self.text) - self.at > MAX_RECORD_BYTES or not self.more():
                     raise ValueError(f"no value at byte {self.base + self.at}: {error}") from None
         start, size = self.base + self.at, end - self.at
-        written = self.text[self.at:end]
+        written = self.text[self.at : end]
         if not written.isascii():
             value = json.loads(written.encode("latin-1"))
         self.at = end

@@ -64,7 +64,7 @@ def fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"wire type {wire}")
         if at + size > len(view):
             raise ValueError("a field reaches beyond its message")
-        yield number, view[at:at + size]
+        yield number, view[at : at + size]
         at += size
 
 

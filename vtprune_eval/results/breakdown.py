@@ -17,11 +17,16 @@ Record = Mapping[str, Any]
 
 # Breakdown keys of the samples' meta, per benchmark.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "aitw": ("subset", "action_type"), "androidcontrol": ("action_type",),
-    "gui_odyssey": ("category", "device", "action_type"), "agentnetbench": ("domain", "system", "action_type"),
-    "mind2web": ("domain", "action_type"), "screenspot": ("platform", "target_kind"),
-    "screenspot_v2": ("platform", "target_kind"), "screenspot_pro": ("group", "platform", "target_kind"),
-    "osworld_g": ("box_type", "categories"), "ui_vision": ("subset", "element_type"),
+    "aitw": ("subset", "action_type"),
+    "androidcontrol": ("action_type",),
+    "gui_odyssey": ("category", "device", "action_type"),
+    "agentnetbench": ("domain", "system", "action_type"),
+    "mind2web": ("domain", "action_type"),
+    "screenspot": ("platform", "target_kind"),
+    "screenspot_v2": ("platform", "target_kind"),
+    "screenspot_pro": ("group", "platform", "target_kind"),
+    "osworld_g": ("box_type", "categories"),
+    "ui_vision": ("subset", "element_type"),
 }
 
 
@@ -93,28 +98,48 @@ def _episodes(records: Sequence[Record]) -> float:
 
 def _aitw(records: Sequence[Record]) -> dict[str, Any]:
     subsets = {k: _share(v) for k, v in sorted(_by(records, "subset").items())}
-    return {"mean_over_subsets": sum(subsets.values()) / len(subsets), "subsets": subsets,
-            "episode_success": _episodes(records)}
+    return {
+        "mean_over_subsets": sum(subsets.values()) / len(subsets),
+        "subsets": subsets,
+        "episode_success": _episodes(records),
+    }
 
 
 def _androidcontrol(records: Sequence[Record]) -> dict[str, Any]:
     pointed = [r for r in records if r["meta"].get("action_type") in ("click", "long_press", "type_text")]
     rest = [r for r in records if r["meta"].get("action_type") != "open_app"]
-    return {"step_accuracy": _share(records), "grounding_accuracy": _share(pointed) if pointed else None,
-            "without_open_app": _share(rest) if rest else None, "episode_success": _episodes(records)}
+    return {
+        "step_accuracy": _share(records),
+        "grounding_accuracy": _share(pointed) if pointed else None,
+        "without_open_app": _share(rest) if rest else None,
+        "episode_success": _episodes(records),
+    }
 
 
 def _odyssey(records: Sequence[Record]) -> dict[str, Any]:
-    rows = [{"episode": r["id"], "category": r["meta"].get("category"), "step_length": r["meta"].get("step_length"),
-             "verdict": Verdict(r["score"], r["reason"], {"info": r["parts"].get("info", "invalid")})} for r in records]
+    rows = [
+        {
+            "episode": r["id"],
+            "category": r["meta"].get("category"),
+            "step_length": r["meta"].get("step_length"),
+            "verdict": Verdict(r["score"], r["reason"], {"info": r["parts"].get("info", "invalid")}),
+        }
+        for r in records
+    ]
     return {kind: gui_odyssey.official_report(rows, kind) for kind in ("macro", "micro")}
 
 
 def _agentnetbench(records: Sequence[Record]) -> dict[str, Any]:
     return agentnetbench.report(
-        {"trajectory": r["cluster"], "verdict": Verdict(r["score"], r["reason"], r["parts"]),
-         "milestone": r["meta"].get("milestone"), "domain": r["meta"].get("domain"),
-         "action_type": r["meta"].get("action_type") or ""} for r in records)
+        {
+            "trajectory": r["cluster"],
+            "verdict": Verdict(r["score"], r["reason"], r["parts"]),
+            "milestone": r["meta"].get("milestone"),
+            "domain": r["meta"].get("domain"),
+            "action_type": r["meta"].get("action_type") or "",
+        }
+        for r in records
+    )
 
 
 def _mind2web(records: Sequence[Record]) -> dict[str, Any]:
@@ -122,9 +147,17 @@ def _mind2web(records: Sequence[Record]) -> dict[str, Any]:
     for r in records:
         tasks.setdefault(str(r["cluster"]), []).append(r)
     categories = {"CLICK": 4, "HOVER": 4, "ENTER": 4, "TYPE": 3, "SELECT": 2}
-    steps = [[{"element": bool(r["parts"].get("element", r["parts"].get("element_match"))),
-               "op_f1": r["parts"].get("op_f1") or 0.0, "category": categories.get(r["meta"].get("action_type", ""), 4)}
-              for r in rows] for rows in tasks.values()]
+    steps = [
+        [
+            {
+                "element": bool(r["parts"].get("element", r["parts"].get("element_match"))),
+                "op_f1": r["parts"].get("op_f1") or 0.0,
+                "category": categories.get(r["meta"].get("action_type", ""), 4),
+            }
+            for r in rows
+        ]
+        for rows in tasks.values()
+    ]
     if any(r["meta"].get("total_steps") for r in records):  # UGround's samples
         totals = [max(int(r["meta"].get("total_steps") or 0) for r in rows) for rows in tasks.values()]
         return mind2web.guikv_report([{"steps": s, "total_steps": n} for s, n in zip(steps, totals, strict=True)])
@@ -132,32 +165,60 @@ def _mind2web(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _screenspot(records: Sequence[Record]) -> dict[str, Any]:
-    return screenspot.groups_report([{"platform": r["meta"].get("platform"), "data_type": r["meta"].get("target_kind"),
-                                      "score": r["score"]} for r in records])
+    return screenspot.groups_report(
+        [
+            {"platform": r["meta"].get("platform"), "data_type": r["meta"].get("target_kind"), "score": r["score"]}
+            for r in records
+        ]
+    )
 
 
 def _pro(records: Sequence[Record]) -> dict[str, Any]:
-    return screenspot.pro_report([
-        {"correctness": r["parts"].get("correctness") or ("correct" if r["score"] == 1 else "wrong"),
-         "ui_type": r["meta"].get("target_kind"), **{k: r["meta"].get(k) for k in ("group", "application", "platform")}}
-        for r in records])
+    return screenspot.pro_report(
+        [
+            {
+                "correctness": r["parts"].get("correctness") or ("correct" if r["score"] == 1 else "wrong"),
+                "ui_type": r["meta"].get("target_kind"),
+                **{k: r["meta"].get(k) for k in ("group", "application", "platform")},
+            }
+            for r in records
+        ]
+    )
 
 
 def _osworld(records: Sequence[Record]) -> dict[str, Any]:
-    return osworld_g.report([{"correct": r["score"] == 1, "box_type": r["meta"].get("box_type"),
-                              "categories": r["meta"].get("categories") or ()} for r in records])
+    return osworld_g.report(
+        [
+            {
+                "correct": r["score"] == 1,
+                "box_type": r["meta"].get("box_type"),
+                "categories": r["meta"].get("categories") or (),
+            }
+            for r in records
+        ]
+    )
 
 
 def _ui_vision(records: Sequence[Record]) -> dict[str, Any]:
-    return ui_vision.subsets_report({
-        subset: [{"correctness": r["parts"].get("correctness") or "wrong"} for r in rows]
-        for subset, rows in sorted(_by(records, "subset").items())})
+    return ui_vision.subsets_report(
+        {
+            subset: [{"correctness": r["parts"].get("correctness") or "wrong"} for r in rows]
+            for subset, rows in sorted(_by(records, "subset").items())
+        }
+    )
 
 
 _AUTHORS: dict[str, Callable[[Sequence[Record]], dict[str, Any]]] = {
-    "aitw": _aitw, "androidcontrol": _androidcontrol, "gui_odyssey": _odyssey, "agentnetbench": _agentnetbench,
-    "mind2web": _mind2web, "screenspot": _screenspot, "screenspot_v2": _screenspot, "screenspot_pro": _pro,
-    "osworld_g": _osworld, "ui_vision": _ui_vision,
+    "aitw": _aitw,
+    "androidcontrol": _androidcontrol,
+    "gui_odyssey": _odyssey,
+    "agentnetbench": _agentnetbench,
+    "mind2web": _mind2web,
+    "screenspot": _screenspot,
+    "screenspot_v2": _screenspot,
+    "screenspot_pro": _pro,
+    "osworld_g": _osworld,
+    "ui_vision": _ui_vision,
 }
 
 
@@ -179,9 +240,10 @@ def breakdown_text(summary: Mapping[str, Any]) -> str:
             for row, entry in rows:
                 found = entry.get("measures", {}) if key == "measure" else entry.get("breakdown", {}).get(key, {})
                 lines.append([row["method"], row["budget"], *(_shown(found.get(v)) for v in values)])
-            parts.append(f"\n## {task}: by {key}\n\n"
-                         + tabulate(lines, headers=["method", "budget", *values], tablefmt="github",
-                                    disable_numparse=True))
+            parts.append(
+                f"\n## {task}: by {key}\n\n"
+                + tabulate(lines, headers=["method", "budget", *values], tablefmt="github", disable_numparse=True)
+            )
     return "\n".join(parts)
 
 

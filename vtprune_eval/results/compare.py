@@ -47,10 +47,13 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
     difference, low, high = paired_difference(a, b, clusters)
     exact = len(set(clusters)) == len(pairs) and {*a, *b} <= {0.0, 1.0}
     return {
-        "n": len(pairs), "difference": difference, "ci95": stated(low, high),
+        "n": len(pairs),
+        "difference": difference,
+        "ci95": stated(low, high),
         "only_own": sum(x > y for x, y in zip(a, b, strict=True)),
         "only_other": sum(x < y for x, y in zip(a, b, strict=True)),
-        "test": "mcnemar" if exact else "sign-flip", "p": mcnemar(a, b) if exact else sign_flip(a, b, clusters),
+        "test": "mcnemar" if exact else "sign-flip",
+        "p": mcnemar(a, b) if exact else sign_flip(a, b, clusters),
     }
 
 
@@ -69,9 +72,11 @@ def adjust(family: Sequence[dict[str, Any]]) -> None:
             entry["verdict"] = "equal on every sample" if same else "not distinguishable"
 
 
-def compare_cells(cells: Sequence[Cell], tasks: Sequence[str],
-                  records: dict[tuple[str, str, str], list[dict[str, Any]]],
-                  ) -> tuple[dict[tuple[str, Cell], dict[str, Any]], list[dict[str, Any]]]:
+def compare_cells(
+    cells: Sequence[Cell],
+    tasks: Sequence[str],
+    records: dict[tuple[str, str, str], list[dict[str, Any]]],
+) -> tuple[dict[tuple[str, Cell], dict[str, Any]], list[dict[str, Any]]]:
     """All paired comparisons of a run.
 
     Args:

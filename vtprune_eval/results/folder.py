@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import UserError
 from ..models import check_model_name
 from ..prompts import style_of
-from ..spec import Cell, RunSpec, from_mapping
+from ..runner.spec import Cell, RunSpec, from_mapping
 from ..tasks import Task, load_task
 from .record import SCHEMA
 from .store import digests
@@ -44,8 +44,11 @@ class Run:
     def tell_unsealed(self) -> None:
         """A note on stderr where nothing says whether the records were edited."""
         if not self.sealed:
-            print(f"note: {self.path} was made before summaries held digests of the record files; whether these were "
-                  "edited cannot be told.", file=sys.stderr)
+            print(
+                f"note: {self.path} was made before summaries held digests of the record files; whether these were "
+                "edited cannot be told.",
+                file=sys.stderr,
+            )
 
 
 def read_run(path: Path) -> Run:
@@ -58,35 +61,45 @@ def read_run(path: Path) -> Run:
     if not (path / "run.json").is_file():
         raise UserError(f"{path} is not a run folder (no run.json); give the folder that the run printed at its end.")
     if not (path / "summary.json").is_file():
-        raise UserError(f"half a run: {path} has no summary yet; start its command again with --out {path} to "
-                        "finish it.")
+        raise UserError(
+            f"half a run: {path} has no summary yet; start its command again with --out {path} to finish it."
+        )
     settings, environment = read_json(path / "run.json"), read_json(path / "environment.json")
     if "shard" in settings:
-        raise UserError(f"{path} is shard {settings['shard']} of a run; put the shards together first with `python -m "
-                        "vtprune_eval merge RUN... --out DIR`.")
+        raise UserError(
+            f"{path} is shard {settings['shard']} of a run; put the shards together first with `python -m "
+            "vtprune_eval merge RUN... --out DIR`."
+        )
     spec = spec_of(settings)
     records: dict[Key, dict[str, dict[str, Any]]] = {}
     for task in spec.tasks:
         for cell in spec.cells():
             file = path / "records" / f"{task}--{cell.slug}.jsonl"
             if not file.is_file():
-                raise UserError(f"half a run: {path} has no records of {cell.method} at {cell.budget} on {task}; start "
-                                f"its command again with --out {path} to finish it.")
+                raise UserError(
+                    f"half a run: {path} has no records of {cell.method} at {cell.budget} on {task}; start "
+                    f"its command again with --out {path} to finish it."
+                )
             own = parse_records(file.read_bytes().decode("utf-8", "replace").splitlines(), file.name)
             key = expected_key(settings, task, cell)
             for record in own:
                 if record["key"] != key:
-                    raise UserError(f"{file.name}: sample {record['id']!r} carries the key {record['key']!r} instead "
-                                    f"of {key}: it is of another run or was edited; run it again in a new folder.")
+                    raise UserError(
+                        f"{file.name}: sample {record['id']!r} carries the key {record['key']!r} instead "
+                        f"of {key}: it is of another run or was edited; run it again in a new folder."
+                    )
             records[task, cell.method, cell.budget] = {r["id"]: r for r in own}
             if len(own) != len(records[task, cell.method, cell.budget]):
-                raise UserError(f"{file.name} holds a sample twice; start the run's command again with --out {path} to "
-                                "mend it.")
+                raise UserError(
+                    f"{file.name} holds a sample twice; start the run's command again with --out {path} to mend it."
+                )
     for task in spec.tasks:
         sizes = {f"{m} at {b}": len(r) for (t, m, b), r in records.items() if t == task}
         if len(set(sizes.values())) > 1:
-            raise UserError(f"half a run: {path} has {min(sizes.values())} to {max(sizes.values())} records per cell "
-                            f"on {task}; start its command again with --out {path} to finish it.")
+            raise UserError(
+                f"half a run: {path} has {min(sizes.values())} to {max(sizes.values())} records per cell "
+                f"on {task}; start its command again with --out {path} to finish it."
+            )
     return Run(path, settings, environment, spec, records, _is_sealed(path))
 
 
@@ -103,8 +116,7 @@ def _is_sealed(path: Path) -> bool:
     if stated != found:
         known = stated if isinstance(stated, dict) else {}
         name = min((n for n in {*found, *known} if found.get(n) != known.get(n)), default="summary.json")
-        raise UserError(f"{name} was changed after the run's summary was written; run it "
-                        "again in a new folder.")
+        raise UserError(f"{name} was changed after the run's summary was written; run it again in a new folder.")
     return True
 
 
@@ -142,8 +154,10 @@ def parse_records(lines: list[str], name: str) -> list[dict[str, Any]]:
         if not isinstance(record, dict) or not all(isinstance(record.get(k), str) for k in ("id", "key", "status")):
             raise UserError(f"{name}: line {number} is not a record; start the run's command again to mend it.")
         if record.get("schema") != SCHEMA:
-            raise UserError(f"{name}: line {number} has record schema {record.get('schema')!r}, this version reads "
-                            f"{SCHEMA}; run it again with this version.")
+            raise UserError(
+                f"{name}: line {number} has record schema {record.get('schema')!r}, this version reads "
+                f"{SCHEMA}; run it again with this version."
+            )
         out.append(record)
     return out
 
@@ -158,8 +172,9 @@ def spec_of(settings: dict[str, Any]) -> RunSpec:
     try:
         spec = from_mapping({k: v for k, v in settings.items() if k in names})
     except (TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"the settings of the run cannot be read ({error}); make the file again from its run folder."
-                        ) from None
+        raise UserError(
+            f"the settings of the run cannot be read ({error}); make the file again from its run folder."
+        ) from None
     absent = [t for t in spec.tasks if t not in settings["data"]]
     if absent:
         raise UserError(f"the settings of the run name no data version of {absent[0]}; run it again.")

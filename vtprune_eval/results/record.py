@@ -7,25 +7,47 @@ import math
 import sys
 from typing import Any
 
-from ..pipeline.outcome import Outcome
+from ..outcome import Outcome
 from ..sample import Sample, Score
 
 SCHEMA = 1
 
 # Two runs of one spec agree on these, however often they were interrupted.
-RESULT_FIELDS = ("schema", "key", "id", "status", "reason", "message", "answer", "ids", "finish", "score", "parsed",
-                 "cluster", "meta", "parts", "protocol", "counts", "flops", "kv_bytes", "kept", "frame", "notes")
+RESULT_FIELDS = (
+    "schema",
+    "key",
+    "id",
+    "status",
+    "reason",
+    "message",
+    "answer",
+    "ids",
+    "finish",
+    "score",
+    "parsed",
+    "cluster",
+    "meta",
+    "parts",
+    "protocol",
+    "counts",
+    "flops",
+    "kv_bytes",
+    "kept",
+    "frame",
+    "notes",
+)
 
 
-def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame: dict[str, Any],
-                protocol: str = "official") -> dict[str, Any]:
+def make_record(
+    key: str, sample: Sample, outcome: Outcome, score: Score, frame: dict[str, Any], protocol: str = "official"
+) -> dict[str, Any]:
     """The record of an answered sample.
 
     Fields: ``schema`` version; ``key`` identity of the cell (run, task, method, budget); ``id`` of the sample;
     ``status`` ok or failed; ``reason`` of the score; ``answer`` and ``ids`` generated; ``finish`` eos or length;
     ``score`` in [0, 1] or null; ``parsed`` action; ``parts`` of the score;
     ``protocol`` whose rule gave it; ``cluster`` and ``meta`` of the sample; ``counts`` as
-    :class:`~vtprune_eval.pipeline.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
+    :class:`~vtprune_eval.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
     ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap, and ``kept_last``
     those behind the last layer where a method drops tokens inside the decoder; ``frame`` of the
     coordinates; ``notes``. The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU. A record whose
@@ -33,28 +55,61 @@ def make_record(key: str, sample: Sample, outcome: Outcome, score: Score, frame:
     branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and ``gpu_process_bytes``.
     """
     return {
-        "schema": SCHEMA, "key": key, "id": sample.id, "status": "ok", "reason": score.reason, "message": "",
-        "answer": outcome.text, "ids": list(outcome.ids), "finish": outcome.finish, "score": score.value,
-        "parsed": score.parsed, "cluster": sample.cluster, "meta": sample.meta, "parts": score.parts,
+        "schema": SCHEMA,
+        "key": key,
+        "id": sample.id,
+        "status": "ok",
+        "reason": score.reason,
+        "message": "",
+        "answer": outcome.text,
+        "ids": list(outcome.ids),
+        "finish": outcome.finish,
+        "score": score.value,
+        "parsed": score.parsed,
+        "cluster": sample.cluster,
+        "meta": sample.meta,
+        "parts": score.parts,
         "protocol": protocol,
-        "counts": _fields(outcome.counts), "flops": outcome.flops, "kv_bytes": outcome.kv_bytes,
+        "counts": _fields(outcome.counts),
+        "flops": outcome.flops,
+        "kv_bytes": outcome.kv_bytes,
         "kept": [_bitmap(kept) for kept in outcome.kept],
         **({"kept_last": [_bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
-        "frame": frame, "notes": list(outcome.notes),
+        "frame": frame,
+        "notes": list(outcome.notes),
         "peak_bytes": outcome.peak_bytes,
         "times": {k: None if math.isnan(v) else round(v, 4) for k, v in _fields(outcome.times).items()},
     }
 
 
-def failed_record(key: str, sample: Sample, reason: str, message: str, scored: bool,
-                  protocol: str = "official") -> dict[str, Any]:
+def failed_record(
+    key: str, sample: Sample, reason: str, message: str, scored: bool, protocol: str = "official"
+) -> dict[str, Any]:
     """The record of a sample that could not be answered: wrong, with a reason, and counted."""
     return {
-        "schema": SCHEMA, "key": key, "id": sample.id, "status": "failed", "reason": reason, "message": message,
-        "answer": "", "ids": [], "finish": "", "score": 0.0 if scored else None, "parsed": None,
-        "cluster": sample.cluster, "meta": sample.meta, "parts": {}, "protocol": protocol,
-        "counts": None, "flops": None, "kv_bytes": None, "kept": None,
-        "frame": None, "notes": [], "peak_bytes": None, "times": None,
+        "schema": SCHEMA,
+        "key": key,
+        "id": sample.id,
+        "status": "failed",
+        "reason": reason,
+        "message": message,
+        "answer": "",
+        "ids": [],
+        "finish": "",
+        "score": 0.0 if scored else None,
+        "parsed": None,
+        "cluster": sample.cluster,
+        "meta": sample.meta,
+        "parts": {},
+        "protocol": protocol,
+        "counts": None,
+        "flops": None,
+        "kv_bytes": None,
+        "kept": None,
+        "frame": None,
+        "notes": [],
+        "peak_bytes": None,
+        "times": None,
     }
 
 
@@ -81,7 +136,8 @@ def light(record: dict[str, Any]) -> dict[str, Any]:
     if counts:
         lengths = {k: counts[k] for k in ("layer_tokens", "cache_entries") if counts[k]}
         out["counts"] = {k: counts[k] for k in ("patches_full", "patches", "visual_full", "visual")} | {
-            k: [v[0], min(v), max(v)] for k, v in lengths.items()}
+            k: [v[0], min(v), max(v)] for k, v in lengths.items()
+        }
         if counts.get("layer_visual"):
             out["counts"]["layer_visual"] = [sum(counts["layer_visual"]) / len(counts["layer_visual"])]
     return out

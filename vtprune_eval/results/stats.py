@@ -15,8 +15,11 @@ MIN_CLUSTERS = 5
 EXACT_FLIPS = 12  # up to so many differing clusters, all 2^n sign patterns are counted
 
 
-def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0,
-                  ) -> tuple[float, float, float]:
+def mean_interval(
+    values: Sequence[float],
+    clusters: Sequence[str] | None = None,
+    seed: int = 0,
+) -> tuple[float, float, float]:
     """Mean with its 95 % interval.
 
     Independent 0/1 values: Wilson's interval. Otherwise a percentile bootstrap over clusters (an episode's steps are
@@ -42,8 +45,12 @@ def mean_interval(values: Sequence[float], clusters: Sequence[str] | None = None
     return float(v.mean()), *_bootstrap(v, clusters, seed)
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0,
-                      ) -> tuple[float, float, float]:
+def paired_difference(
+    a: Sequence[float],
+    b: Sequence[float],
+    clusters: Sequence[str] | None = None,
+    seed: int = 0,
+) -> tuple[float, float, float]:
     """Mean of a - b over the same samples, with a 95 % percentile interval of a (cluster) bootstrap.
 
     The interval of fewer than ``MIN_CLUSTERS`` clusters (or single values) is NaN twice.
@@ -101,8 +108,9 @@ def sign_flip(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | 
         signs = 1 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return float((abs(signs @ sums) >= seen).mean())
     rng = np.random.default_rng(seed)
-    hits = sum(int((abs((1 - 2.0 * rng.integers(0, 2, (1000, n))) @ sums) >= seen).sum())
-               for _ in range(N_FLIPS // 1000))
+    hits = sum(
+        int((abs((1 - 2.0 * rng.integers(0, 2, (1000, n))) @ sums) >= seen).sum()) for _ in range(N_FLIPS // 1000)
+    )
     return (hits + 1) / (N_FLIPS + 1)
 
 

@@ -24,8 +24,10 @@ SYNC_RECORDS = 32
 
 def _disk_error(error: OSError, path: Path) -> UserError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return UserError(f"no space left for {path.name} in {path.parent}: free some and start the same command "
-                         "again; every complete record is kept and the run goes on from there.")
+        return UserError(
+            f"no space left for {path.name} in {path.parent}: free some and start the same command "
+            "again; every complete record is kept and the run goes on from there."
+        )
     return UserError(f"cannot write {path} ({error.strerror}); choose another folder with --out.")
 
 
@@ -73,8 +75,9 @@ class RunFolder:
             (self.path / "records").mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / "lock").open("a")
         except OSError as error:
-            raise UserError(f"the run folder {self.path} cannot be used ({error.strerror}); choose another with "
-                            "--out.") from error
+            raise UserError(
+                f"the run folder {self.path} cannot be used ({error.strerror}); choose another with --out."
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -99,8 +102,9 @@ class RunFolder:
             try:
                 old = json.loads(path.read_text(encoding="utf-8"))
             except OSError as error:
-                raise UserError(f"{path} cannot be read ({error.strerror}); choose another folder with --out."
-                                ) from error
+                raise UserError(
+                    f"{path} cannot be read ({error.strerror}); choose another folder with --out."
+                ) from error
             except (ValueError, RecursionError):
                 raise UserError(f"{path} is damaged; move the folder away or choose another with --out.") from None
             if not isinstance(old, dict):
@@ -120,8 +124,24 @@ class RunFolder:
 
 # What a line needs to be a record: the summary reads these. Fields that a later version adds are not asked of a run
 # that began before.
-_FIELDS = {"schema", "key", "id", "status", "reason", "message", "score", "parts", "cluster", "meta", "counts", "flops",
-           "kv_bytes", "notes", "times", "peak_bytes"}
+_FIELDS = {
+    "schema",
+    "key",
+    "id",
+    "status",
+    "reason",
+    "message",
+    "score",
+    "parts",
+    "cluster",
+    "meta",
+    "counts",
+    "flops",
+    "kv_bytes",
+    "notes",
+    "times",
+    "peak_bytes",
+}
 
 
 def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
@@ -135,8 +155,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_records(path: Path, key: str, ids: Collection[str] | None = None,
-                 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
+def read_records(
+    path: Path,
+    key: str,
+    ids: Collection[str] | None = None,
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """Read a record file, mending it where a kill or a full disk tore it.
 
     Args:
@@ -256,13 +279,15 @@ class RecordWriter:
         """Write all of ``data``; an unbuffered write may take only a part of it when the disk fills up."""
         with self._path.open("ab", buffering=0) as stream:
             while data:
-                data = data[stream.write(data):]
+                data = data[stream.write(data) :]
 
 
 def write_records(path: Path, order: Sequence[str], records: dict[str, dict[str, Any]]) -> None:
     """Write a record file in one step, in the order of the task."""
-    write_atomic(path, "".join(json.dumps(records[i], separators=(",", ":"), allow_nan=False) + "\n"
-                               for i in order if i in records))
+    write_atomic(
+        path,
+        "".join(json.dumps(records[i], separators=(",", ":"), allow_nan=False) + "\n" for i in order if i in records),
+    )
 
 
 def rewrite_in_order(path: Path, order: Sequence[str]) -> None:

@@ -18,8 +18,13 @@ from .stats import mean_interval, shown, stated
 Records = dict[str, dict[str, Any]]
 
 
-def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tuple[str, bool]],
-              records: dict[tuple[str, str, str], list[dict[str, Any]]], trained: bool) -> dict[str, Any]:
+def summarise(
+    model: str,
+    cells: Sequence[tuple[str, str]],
+    tasks: Sequence[tuple[str, bool]],
+    records: dict[tuple[str, str, str], list[dict[str, Any]]],
+    trained: bool,
+) -> dict[str, Any]:
     """Rows of a run.
 
     Args:
@@ -43,7 +48,8 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
             own = records[task, method, budget]
             everything += own
             entry: dict[str, Any] = {
-                "n": len(own), "n_failed": sum(r["status"] == "failed" for r in own),
+                "n": len(own),
+                "n_failed": sum(r["status"] == "failed" for r in own),
                 "failures": dict(Counter(r["reason"] for r in own if r["status"] == "failed")),
             }
             graded = [r for r in own if r["score"] is not None]
@@ -56,14 +62,21 @@ def summarise(model: str, cells: Sequence[tuple[str, str]], tasks: Sequence[tupl
         costs = costs_of(everything, reference, trained)
         if base and trained:
             changes = [t["vs_full"]["difference"] for t in per_task.values() if "vs_full" in t]
-            costs["accuracy_change"] = (0.0 if (method, budget) == base else
-                                        float(np.mean(changes)) if changes else None)
+            costs["accuracy_change"] = 0.0 if (method, budget) == base else float(np.mean(changes)) if changes else None
         notes = _notes(everything, method, budget)
         if trained and (method, budget) == cells[0]:  # it is the same in every row
             for task in graded_tasks:
                 notes += _unscored(task, records[task, method, budget])
-        rows.append({"model": model, "method": method, "budget": "-" if method == "full" else budget,
-                     "tasks": per_task, "costs": costs, "notes": notes})
+        rows.append(
+            {
+                "model": model,
+                "method": method,
+                "budget": "-" if method == "full" else budget,
+                "tasks": per_task,
+                "costs": costs,
+                "notes": notes,
+            }
+        )
     return {"model": model, "trained": trained, "rows": rows, "between": between}
 
 
@@ -72,8 +85,10 @@ def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:
     if not n:
         return []
     name = task.split()[0]
-    return [f"{'WARNING: ' if n == len(own) else ''}{task}: {n} of {len(own)} samples are not scored, because their "
-            f"records have no target (`python -m vtprune_eval data check {name}` says more)"]
+    return [
+        f"{'WARNING: ' if n == len(own) else ''}{task}: {n} of {len(own)} samples are not scored, because their "
+        f"records have no target (`python -m vtprune_eval data check {name}` says more)"
+    ]
 
 
 def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,8 +99,11 @@ def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
     scores = [r["score"] for r in graded]
     clusters = [r["cluster"] or r["id"] for r in graded]
     mean, low, high = mean_interval(scores, clusters)
-    return {"accuracy": mean, "ci95": stated(low, high),
-            "format_error_rate": sum(r["reason"] == "format_error" for r in graded) / len(graded)}
+    return {
+        "accuracy": mean,
+        "ci95": stated(low, high),
+        "format_error_rate": sum(r["reason"] == "format_error" for r in graded) / len(graded),
+    }
 
 
 def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, trained: bool = True) -> dict[str, Any]:
@@ -110,15 +128,25 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
     out: dict[str, Any] = {
         "visual_tokens": kept / len(done),
         "visual_kept_pct": 100 * kept / total,
-        "patches_kept_pct": 100 * sum(sum(r["counts"]["patches"]) for r in done)
+        "patches_kept_pct": 100
+        * sum(sum(r["counts"]["patches"]) for r in done)
         / sum(sum(r["counts"]["patches_full"]) for r in done),
         "layer_visual_pct": _layer_visual_pct(done),
         "flops": float(np.mean([r["flops"]["total"] for r in done])),
         "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
-    for name in ("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms", "preprocess_ms",
-                 "image_decode_ms", "decode_ms"):
+    for name in (
+        "ttft_ms",
+        "tpot_ms",
+        "e2e_ms",
+        "select_ms",
+        "vit_ms",
+        "prefill_ms",
+        "preprocess_ms",
+        "image_decode_ms",
+        "decode_ms",
+    ):
         out[name] = median(name)
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
     if len(timed) < len(done):
@@ -137,8 +165,9 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
             both = [(a, b) for a, b in pairs if a["times"] is not None and b["times"] is not None]
             out["speedup"] = _ratio(both, "e2e_ms")
             out["speedup_ttft"] = _ratio(both, "ttft_ms")
-            out["flops_ratio"] = float(np.mean([b["flops"]["total"] for _, b in pairs])
-                                       / np.mean([a["flops"]["total"] for a, _ in pairs]))
+            out["flops_ratio"] = float(
+                np.mean([b["flops"]["total"] for _, b in pairs]) / np.mean([a["flops"]["total"] for a, _ in pairs])
+            )
     return out
 
 
@@ -163,13 +192,18 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
     done = [r for r in own if r["status"] == "ok"]
     crashed = [r for r in own if r["reason"] == "crash"]
     if crashed:
-        notes.append(f"WARNING: {method} at {budget} crashed on {len(crashed)} of {len(own)} samples, first on "
-                     f"{crashed[0]['id']} ({crashed[0]['message']}): a fault of the program, no verdict on the method")
+        notes.append(
+            f"WARNING: {method} at {budget} crashed on {len(crashed)} of {len(own)} samples, first on "
+            f"{crashed[0]['id']} ({crashed[0]['message']}): a fault of the program, no verdict on the method"
+        )
     if method != "full" and budget != "100" and done:
-        untouched = all(r["counts"]["patches"] == r["counts"]["patches_full"]
-                        and r["counts"]["visual"] == r["counts"]["visual_full"]
-                        and len(set(r["counts"]["layer_tokens"])) == 1
-                        and min(r["counts"]["cache_entries"]) == r["counts"]["layer_tokens"][0] for r in done)
+        untouched = all(
+            r["counts"]["patches"] == r["counts"]["patches_full"]
+            and r["counts"]["visual"] == r["counts"]["visual_full"]
+            and len(set(r["counts"]["layer_tokens"])) == 1
+            and min(r["counts"]["cache_entries"]) == r["counts"]["layer_tokens"][0]
+            for r in done
+        )
         if untouched:
             notes.append(f"WARNING: {method} at budget {budget} dropped nothing")
     under = sum(any(n.startswith("under budget") for n in r["notes"]) for r in done)
@@ -180,13 +214,17 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
         notes.append(f"{method} at {budget}: more visual tokens than asked for on {over} of {len(done)} samples")
     deep = sum(any(n.startswith("mean over the decoder layers") for n in r["notes"]) for r in done)
     if deep:
-        notes.append(f"{method} at {budget}: the decoder layers see {_number(_layer_visual_pct(done), 1)} % of the "
-                     f"visual tokens as a mean over the layers; more than asked for on {deep} of {len(done)} samples")
+        notes.append(
+            f"{method} at {budget}: the decoder layers see {_number(_layer_visual_pct(done), 1)} % of the "
+            f"visual tokens as a mean over the layers; more than asked for on {deep} of {len(done)} samples"
+        )
     stored = next((n for r in done for n in r["notes"] if n.startswith("entries are stored once per query head")), None)
     if stored:
         larger = sum(any(n.startswith("the cache holds") for n in r["notes"]) for r in done)
-        notes.append(f"{method} at {budget}: {stored}"
-                     + (f"; more than the full model's cache on {larger} of {len(done)} samples" if larger else ""))
+        notes.append(
+            f"{method} at {budget}: {stored}"
+            + (f"; more than the full model's cache on {larger} of {len(done)} samples" if larger else "")
+        )
     return notes
 
 
@@ -196,30 +234,55 @@ def table(summary: dict[str, Any], form: str) -> str:
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
     tablefmt = "github" if form == "md" else "simple"
     tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
-    heads = ["method", "budget", "visual kept %", "mean over layers %", *tasks, "GFLOPs", "TTFT ms", "e2e ms",
-             "peak MB", "KV kB", "speed-up", "acc. change"]
+    heads = [
+        "method",
+        "budget",
+        "visual kept %",
+        "mean over layers %",
+        *tasks,
+        "GFLOPs",
+        "TTFT ms",
+        "e2e ms",
+        "peak MB",
+        "KV kB",
+        "speed-up",
+        "acc. change",
+    ]
     lines = []
     for row in summary["rows"]:
         c = row["costs"]
-        lines.append([
-            row["method"], row["budget"], _number(c.get("visual_kept_pct"), 1),
-            _number(c.get("layer_visual_pct"), 1),
-            *(_cell(row["tasks"][t], summary["trained"]) for t in tasks), _number(c.get("flops"), 2, 1e9),
-            _number(c.get("ttft_ms"), 1), _number(c.get("e2e_ms"), 1), _number(c.get("peak_bytes"), 0, 1e6),
-            _number(c.get("kv_bytes"), 1, 1e3), _times(c.get("speedup")), _points(c.get("accuracy_change")),
-        ])
+        lines.append(
+            [
+                row["method"],
+                row["budget"],
+                _number(c.get("visual_kept_pct"), 1),
+                _number(c.get("layer_visual_pct"), 1),
+                *(_cell(row["tasks"][t], summary["trained"]) for t in tasks),
+                _number(c.get("flops"), 2, 1e9),
+                _number(c.get("ttft_ms"), 1),
+                _number(c.get("e2e_ms"), 1),
+                _number(c.get("peak_bytes"), 0, 1e6),
+                _number(c.get("kv_bytes"), 1, 1e3),
+                _times(c.get("speedup")),
+                _points(c.get("accuracy_change")),
+            ]
+        )
     if form == "csv":
         heads += [f"{task} {name}" for task in tasks for name in _CSV_COMPARISON]
-        lines = [line + [v for t in tasks for v in _comparison_values(row["tasks"][t])]
-                 for line, row in zip(lines, summary["rows"], strict=True)]
+        lines = [
+            line + [v for t in tasks for v in _comparison_values(row["tasks"][t])]
+            for line, row in zip(lines, summary["rows"], strict=True)
+        ]
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([heads, *lines])
         return out.getvalue().rstrip("\n")
     from tabulate import tabulate
 
     parts = [tabulate(lines, headers=heads, tablefmt=tablefmt, disable_numparse=True)]
-    for title, rows in (("Against full, on the same samples:", _against_full(summary)),
-                        ("Between methods (first minus second), on the same samples:", _between(summary, form))):
+    for title, rows in (
+        ("Against full, on the same samples:", _against_full(summary)),
+        ("Between methods (first minus second), on the same samples:", _between(summary, form)),
+    ):
         if rows:
             parts += ["", title, "", tabulate(rows, headers=_COMPARISON, tablefmt=tablefmt, disable_numparse=True)]
     return "\n".join([*parts, *footnotes(summary)])
@@ -230,19 +293,31 @@ _CSV_COMPARISON = ("vs full", "vs full low", "vs full high", "p", "p (Holm)", "f
 
 
 def _against_full(summary: dict[str, Any]) -> list[list[str]]:
-    return [[task, f"{row['method']} at {row['budget']}", *_comparison(entry["vs_full"])]
-            for row in summary["rows"] for task, entry in row["tasks"].items() if "vs_full" in entry]
+    return [
+        [task, f"{row['method']} at {row['budget']}", *_comparison(entry["vs_full"])]
+        for row in summary["rows"]
+        for task, entry in row["tasks"].items()
+        if "vs_full" in entry
+    ]
 
 
 def _between(summary: dict[str, Any], form: str) -> list[list[str]]:
     """All pairs in Markdown; on the terminal only those that differ, because pairs grow with the square of cells."""
-    return [[c["task"], f"{' at '.join(c['a'])} - {' at '.join(c['b'])}", *_comparison(c)]
-            for c in summary.get("between", []) if form == "md" or c["distinguishable"]]
+    return [
+        [c["task"], f"{' at '.join(c['a'])} - {' at '.join(c['b'])}", *_comparison(c)]
+        for c in summary.get("between", [])
+        if form == "md" or c["distinguishable"]
+    ]
 
 
 def _comparison(c: dict[str, Any]) -> list[str]:
-    return [str(c["n"]), f"{_points(c['difference'])} {shown(c['ci95'], '+.1f')}", f"{c['p']:.2g}",
-            f"{c['p_holm']:.2g}", c["verdict"]]
+    return [
+        str(c["n"]),
+        f"{_points(c['difference'])} {shown(c['ci95'], '+.1f')}",
+        f"{c['p']:.2g}",
+        f"{c['p_holm']:.2g}",
+        c["verdict"],
+    ]
 
 
 def _comparison_values(entry: dict[str, Any]) -> list[str]:
@@ -250,8 +325,7 @@ def _comparison_values(entry: dict[str, Any]) -> list[str]:
     if c is None:
         return ["-"] * len(_CSV_COMPARISON)
     ends = [f"{100 * v:+.2f}" for v in c["ci95"]] if c["ci95"] else ["-", "-"]
-    return [f"{100 * c['difference']:+.2f}", *ends, f"{c['p']:.4g}", f"{c['p_holm']:.4g}",
-            c["verdict"]]
+    return [f"{100 * c['difference']:+.2f}", *ends, f"{c['p']:.4g}", f"{c['p_holm']:.4g}", c["verdict"]]
 
 
 def footnotes(summary: dict[str, Any]) -> list[str]:
@@ -264,21 +338,27 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
     compared = [e["vs_full"] for row in summary["rows"] for e in row["tasks"].values() if "vs_full" in e]
     if compared:
         unclear = sum(not c["distinguishable"] for c in compared)
-        out.append(f"{unclear} of {len(compared)} differences to full are not distinguishable from chance (paired, "
-                   f"Holm-adjusted p of at least {ALPHA:g}).")
+        out.append(
+            f"{unclear} of {len(compared)} differences to full are not distinguishable from chance (paired, "
+            f"Holm-adjusted p of at least {ALPHA:g})."
+        )
     timed = sorted({row["costs"]["timed_samples"] for row in summary["rows"] if "timed_samples" in row["costs"]})
     if timed:
         n = str(timed[0]) if len(timed) == 1 else f"{timed[0]} to {timed[-1]}"
-        out.append(f"Times, speed-ups, peak memory and energy are from {n} sample{'s' * (timed[-1] > 1)} per row, each "
-                   "run on its own; the other answers come from shared, cached or overlapped work and have none."
-                   if timed[-1] else
-                   "Times, speed-ups, peak memory and energy are absent: no sample was run on its own.")
+        out.append(
+            f"Times, speed-ups, peak memory and energy are from {n} sample{'s' * (timed[-1] > 1)} per row, each "
+            "run on its own; the other answers come from shared, cached or overlapped work and have none."
+            if timed[-1]
+            else "Times, speed-ups, peak memory and energy are absent: no sample was run on its own."
+        )
     for row in summary["rows"]:
         out += row["notes"]
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
         if failed:
-            out.append(f"{row['method']} at {row['budget']}: failed samples, counted as wrong (costs are of the "
-                       f"others): {failed}")
+            out.append(
+                f"{row['method']} at {row['budget']}: failed samples, counted as wrong (costs are of the "
+                f"others): {failed}"
+            )
     return out
 
 

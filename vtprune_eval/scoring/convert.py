@@ -127,15 +127,20 @@ def unified(action: Action, *, finger_words: bool = False) -> dict[str, Any]:
         return at if word == "tap" else {**at, "duration": LONG_PRESS_MS}
     if word == "scroll":
         start = action.point or (0.5, 0.5)
-        return {"POINT": [_thousandths(v) for v in start],
-                "to": OPPOSITE[content_direction(action, finger_words=finger_words)]}
+        return {
+            "POINT": [_thousandths(v) for v in start],
+            "to": OPPOSITE[content_direction(action, finger_words=finger_words)],
+        }
     if word == "button":
         names = {"back": "BACK", "home": "HOME", "enter": "ENTER", "recent": "APPSELECT"}
         if button(action) in names:
             return {"PRESS": names[button(action)]}
     simple: dict[str, dict[str, Any]] = {
-        "type": {"TYPE": action.text}, "open": {"OPEN_APP": action.text}, "wait": {"duration": LONG_PRESS_MS},
-        "finish": {"STATUS": "finish" if action.status == "success" else "impossible"}}
+        "type": {"TYPE": action.text},
+        "open": {"OPEN_APP": action.text},
+        "wait": {"duration": LONG_PRESS_MS},
+        "finish": {"STATUS": "finish" if action.status == "success" else "impossible"},
+    }
     if word not in simple:
         raise no_counterpart()
     return simple[word]
@@ -193,8 +198,10 @@ def simpagent(action: Action, *, finger_words: bool = False) -> str:
     word = phone_word(action)
     out: dict[str, Any]
     if word in ("tap", "long_press") and action.point:
-        out = {"action_type": 4 if word == "tap" else "long_press",
-               "click_point": [_thousandths(v) for v in action.point]}
+        out = {
+            "action_type": 4 if word == "tap" else "long_press",
+            "click_point": [_thousandths(v) for v in action.point],
+        }
     elif word == "scroll":
         out = {"action_type": _SCROLL_IDS[content_direction(action, finger_words=finger_words)]}
     elif word == "type":
@@ -231,8 +238,7 @@ def guikv_phone(action: Action) -> dict[str, Any]:
     if word == "wait":
         return {**out, "operation": "wait"}
     if word == "finish":
-        return {**out, "operation": "finished",
-                "content": "successful" if action.status == "success" else "infeasible"}
+        return {**out, "operation": "finished", "content": "successful" if action.status == "success" else "infeasible"}
     raise no_counterpart()
 
 
@@ -242,8 +248,14 @@ def pairs(action: Action) -> list[tuple[str, Any]]:
     Raises:
         Unreadable: no counterpart.
     """
-    names = {"tap": "click", "long_press": "click", "double_tap": "doubleClick", "right_tap": "rightClick",
-             "triple_tap": "tripleClick", "move": "moveTo"}
+    names = {
+        "tap": "click",
+        "long_press": "click",
+        "double_tap": "doubleClick",
+        "right_tap": "rightClick",
+        "triple_tap": "tripleClick",
+        "move": "moveTo",
+    }
     if action.kind in names and action.point:
         return [(names[action.kind], action.point)]
     if action.kind in ("drag", "swipe") and action.end:
@@ -282,8 +294,12 @@ def result_fields(action: Action, boxes_yxhw: Any, *, finger_words: bool = False
     if word == "scroll":
         finger = OPPOSITE[content_direction(action, finger_words=finger_words)]
         dy, dx = {"up": (-0.3, 0), "down": (0.3, 0), "left": (0, -0.3), "right": (0, 0.3)}[finger]
-        return {**out, "result_action_type": 4, "result_touch_yx": "[0.5, 0.5]",
-                "result_lift_yx": json.dumps([0.5 + dy, 0.5 + dx])}
+        return {
+            **out,
+            "result_action_type": 4,
+            "result_touch_yx": "[0.5, 0.5]",
+            "result_lift_yx": json.dumps([0.5 + dy, 0.5 + dx]),
+        }
     if word == "type":
         return {**out, "result_action_type": 3, "result_action_text": action.text}
     if word == "open":

@@ -61,6 +61,9 @@ def none(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
 
 
 RULES: dict[str, Callable[[str, dict[str, Any], dict[str, Any]], Score]] = {
-    "point_in_box": point_in_box, "exact_match": exact_match, "step": step, "none": none,
+    "point_in_box": point_in_box,
+    "exact_match": exact_match,
+    "step": step,
+    "none": none,
     "vlmeval": vlmeval,
 }

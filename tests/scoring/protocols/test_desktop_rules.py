@@ -29,8 +29,9 @@ def steps(*actions, options=()):
 def test_distance_score_starts_at_the_threshold():
     near, beyond = 0.01 * math.sqrt(2), 0.03
     assert agentnetbench.official([["click", [near, 0.0]]], steps(click(0, 0))).score == 1
-    assert agentnetbench.official([["click", [beyond, 0]]], steps(click(0, 0))).score == \
-        pytest.approx(math.exp(-120 * (beyond - near)))
+    assert agentnetbench.official([["click", [beyond, 0]]], steps(click(0, 0))).score == pytest.approx(
+        math.exp(-120 * (beyond - near))
+    )
 
 
 def test_types_are_averaged_before_the_total():
@@ -60,8 +61,19 @@ def test_write_partial_score():
     assert agentnetbench.official([["write", "abcdefgx"]], steps(write("abcdefgh"))).score == 1  # 0.875 >= 0.8
 
 
-@pytest.mark.parametrize("said", [[], [["click", None]], [["click", [1]]], [["write", 5]], [["click"]],
-                                  [["click", ["a", "b"]]], [["press", "enter"]], [["click", [math.nan, 0]]]])
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        [["click", None]],
+        [["click", [1]]],
+        [["write", 5]],
+        [["click"]],
+        [["click", ["a", "b"]]],
+        [["press", "enter"]],
+        [["click", [math.nan, 0]]],
+    ],
+)
 def test_malformed_predictions_score_nothing(said):
     truth = steps(click(0, 0), write("a"), {"type": "press", "params": {"keys": ["x"]}})
     assert agentnetbench.official(said, truth).score == 0
@@ -78,8 +90,11 @@ def test_guikv_takes_the_first_alternative_of_the_predicted_type_but_not_after_a
 def test_report_is_micro_with_types_and_trajectories():
     one = agentnetbench.official([["click", [0, 0]]], steps(click(0, 0)))
     none = agentnetbench.official([], steps(write("a")))
-    rows = [{"trajectory": "a", "verdict": one, "milestone": True}, {"trajectory": "a", "verdict": none},
-            {"trajectory": "b", "verdict": one}]
+    rows = [
+        {"trajectory": "a", "verdict": one, "milestone": True},
+        {"trajectory": "a", "verdict": none},
+        {"trajectory": "b", "verdict": one},
+    ]
     got = agentnetbench.report(rows)
     assert got["score"] == pytest.approx(2 / 3) and got["trajectories"] == 0.75 and got["milestones"] == 1
     assert got["by_action_type"]["click"]["n"] == 2
@@ -94,14 +109,25 @@ def test_opencua_agent_rescales_pixels_only_and_guikv_always():
     assert opencua.guikv("now pyautogui.click(x=966, y=546)", SIZE) == []
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ("pyautogui.press(['ctrl', 'c'])", [("hotkey", ["ctrl", "c"])]),
-    ("pyautogui.press('enter')", [("press", ["enter"])]), ("pyautogui.hotkey('Cmd', 'v')", [("hotkey", ["ctrl", "v"])]),
-    ("pyautogui.press(keys=['command'])", [("press", ["ctrl"])]), ("pyautogui.press(keys=[])", [("press", [])]),
-    ("pyautogui.write('a\"b')", [("write", 'a"b')]), ('pyautogui.write("it\'s")', [("write", "it's")]),
-    ("pyautogui.write(message='')", []), ("pyautogui.middleClick(x=5, y=5)", []), ("pyautogui.scroll(5, 1)", []),
-    ("pyautogui.hotkey()", []), ("computer.terminate()", []), ("computer.wait(2)", []), ("pyautogui.", []),
-])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("pyautogui.press(['ctrl', 'c'])", [("hotkey", ["ctrl", "c"])]),
+        ("pyautogui.press('enter')", [("press", ["enter"])]),
+        ("pyautogui.hotkey('Cmd', 'v')", [("hotkey", ["ctrl", "v"])]),
+        ("pyautogui.press(keys=['command'])", [("press", ["ctrl"])]),
+        ("pyautogui.press(keys=[])", [("press", [])]),
+        ("pyautogui.write('a\"b')", [("write", 'a"b')]),
+        ('pyautogui.write("it\'s")', [("write", "it's")]),
+        ("pyautogui.write(message='')", []),
+        ("pyautogui.middleClick(x=5, y=5)", []),
+        ("pyautogui.scroll(5, 1)", []),
+        ("pyautogui.hotkey()", []),
+        ("computer.terminate()", []),
+        ("computer.wait(2)", []),
+        ("pyautogui.", []),
+    ],
+)
 def test_opencua_lines(line, expected):
     assert opencua.guikv(line, SIZE) == expected
 
@@ -128,8 +154,10 @@ def test_qwen_actions():
 
 
 def m2w(op="TYPE", value="new york", **box):
-    return {"operation": {"original_op": op, "value": value},
-            "bbox": {"x": 128, "y": 72, "width": 128, "height": 72, **box}}
+    return {
+        "operation": {"original_op": op, "value": value},
+        "bbox": {"x": 128, "y": 72, "width": 128, "height": 72, **box},
+    }
 
 
 def test_seeclick_truth_that_cannot_be_read_back_is_skipped_upstream_only():

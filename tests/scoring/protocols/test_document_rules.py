@@ -50,10 +50,23 @@ def test_anls_does_not_compare_texts_that_are_far_apart_in_length():
     assert d.anls("a" * 1_000_000, "42 Main Street").score == 0
 
 
-@pytest.mark.parametrize(("said", "target", "score"), [
-    ("105.000001", "100", 0), ("0.0", "0", 0), ("-0", "0", 0), ("5%", "0.05", 1), ("14%", "14", 0), ("2019", "2000", 1),
-    (" 14 ", "14", 1), ("nan", "14", 0), ("nan", "nan", 0), ("inf", "14", 0), ("%", "14", 0), ("1e1", "10", 1),
-])
+@pytest.mark.parametrize(
+    ("said", "target", "score"),
+    [
+        ("105.000001", "100", 0),
+        ("0.0", "0", 0),
+        ("-0", "0", 0),
+        ("5%", "0.05", 1),
+        ("14%", "14", 0),
+        ("2019", "2000", 1),
+        (" 14 ", "14", 1),
+        ("nan", "14", 0),
+        ("nan", "nan", 0),
+        ("inf", "14", 0),
+        ("%", "14", 0),
+        ("1e1", "10", 1),
+    ],
+)
 def test_relaxed_accuracy(said, target, score):
     assert d.relaxed_accuracy(said, target).score == score
 
@@ -66,23 +79,45 @@ def test_ocrbench_formulas_keep_case_and_lose_blanks():
     assert d.ocrbench_report(verdicts)["Final Score"] == 3
 
 
-@pytest.mark.parametrize(("text", "option"), [
-    ("B is what I would say here", "Z"), ("I think it is B", "B"), ("Cannot determine the answer B", "Z"),
-    ("Failed to obtain answer via API root", "B"), ("ROOT", "B"), ("the root of the flower", "Z"), ("", "Z"),
-    ("root " * 20, "Z"),
-])
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("B is what I would say here", "Z"),
+        ("I think it is B", "B"),
+        ("Cannot determine the answer B", "Z"),
+        ("Failed to obtain answer via API root", "B"),
+        ("ROOT", "B"),
+        ("the root of the flower", "Z"),
+        ("", "Z"),
+        ("root " * 20, "Z"),
+    ],
+)
 def test_mcq(text, option):
     assert d.mcq(text, {"A": "leaf", "B": "root", "C": "stem", "D": "flower"}, "B").detail["option"] == option
 
 
-@pytest.mark.parametrize(("said", "true", "kind", "score"), [
-    ("5.9", "5", "Int", 1), ("1e999", "5", "Int", 0), ("12.6", "12.5", "Float", 1), ("0.125", "12.5", "Float", 1),
-    ("1250", "12.5", "Float", 1), ("$12.5", "12.5%", "Float", 1), ("x", "12.5", "Float", 0), ("paris (france)", "Paris",
-                                                                                              "Str", 1),
-    ("'Paris'", "paris", "Str", 1), ("pariz", "paris", "Str", 0.8), ("page 2", "page 3", "Str", 0),
-    ("['b', 'a']", "['a', 'b']", "List", 1), ("['a']", "['a', 'b']", "List", 0), ("[a]", "['a']", "List", 0),
-    ("a", "['a']", "List", 1), ("[]", "[]", "List", 0), ("x", "x", "None", 1),
-])
+@pytest.mark.parametrize(
+    ("said", "true", "kind", "score"),
+    [
+        ("5.9", "5", "Int", 1),
+        ("1e999", "5", "Int", 0),
+        ("12.6", "12.5", "Float", 1),
+        ("0.125", "12.5", "Float", 1),
+        ("1250", "12.5", "Float", 1),
+        ("$12.5", "12.5%", "Float", 1),
+        ("x", "12.5", "Float", 0),
+        ("paris (france)", "Paris", "Str", 1),
+        ("'Paris'", "paris", "Str", 1),
+        ("pariz", "paris", "Str", 0.8),
+        ("page 2", "page 3", "Str", 0),
+        ("['b', 'a']", "['a', 'b']", "List", 1),
+        ("['a']", "['a', 'b']", "List", 0),
+        ("[a]", "['a']", "List", 0),
+        ("a", "['a']", "List", 1),
+        ("[]", "[]", "List", 0),
+        ("x", "x", "None", 1),
+    ],
+)
 def test_mmlongbench(said, true, kind, score):
     assert d.mmlongbench(said, true, kind).score == pytest.approx(score)
 

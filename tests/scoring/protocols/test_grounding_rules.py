@@ -12,11 +12,21 @@ from vtprune_eval.scoring.protocols.geometry import inside_polygon
 BOX, SIZE = [100, 50, 200, 100], (1000, 500)
 
 
-@pytest.mark.parametrize(("text", "correct", "wrong_format"), [
-    ("(0.3,0.3)", 1, 0), ("(0.3001,0.3)", 0, 0), ("20%, 20%", 0, 0), ("The box is (0.2,0.2)", 0, 1),
-    ("<box>(200,200),(200,200)</box><box>(1,1),(2,2)</box>", 1, 0), ("1) (0.2,0.2)", 0, 1), ("", 0, 1),
-    ("0.1 0.1 0.3 0.3", 1, 0), ("nan nan", 0, 1), (None, 0, 1),
-])
+@pytest.mark.parametrize(
+    ("text", "correct", "wrong_format"),
+    [
+        ("(0.3,0.3)", 1, 0),
+        ("(0.3001,0.3)", 0, 0),
+        ("20%, 20%", 0, 0),
+        ("The box is (0.2,0.2)", 0, 1),
+        ("<box>(200,200),(200,200)</box><box>(1,1),(2,2)</box>", 1, 0),
+        ("1) (0.2,0.2)", 0, 1),
+        ("", 0, 1),
+        ("0.1 0.1 0.3 0.3", 1, 0),
+        ("nan nan", 0, 1),
+        (None, 0, 1),
+    ],
+)
 def test_seeclick(text, correct, wrong_format):
     got = screenspot.seeclick(text, BOX, SIZE).detail
     assert (got["correct"], got["wrong_format"]) == (correct, wrong_format)
@@ -54,10 +64,17 @@ def test_averages_differ():
     assert got["mean_of_means"] == pytest.approx((0.5 + 0.25) / 2)
 
 
-@pytest.mark.parametrize(("text", "correct"), [
-    ("x=299, y=149", 1), ("x=300, y=149", 0), ("x=0.2,y=0.2", 0), ("x=0.2,  y=0.2", 0), ("x=0.2, y=0.2", 1),
-    ("x=200, y=0.2", 0),
-])
+@pytest.mark.parametrize(
+    ("text", "correct"),
+    [
+        ("x=299, y=149", 1),
+        ("x=300, y=149", 0),
+        ("x=0.2,y=0.2", 0),
+        ("x=0.2,  y=0.2", 0),
+        ("x=0.2, y=0.2", 1),
+        ("x=200, y=0.2", 0),
+    ],
+)
 def test_vlmeval_borders_and_pattern(text, correct):
     assert screenspot.vlmeval(text, BOX, SIZE).detail["correct"] == correct
 
@@ -71,12 +88,22 @@ def item(kind, box, size=(1920, 1080)):
     return {"image_size": list(size), "box_type": kind, "box_coordinates": box}
 
 
-@pytest.mark.parametrize(("text", "point"), [
-    ("<bbox>1 2 3 4</bbox> [9, 9]", (2, 3)), ("<BBOX id=1>1,2,3,4</ bbox >", (2, 3)),
-    ("<bbox>1 2</bbox> (7, 8)", (7, 8)),
-    ("(1  ,  2)", (1, 2)), ("[1 , 2, 3]", (1, 2)), ("y=5, x=3, y=4", (3, 4)), ("max: 3 any: 4", (3, 4)),
-    ("rectangle 0 0 10 20", (5, 10)), ("5% 10%", (0.05, 0.1)), ("(1 2) or (3 4)", (1, 2)), ("<bbox 1 2 3 4", (2, 3)),
-])
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("<bbox>1 2 3 4</bbox> [9, 9]", (2, 3)),
+        ("<BBOX id=1>1,2,3,4</ bbox >", (2, 3)),
+        ("<bbox>1 2</bbox> (7, 8)", (7, 8)),
+        ("(1  ,  2)", (1, 2)),
+        ("[1 , 2, 3]", (1, 2)),
+        ("y=5, x=3, y=4", (3, 4)),
+        ("max: 3 any: 4", (3, 4)),
+        ("rectangle 0 0 10 20", (5, 10)),
+        ("5% 10%", (0.05, 0.1)),
+        ("(1 2) or (3 4)", (1, 2)),
+        ("<bbox 1 2 3 4", (2, 3)),
+    ],
+)
 def test_osworld_g_reads(text, point):
     assert osworld_g.read_point(text) == pytest.approx(point)
 
@@ -92,8 +119,12 @@ def test_osworld_g_regions():
 
 
 def test_osworld_g_report_counts_an_item_in_each_of_its_categories():
-    got = osworld_g.report([{"correct": True, "box_type": "bbox", "categories": ["a", "b"]},
-                            {"correct": False, "box_type": "refusal", "categories": ["b"]}])
+    got = osworld_g.report(
+        [
+            {"correct": True, "box_type": "bbox", "categories": ["a", "b"]},
+            {"correct": False, "box_type": "refusal", "categories": ["b"]},
+        ]
+    )
     assert got["overall"] == 0.5 and got["by_category"] == {"a": 1.0, "b": 0.5} and got["polygon"] == 0
 
 
@@ -121,8 +152,11 @@ def test_resize_variants_differ_where_the_projects_do():
     assert resize_variants.ui_tars(14, 2800, **limits) == (28, 2800)
     assert resize_variants.opencua_agent(10, 2001) == (28, 1988)
     assert resize_variants.agentnetbench_qwen(9000, 1000) == (4228, 448)
-    for refused in (lambda: resize_variants.ui_tars(10, 2001), lambda: resize_variants.guikv_opencua(27, 100),
-                    lambda: resize_variants.opencua_agent(0, 5)):
+    for refused in (
+        lambda: resize_variants.ui_tars(10, 2001),
+        lambda: resize_variants.guikv_opencua(27, 100),
+        lambda: resize_variants.opencua_agent(0, 5),
+    ):
         with pytest.raises(ValueError):
             refused()
 

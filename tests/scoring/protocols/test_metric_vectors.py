@@ -7,13 +7,23 @@ import json
 import pytest
 
 from tests.conftest import ROOT, SHARED, needs_shared
-from vtprune_eval.golden import check_file, checkers
-from vtprune_eval.golden.support.cases import difference, judge
+from tests.golden.checkers import check_file, checkers
+from tests.golden.checkers.support.cases import difference, judge
 from vtprune_eval.scoring.verdict import Verdict
 
 EMBEDDED = ROOT / "tests" / "golden" / "metrics"
-TASKS = ("agentnetbench", "aitw", "androidcontrol", "document_metrics", "gui_odyssey", "mind2web", "model_outputs",
-         "osworld_g", "screenspot", "ui_vision")
+TASKS = (
+    "agentnetbench",
+    "aitw",
+    "androidcontrol",
+    "document_metrics",
+    "gui_odyssey",
+    "mind2web",
+    "model_outputs",
+    "osworld_g",
+    "screenspot",
+    "ui_vision",
+)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -18,8 +18,14 @@ def tap(x, y):
 
 
 def step(x=0.5, y=0.5, boxes=(0.0, 0.9, 0.01, 0.01)):
-    return {"action_type_id": 4, "action_type_text": "click", "touch": [x, y], "lift": [x, y], "type_text": "",
-            "annot_position": list(boxes)}
+    return {
+        "action_type_id": 4,
+        "action_type_text": "click",
+        "touch": [x, y],
+        "lift": [x, y],
+        "type_text": "",
+        "annot_position": list(boxes),
+    }
 
 
 def test_aitw_uses_float32_at_the_threshold():
@@ -47,10 +53,27 @@ def test_aitw_swipes_compare_axes_only_and_a_tie_is_vertical():
     assert not aitw.match_actions(*tie, 4, *across, 4, FAR)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"action_type": "4"}', '{"action_type": None}', tap("True", 1),
-                                  '{"action_type": 3}', '{"action_type": 3, "typed_text": 5}', tap("'a'", 1),
-                                  '{"action_type": 4, "click_point": ()}', "{" * 5000, "4" * 9000,
-                                  '{"action_type": 1e999}', '{"action_type": 99999999999}', None, 5])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"action_type": "4"}',
+        '{"action_type": None}',
+        tap("True", 1),
+        '{"action_type": 3}',
+        '{"action_type": 3, "typed_text": 5}',
+        tap("'a'", 1),
+        '{"action_type": 4, "click_point": ()}',
+        "{" * 5000,
+        "4" * 9000,
+        '{"action_type": 1e999}',
+        '{"action_type": 99999999999}',
+        None,
+        5,
+    ],
+)
 def test_aitw_unreadable_answers_are_wrong_with_a_reason(text):
     verdict = aitw.step(text, step())
     assert verdict.score == 0 and verdict.detail["wrong_format"] == 1
@@ -66,8 +89,11 @@ def test_aitw_score_is_the_plain_mean_over_sub_domains():
 
 
 def node(x1, y1, x2, y2, text=None):
-    return {"bbox_pixels": {"x_min": x1, "y_min": y1, "x_max": x2, "y_max": y2}, "text": text,
-            "content_description": None}
+    return {
+        "bbox_pixels": {"x_min": x1, "y_min": y1, "x_max": x2, "y_max": y2},
+        "text": text,
+        "content_description": None,
+    }
 
 
 def said(operation, point=None, **more):
@@ -86,8 +112,11 @@ def test_guikv_needs_a_tree_and_the_right_app():
     assert androidcontrol.guikv(said("click", (0.05, 0.05)), truth).score == 0
     truth["accessibility_tree"] = [node(0, 0, 10, 10)]
     assert androidcontrol.guikv(said("click", (0.1, 0.1)), truth).score == 1  # borders are inside
-    app = {"action": {"action_type": "open_app", "app_name": "Maps"}, "image_size": [100, 100],
-           "accessibility_tree": [node(0, 0, 10, 10, "Google MAPS")]}
+    app = {
+        "action": {"action_type": "open_app", "app_name": "Maps"},
+        "image_size": [100, 100],
+        "accessibility_tree": [node(0, 0, 10, 10, "Google MAPS")],
+    }
     assert androidcontrol.guikv(said("click", (0.05, 0.05)), app).score == 1
     app["action"]["app_name"] = ""
     assert androidcontrol.guikv(said("click", (0.05, 0.05)), app).score == 0
@@ -107,24 +136,47 @@ def test_guikv_scales_with_the_size_that_the_model_saw():
     assert androidcontrol.understand("ui_tars", text, (1080, 2400), (200, 400))["click_point"] == (0.5, 0.25)
 
 
-@pytest.mark.parametrize(("prediction", "ok"), [
-    ({"POINT": [0, 1000]}, True), ({"POINT": [0, 1001]}, False), ({"POINT": [5.0, 5]}, True),
-    ({"POINT": [True, 5]}, False), ({"POINT": [1, 2], "to": "Up"}, False), ({"to": "up"}, False),
-    ({"POINT": [1, 2], "to": [3, 4]}, True), ({"duration": -1}, False), ({"duration": 0}, True),
-    ({"PRESS": "back"}, False), ({"TYPE": 5}, False), ({"STATUS": "finish"}, True), ({"STATUS": "done"}, False),
-    ({}, False), ({"thought": "x"}, False), ({"POINT": [1, 2], "x": 1}, False), ({"CLEAR": None}, True),
-    ({"INPUT": {"point": [1, 2], "text": "a"}}, True), ({"INPUT": {"point": [1, 2]}}, False), ([], False),
-    (None, False),
-    ({"POINT": [1, 2], "OPEN_APP": "a"}, True), ({"TYPE": "a", "PRESS": "BACK"}, False),
-    ({"POINT": [float("nan"), 1]}, False),
-])
+@pytest.mark.parametrize(
+    ("prediction", "ok"),
+    [
+        ({"POINT": [0, 1000]}, True),
+        ({"POINT": [0, 1001]}, False),
+        ({"POINT": [5.0, 5]}, True),
+        ({"POINT": [True, 5]}, False),
+        ({"POINT": [1, 2], "to": "Up"}, False),
+        ({"to": "up"}, False),
+        ({"POINT": [1, 2], "to": [3, 4]}, True),
+        ({"duration": -1}, False),
+        ({"duration": 0}, True),
+        ({"PRESS": "back"}, False),
+        ({"TYPE": 5}, False),
+        ({"STATUS": "finish"}, True),
+        ({"STATUS": "done"}, False),
+        ({}, False),
+        ({"thought": "x"}, False),
+        ({"POINT": [1, 2], "x": 1}, False),
+        ({"CLEAR": None}, True),
+        ({"INPUT": {"point": [1, 2], "text": "a"}}, True),
+        ({"INPUT": {"point": [1, 2]}}, False),
+        ([], False),
+        (None, False),
+        ({"POINT": [1, 2], "OPEN_APP": "a"}, True),
+        ({"TYPE": "a", "PRESS": "BACK"}, False),
+        ({"POINT": [float("nan"), 1]}, False),
+    ],
+)
 def test_guievalkit_schema(prediction, ok):
     assert guievalkit.valid(prediction) is ok
 
 
 def truth(kind=4, touch=(0.5, 0.5), lift=None, boxes=(), **more):
-    return {"result_action_type": kind, "result_touch_yx": json.dumps(touch),
-            "result_lift_yx": json.dumps(lift or touch), "ui_positions": json.dumps(list(boxes)), **more}
+    return {
+        "result_action_type": kind,
+        "result_touch_yx": json.dumps(touch),
+        "result_lift_yx": json.dumps(lift or touch),
+        "ui_positions": json.dumps(list(boxes)),
+        **more,
+    }
 
 
 def test_guievalkit_short_press_is_a_wait_and_input_follows_the_annotation():
@@ -149,26 +201,41 @@ def test_guievalkit_looks_at_the_five_nearest_boxes_only():
 
 
 def test_guievalkit_invalid_predictions_are_counted():
-    rows = [("e1", guievalkit.step({"POINT": [500, 500]}, truth())), ("e1", guievalkit.step({}, truth())),
-            ("e2", guievalkit.step({"OPEN_APP": "x"}, truth(12, result_action_app_name="x")))]
+    rows = [
+        ("e1", guievalkit.step({"POINT": [500, 500]}, truth())),
+        ("e1", guievalkit.step({}, truth())),
+        ("e2", guievalkit.step({"OPEN_APP": "x"}, truth(12, result_action_app_name="x"))),
+    ]
     report = guievalkit.report(rows)
     assert report["exact_accuracy"] == pytest.approx(2 / 3) and report["valid_share"] == pytest.approx(2 / 3)
     assert report["exact_accuracy_without_open"] == 0.5 and report["episode_success"] == 0.5
 
 
 def test_direction_is_vertical_on_a_tie():
-    assert [guievalkit.direction((0, 0), end) for end in ((1, 1), (2, 1), (-2, 1), (0, -1), (0, 0))] == \
-        ["down", "right", "left", "up", "no direction"]
+    assert [guievalkit.direction((0, 0), end) for end in ((1, 1), (2, 1), (-2, 1), (0, -1), (0, 0))] == [
+        "down",
+        "right",
+        "left",
+        "up",
+        "no direction",
+    ]
 
 
-@pytest.mark.parametrize(("text", "answer", "info"), [
-    ("CLICK: 500, 500", "CLICK: (500, 500)", "click_correct"), ("CLICK: '(500, 500)'", "CLICK: (500, 500)",
-                                                                "click_correct"),
-    ("CLICK: __import__('os')", "CLICK: (500, 500)", "invalid"), ("CLICK: (500,)", "CLICK: (500, 500)", "invalid"),
-    ("CLICK: nonsense", "TYPE: x", "invalid"), ("SCROLL: up", "SCROLL:  UP ", "scroll_correct"),
-    ("TYPE:", "TYPE: anything", "type_correct"), ("TYPE: ABCD", "TYPE: abcd", "type_fail"),
-    ("PRESS_HOME: now", "PRESS_HOME", "action_correct"), (" COMPLETE ", "COMPLETE", "action_correct"),
-])
+@pytest.mark.parametrize(
+    ("text", "answer", "info"),
+    [
+        ("CLICK: 500, 500", "CLICK: (500, 500)", "click_correct"),
+        ("CLICK: '(500, 500)'", "CLICK: (500, 500)", "click_correct"),
+        ("CLICK: __import__('os')", "CLICK: (500, 500)", "invalid"),
+        ("CLICK: (500,)", "CLICK: (500, 500)", "invalid"),
+        ("CLICK: nonsense", "TYPE: x", "invalid"),
+        ("SCROLL: up", "SCROLL:  UP ", "scroll_correct"),
+        ("TYPE:", "TYPE: anything", "type_correct"),
+        ("TYPE: ABCD", "TYPE: abcd", "type_fail"),
+        ("PRESS_HOME: now", "PRESS_HOME", "action_correct"),
+        (" COMPLETE ", "COMPLETE", "action_correct"),
+    ],
+)
 def test_odyssey_official(text, answer, info):
     assert gui_odyssey.official(text, answer, None).detail["info"] == info
 
@@ -180,8 +247,15 @@ def test_odyssey_accidents_need_to_be_asked_for():
 
 
 def odyssey_rows(categories):
-    return [{"episode": f"e{i}_0", "category": c, "step_length": 1,
-             "verdict": gui_odyssey.official("TYPE: a", "TYPE: a", None)} for i, c in enumerate(categories)]
+    return [
+        {
+            "episode": f"e{i}_0",
+            "category": c,
+            "step_length": 1,
+            "verdict": gui_odyssey.official("TYPE: a", "TYPE: a", None),
+        }
+        for i, c in enumerate(categories)
+    ]
 
 
 def test_odyssey_report_refuses_what_the_reference_refuses_only_when_asked():

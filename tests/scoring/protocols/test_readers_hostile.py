@@ -28,10 +28,18 @@ from vtprune_eval.scoring.untrusted import MAX_CHARS, Unreadable, literal
 
 SIZE = (1920, 1080)
 FRAME = {"file_sizes": [SIZE], "model_sizes": [(1932, 1092)], "coordinates": "resized_pixels"}
-AITW_STEP = {"action_type_id": 3, "action_type_text": "type", "touch": [-1, -1], "lift": [-1, -1], "type_text": "x",
-             "annot_position": [0.1, 0.1, 0.1, 0.1]}
-M2W_STEP = {"operation": {"original_op": "TYPE", "value": "new york"},
-            "bbox": {"x": 1, "y": 1, "width": 5, "height": 5}}
+AITW_STEP = {
+    "action_type_id": 3,
+    "action_type_text": "type",
+    "touch": [-1, -1],
+    "lift": [-1, -1],
+    "type_text": "x",
+    "annot_position": [0.1, 0.1, 0.1, 0.1],
+}
+M2W_STEP = {
+    "operation": {"original_op": "TYPE", "value": "new york"},
+    "bbox": {"x": 1, "y": 1, "width": 5, "height": 5},
+}
 ITEM = {"image_size": list(SIZE), "box_type": "polygon", "box_coordinates": [1, 2, 300, 4, 5, 600]}
 
 
@@ -51,9 +59,12 @@ READERS = {
     "androidcontrol opencua": lambda t: androidcontrol.understand("opencua", t, SIZE),
     "androidcontrol osatlas": lambda t: androidcontrol.osatlas(t, "TYPE [hello]"),
     "agentnetbench ui_tars": lambda t: agentnetbench.from_ui_tars(t, SIZE),
-    "opencua agent": readable(opencua.agent), "opencua guikv": readable(opencua.guikv),
-    "opencua grounding": readable(opencua.grounding), "qwen": readable(qwen.agentnetbench),
-    "ui_tars": readable(ui_tars.parse), "box token": ui_tars.add_box_token,
+    "opencua agent": readable(opencua.agent),
+    "opencua guikv": readable(opencua.guikv),
+    "opencua grounding": readable(opencua.grounding),
+    "qwen": readable(qwen.agentnetbench),
+    "ui_tars": readable(ui_tars.parse),
+    "box token": ui_tars.add_box_token,
     "mind2web seeclick": lambda t: mind2web.seeclick_step(t, M2W_STEP, (100, 100)),
     "mind2web guikv": lambda t: mind2web.guikv_understand(t, (1280, 1000)),
     "odyssey official": lambda t: gui_odyssey.official(t, "CLICK: (1, 2)", [0, 0, 5, 5], upstream=True),
@@ -64,7 +75,8 @@ READERS = {
     "screenspot guikv": lambda t: screenspot.guikv(t, [1, 2, 3, 4], SIZE),
     "screenspot opencua": lambda t: screenspot.guikv(t, [1, 2, 3, 4], SIZE, model="opencua"),
     "screenspot vlmeval": lambda t: screenspot.vlmeval(t, [1, 2, 3, 4], SIZE),
-    "osworld_g": lambda t: osworld_g.official(t, ITEM), "osworld_g vlmeval": lambda t: osworld_g.vlmeval(t, ITEM),
+    "osworld_g": lambda t: osworld_g.official(t, ITEM),
+    "osworld_g vlmeval": lambda t: osworld_g.vlmeval(t, ITEM),
     "anls": lambda t: documents.anls(t, ["42 Main Street"]),
     "relaxed": lambda t: documents.relaxed_accuracy(t, ["14"]),
     "ocrbench": lambda t: documents.ocrbench(t, ["no"], "Doc-oriented VQA"),
@@ -72,26 +84,84 @@ READERS = {
     **{f"mmlongbench {k}": lambda t, k=k: documents.mmlongbench(t, "12", k) for k in ("Int", "Float", "Str", "List")},
     **{f"parse {g}": lambda t, g=g: parsers.parse(g, t, FRAME) for g in parsers.GRAMMARS},
 }
-PIECES = st.sampled_from([
-    "Thought: ", "Action: ", "Reflection: ", "Action_Summary: ", "click(start_box='(", ",", ")')", "type(content='",
-    "')", ")\n\n", "<point>", "</point>", "scroll(", "direction='down'", "finished(", "pyautogui.click(x=", ", y=",
-    "keys=['", "pyautogui.write(message='", "computer.terminate(status='success')", "<tool_call>", "</tool_call>",
-    '{"name": ', '"computer_use"', '"arguments": {', '"action": "left_click"', '"coordinate": [', "actions:\n",
-    "CLICK <point>[[",
-    '{"action_type": ', '"click_point": (', "4", "3", "}", "]", "TYPE: ", "CLICK: (", "<box>(1,1),(2,2)</box>",
-    "<bbox>", "x=", "y: ", "1e999", "nan", "-", ".5", "9" * 400, "\u202e\u05d0", "\x00", "'", '"', "\\", "\n", " ", "%",
-    "<b>", "é", "__import__('os')", "[[[[", "((", "{{", "**{}", "lambda: 0",
-])
+PIECES = st.sampled_from(
+    [
+        "Thought: ",
+        "Action: ",
+        "Reflection: ",
+        "Action_Summary: ",
+        "click(start_box='(",
+        ",",
+        ")')",
+        "type(content='",
+        "')",
+        ")\n\n",
+        "<point>",
+        "</point>",
+        "scroll(",
+        "direction='down'",
+        "finished(",
+        "pyautogui.click(x=",
+        ", y=",
+        "keys=['",
+        "pyautogui.write(message='",
+        "computer.terminate(status='success')",
+        "<tool_call>",
+        "</tool_call>",
+        '{"name": ',
+        '"computer_use"',
+        '"arguments": {',
+        '"action": "left_click"',
+        '"coordinate": [',
+        "actions:\n",
+        "CLICK <point>[[",
+        '{"action_type": ',
+        '"click_point": (',
+        "4",
+        "3",
+        "}",
+        "]",
+        "TYPE: ",
+        "CLICK: (",
+        "<box>(1,1),(2,2)</box>",
+        "<bbox>",
+        "x=",
+        "y: ",
+        "1e999",
+        "nan",
+        "-",
+        ".5",
+        "9" * 400,
+        "\u202e\u05d0",
+        "\x00",
+        "'",
+        '"',
+        "\\",
+        "\n",
+        " ",
+        "%",
+        "<b>",
+        "é",
+        "__import__('os')",
+        "[[[[",
+        "((",
+        "{{",
+        "**{}",
+        "lambda: 0",
+    ]
+)
 SHORT = st.text(max_size=5)
-NESTED = st.recursive(st.one_of(st.none(), st.floats(), st.integers(), SHORT),
-                      lambda x: st.lists(x, max_size=3) | st.dictionaries(SHORT, x, max_size=3), max_leaves=12)
+NESTED = st.recursive(
+    st.one_of(st.none(), st.floats(), st.integers(), SHORT),
+    lambda x: st.lists(x, max_size=3) | st.dictionaries(SHORT, x, max_size=3),
+    max_leaves=12,
+)
 HOSTILE = st.one_of(st.text(max_size=300), st.lists(PIECES, max_size=14).map("".join), NESTED.map(str))
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_fuzzed_text_never_raises(name):
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None,
-              suppress_health_check=list(HealthCheck))
+    @settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(HOSTILE)
     def never_raises(text):
         READERS[name](text)
@@ -99,8 +169,30 @@ def test_fuzzed_text_never_raises(name):
     never_raises()
 
 
-@pytest.mark.parametrize("unit", [" ", "(", "[", "'", "\\", "9", "-", "x=1 ", "<bbox>", "Action: ", "type(content='",
-                                  "pyautogui.write('", "keys=[", "not ", "(1 ", "{1:", "é", "\u0663", "<tool_call>"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        " ",
+        "(",
+        "[",
+        "'",
+        "\\",
+        "9",
+        "-",
+        "x=1 ",
+        "<bbox>",
+        "Action: ",
+        "type(content='",
+        "pyautogui.write('",
+        "keys=[",
+        "not ",
+        "(1 ",
+        "{1:",
+        "é",
+        "\u0663",
+        "<tool_call>",
+    ],
+)
 @pytest.mark.parametrize("length", [8_000, MAX_CHARS, 1_000_000])
 def test_long_repetitions_are_read_quickly(unit, length):
     text = (unit * (length // len(unit) + 1))[:length]
@@ -127,8 +219,15 @@ def test_no_text_at_all(value):
 def test_nothing_is_executed(tmp_path):
     target = tmp_path / "made"
     payload = f"__import__('pathlib').Path({str(target)!r}).touch()"
-    for text in (payload, f"CLICK: {payload}", f"Action: {payload}", f"Action: click(start_box={payload})",
-                 f'{{"action_type": {payload}}}', f"[{payload}]", f"pyautogui.write({payload})"):
+    for text in (
+        payload,
+        f"CLICK: {payload}",
+        f"Action: {payload}",
+        f"Action: click(start_box={payload})",
+        f'{{"action_type": {payload}}}',
+        f"[{payload}]",
+        f"pyautogui.write({payload})",
+    ):
         for reader in READERS.values():
             reader(text)
     assert not target.exists()
@@ -141,8 +240,9 @@ def test_no_source_of_the_package_evaluates_text():
                 assert node.func.id not in {"eval", "exec", "compile", "__import__"}, path
 
 
-@pytest.mark.parametrize("text", ["((((((((((((((((((1", "f'{1}'", "1+1", "x", "[" * 40, "{**{}}", "-" * 9000 + "1",
-                                  ""])
+@pytest.mark.parametrize(
+    "text", ["((((((((((((((((((1", "f'{1}'", "1+1", "x", "[" * 40, "{**{}}", "-" * 9000 + "1", ""]
+)
 def test_only_literals_are_literals(text):
     with pytest.raises(Unreadable):
         literal(text)

@@ -44,9 +44,16 @@ class VtpruneLM(LM):
 
     MULTIMODAL = True
 
-    def __init__(self, model: str = "nano", method: str = "full", budget: str | float = "100",
-                 batch_size: int | str | None = 1, max_batch_size: int | None = None, device: str | None = None,
-                 **options: Any) -> None:
+    def __init__(
+        self,
+        model: str = "nano",
+        method: str = "full",
+        budget: str | float = "100",
+        batch_size: int | str | None = 1,
+        max_batch_size: int | None = None,
+        device: str | None = None,
+        **options: Any,
+    ) -> None:
         """Check the settings and load the model.
 
         Args:
@@ -86,17 +93,24 @@ class VtpruneLM(LM):
         context, settings, *media = request.args
         images = media[0].get("visual") if media else None
         if not images:
-            raise UserError(f"task {request.task_name}: the model vtprune answers questions about images; this request "
-                            "has none.")
+            raise UserError(
+                f"task {request.task_name}: the model vtprune answers questions about images; this request has none."
+            )
         if settings.get("do_sample"):
-            raise UserError(f"task {request.task_name}: do_sample is set, but decoding is greedy; pass --gen_kwargs "
-                            "do_sample=false.")
+            raise UserError(
+                f"task {request.task_name}: do_sample is set, but decoding is greedy; pass --gen_kwargs "
+                "do_sample=false."
+            )
         doc = request.doc if isinstance(request.doc, dict) else {}
         with tempfile.TemporaryDirectory() as folder:
             paths = [picture_path(image, Path(folder)) for image in images]
             try:
-                answer = self.engine.answer(paths, context.replace(PLACEHOLDER, ""), sample_id=doc.get("vtprune_id"),
-                                            max_new_tokens=int(settings.get("max_gen_toks", MAX_NEW_TOKENS)))
+                answer = self.engine.answer(
+                    paths,
+                    context.replace(PLACEHOLDER, ""),
+                    sample_id=doc.get("vtprune_id"),
+                    max_new_tokens=int(settings.get("max_gen_toks", MAX_NEW_TOKENS)),
+                )
             except SampleError as error:
                 return Said("", failed=error.reason)
         return Said(cut(answer.text, settings.get("until") or []), answer.frame)
@@ -124,8 +138,13 @@ class VtpruneLM(LM):
 
     def get_model_info(self) -> dict[str, Any]:
         """What made the results: stored by lm-eval beside them."""
-        return {"vtprune": {"cell": self.engine.name, "settings": self.engine.spec.canonical(),
-                            "identity": self.engine.adapter.identity}}
+        return {
+            "vtprune": {
+                "cell": self.engine.name,
+                "settings": self.engine.spec.canonical(),
+                "identity": self.engine.adapter.identity,
+            }
+        }
 
 
 def picture_path(image: Any, folder: Path) -> Path:
@@ -142,4 +161,4 @@ def picture_path(image: Any, folder: Path) -> Path:
 def cut(text: str, stops: Sequence[str] | str) -> str:
     """The text before the first stop string."""
     ends = [text.find(s) for s in ([stops] if isinstance(stops, str) else stops) if s and s in text]
-    return text[:min(ends)] if ends else text
+    return text[: min(ends)] if ends else text

@@ -34,9 +34,18 @@ def load(task: str, coordinates: str = COORDINATES[0], **_: Any) -> dict[str, An
 
     if coordinates not in COORDINATES:
         raise unknown_name("frame of coordinates", coordinates, COORDINATES)
-    rows = [{"vtprune_id": s.id, "task": task, "images": [str(p) for p in s.images], "question": s.question,
-             "target": json.dumps(s.target), "cluster": s.cluster or s.id, "coordinates": coordinates}
-            for s in _task(task).samples]
+    rows = [
+        {
+            "vtprune_id": s.id,
+            "task": task,
+            "images": [str(p) for p in s.images],
+            "question": s.question,
+            "target": json.dumps(s.target),
+            "cluster": s.cluster or s.id,
+            "coordinates": coordinates,
+        }
+        for s in _task(task).samples
+    ]
     return {"test": datasets.Dataset.from_list(rows)}
 
 
@@ -68,8 +77,11 @@ def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]
     frame = getattr(said, "frame", None) or file_frame(images, doc["coordinates"])
     sample = Sample(doc["vtprune_id"], images, doc["question"], json.loads(doc["target"]))
     score = _task(doc["task"]).score(sample, said, frame)
-    return {"accuracy": float(score.value or 0.0), "format_error_rate": float(score.reason == "format_error"),
-            "failure_rate": 0.0}
+    return {
+        "accuracy": float(score.value or 0.0),
+        "format_error_rate": float(score.reason == "format_error"),
+        "failure_rate": 0.0,
+    }
 
 
 @cache

@@ -36,24 +36,35 @@ class KitTask:
 
 _GUI = ("official", "vlmeval")
 _SPLITS = {
-    "ScreenSpot": ("Mobile", "Desktop", "Web"), "ScreenSpot_v2": ("Mobile", "Desktop", "Web"),
+    "ScreenSpot": ("Mobile", "Desktop", "Web"),
+    "ScreenSpot_v2": ("Mobile", "Desktop", "Web"),
     "ScreenSpot_Pro": ("Development", "Creative", "CAD", "Scientific", "Office", "OS"),
 }
 
 KIT_TASKS: dict[str, KitTask] = {
     "DocVQA_VAL": KitTask("vqa", "DocVQA, validation split (ANLS)", "research use, registration at rrc.cvc.uab.es"),
-    "InfoVQA_VAL": KitTask("vqa", "InfographicVQA, validation split (ANLS)",
-                           "research use, registration at rrc.cvc.uab.es"),
+    "InfoVQA_VAL": KitTask(
+        "vqa", "InfographicVQA, validation split (ANLS)", "research use, registration at rrc.cvc.uab.es"
+    ),
     "ChartQA_TEST": KitTask("vqa", "ChartQA, test split (relaxed accuracy)", "GPL-3.0"),
     "OCRBench": KitTask("ocrbench", "OCRBench (containment)", "several sources, see the data set"),
     "AI2D_TEST": KitTask("mcq", "AI2D, test split (multiple choice, exact matching)", "see the data set"),
-    "MMLongBench_DOC": KitTask("mmlongbench", "MMLongBench-Doc, pages rendered at 144 dpi", "see the data set",
-                               protocols=("no_judge",), max_new_tokens=128),
-    "olmOCRBench": KitTask("olmocr", "olmOCR-bench, unit tests on pages of PDF documents", "ODC-BY",
-                           max_new_tokens=8192),
+    "MMLongBench_DOC": KitTask(
+        "mmlongbench",
+        "MMLongBench-Doc, pages rendered at 144 dpi",
+        "see the data set",
+        protocols=("no_judge",),
+        max_new_tokens=128,
+    ),
+    "olmOCRBench": KitTask(
+        "olmocr", "olmOCR-bench, unit tests on pages of PDF documents", "ODC-BY", max_new_tokens=8192
+    ),
     "OSWorld_G": KitTask("gui", "OSWorld-G as VLMEvalKit distributes it (boxes only)", "see the data set", _GUI),
-    **{f"{name}_{split}": KitTask("gui", f"{name.replace('_', '-')} {split}", "see the data set", _GUI)
-       for name, splits in _SPLITS.items() for split in splits},
+    **{
+        f"{name}_{split}": KitTask("gui", f"{name.replace('_', '-')} {split}", "see the data set", _GUI)
+        for name, splits in _SPLITS.items()
+        for split in splits
+    },
 }
 
 
@@ -61,9 +72,17 @@ def definition(name: str) -> dict[str, Any]:
     """The task definition of a data set of the kit, as ``task.yaml`` would hold it."""
     task = KIT_TASKS[name]
     return {
-        "name": name, "title": task.title, "version": 1, "reader": READER, "rule": RULE, "protocol": task.protocols[0],
-        "protocols": list(task.protocols), "max_new_tokens": task.max_new_tokens, "licence": task.licence,
-        "source": f"VLMEvalKit {name}.tsv", "data_folder": str(default_folder()),
+        "name": name,
+        "title": task.title,
+        "version": 1,
+        "reader": READER,
+        "rule": RULE,
+        "protocol": task.protocols[0],
+        "protocols": list(task.protocols),
+        "max_new_tokens": task.max_new_tokens,
+        "licence": task.licence,
+        "source": f"VLMEvalKit {name}.tsv",
+        "data_folder": str(default_folder()),
     }
 
 

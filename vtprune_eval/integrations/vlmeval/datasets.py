@@ -35,10 +35,17 @@ class VtpruneTask(ImageBaseDataset):
         """One row per sample: ``index`` (its id), ``image_path`` (list), ``question``, ``category``."""
         self.task = load_task(dataset)
         self.samples = {s.id: s for s in self.task.samples}
-        return pd.DataFrame([
-            {"index": s.id, "image_path": [str(p) for p in s.images], "question": s.question,
-             "category": next((str(s.meta[k]) for k in ("target_kind", "kind", "step") if k in s.meta), "all")}
-            for s in self.task.samples])
+        return pd.DataFrame(
+            [
+                {
+                    "index": s.id,
+                    "image_path": [str(p) for p in s.images],
+                    "question": s.question,
+                    "category": next((str(s.meta[k]) for k in ("target_kind", "kind", "step") if k in s.meta), "all"),
+                }
+                for s in self.task.samples
+            ]
+        )
 
     def build_prompt(self, line: Any) -> list[dict[str, Any]]:
         """Images, oldest first, then the question; the first item names the sample."""
@@ -99,8 +106,10 @@ def read_predictions(path: str) -> list[dict[str, str]]:
     elif suffix == ".tsv":
         table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
     elif suffix == ".json":
-        return [{k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
-                for row in json.loads(Path(path).read_text(encoding="utf-8"))]
+        return [
+            {k: v if isinstance(v, str) else json.dumps(v) for k, v in row.items()}
+            for row in json.loads(Path(path).read_text(encoding="utf-8"))
+        ]
     else:
         raise UserError(f"{path}: predictions in {suffix} are not read; set PRED_FORMAT to xlsx, tsv or json.")
     return table.to_dict("records")

@@ -55,13 +55,12 @@ def render(pdf: bytes, paths: list[Path], document: str) -> None:
     except pypdfium2.PdfiumError as error:
         raise UserError(f"MMLongBench_DOC: {document} is not a readable PDF ({error}); fetch the TSV again.") from None
     if len(pages) < len(paths):
-        raise UserError(f"MMLongBench_DOC: {document} has {len(pages)} pages, {len(paths)} are named; fetch the TSV "
-                        "again.")
+        raise UserError(
+            f"MMLongBench_DOC: {document} has {len(pages)} pages, {len(paths)} are named; fetch the TSV again."
+        )
     for path, page in zip(paths, pages, strict=False):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
         image = page.render(scale=DPI / 72).to_pil().convert("RGB")
         image.save(part, format="PNG" if path.suffix == ".png" else "JPEG")
         os.replace(part, path)
-
-

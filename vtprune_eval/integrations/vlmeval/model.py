@@ -27,8 +27,9 @@ class VtpruneModel(BaseModel):
     INTERLEAVE = True
     allowed_types = ["text", "image"]  # noqa: RUF012 (the kit reads this name from the class)
 
-    def __init__(self, model: str = "nano", method: str = "full", budget: str = "100", use_vllm: bool = False,
-                 **options: Any) -> None:
+    def __init__(
+        self, model: str = "nano", method: str = "full", budget: str = "100", use_vllm: bool = False, **options: Any
+    ) -> None:
         """Check the settings and load the model.
 
         Args:
@@ -76,8 +77,10 @@ class VtpruneModel(BaseModel):
         try:
             answer = self.engine.answer(images, question, sample_id=sample_id, max_new_tokens=answer_limit(dataset))
         except SampleError as error:
-            return {"prediction": f"{INFER_FAIL_MSG} ({error.reason})",
-                    "extra_records": json.dumps({"failed": error.reason})}
+            return {
+                "prediction": f"{INFER_FAIL_MSG} ({error.reason})",
+                "extra_records": json.dumps({"failed": error.reason}),
+            }
         return {"prediction": answer.text, "extra_records": json.dumps({"frame": answer.frame, **answer.costs})}
 
 

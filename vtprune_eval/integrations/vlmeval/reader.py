@@ -40,8 +40,10 @@ class KitTable:
         self._name, self._protocol = spec["name"], spec["protocol"]
         require("vlmeval", f"task {self._name}")
         if not folder.is_dir():  # the kit would silently take another one
-            raise UserError(f"task {self._name}: the folder {folder} does not exist; create it, and {self._name}.tsv "
-                            "is downloaded into it, or give the folder that holds it with --data-path or LMUData.")
+            raise UserError(
+                f"task {self._name}: the folder {folder} does not exist; create it, and {self._name}.tsv "
+                "is downloaded into it, or give the folder that holds it with --data-path or LMUData."
+            )
         with data_root(folder):
             self._dataset = build(self._name, folder)
         self.ids = [str(i) for i in self._dataset.data["index"]]
@@ -56,16 +58,28 @@ class KitTable:
         try:
             images, question = flatten(self._dataset.build_prompt(row))
         except (KeyError, AssertionError, ValueError) as error:
-            raise UserError(f"{self._name}.tsv, row {i + 1}: VLMEvalKit cannot build its prompt "
-                            f"({type(error).__name__}: {error}); fetch the file again.") from error
+            raise UserError(
+                f"{self._name}.tsv, row {i + 1}: VLMEvalKit cannot build its prompt "
+                f"({type(error).__name__}: {error}); fetch the file again."
+            ) from error
         values = {str(k): plain(v) for k, v in row.items() if k not in _PIXELS}
         return Sample(
-            id=self.ids[i], images=tuple(images), question=question,
-            target={"type": "vlmeval", "kind": KIT_TASKS[self._name].kind, "dataset": self._name,
-                    "protocol": self._protocol, "row": values},
+            id=self.ids[i],
+            images=tuple(images),
+            question=question,
+            target={
+                "type": "vlmeval",
+                "kind": KIT_TASKS[self._name].kind,
+                "dataset": self._name,
+                "protocol": self._protocol,
+                "row": values,
+            },
             cluster=_cluster(row),
-            meta={k: values[k] for k in ("split", "category", "data_type", "ui_type", "doc_type")
-                  if values.get(k) is not None},
+            meta={
+                k: values[k]
+                for k in ("split", "category", "data_type", "ui_type", "doc_type")
+                if values.get(k) is not None
+            },
         )
 
 
@@ -92,13 +106,16 @@ def build(name: str, folder: Path) -> Any:
     except UserError:
         raise
     except (KeyError, AssertionError, ValueError) as error:
-        raise UserError(f"{path} is not in the format of VLMEvalKit ({type(error).__name__}: {error}); "
-                        "fetch the file again.") from error
+        raise UserError(
+            f"{path} is not in the format of VLMEvalKit ({type(error).__name__}: {error}); fetch the file again."
+        ) from error
     except Exception as error:
         if path.exists():
             raise
-        raise UserError(f"{path} is missing and cannot be downloaded ({error}); connect to the network once, or give "
-                        "the folder that holds it with --data-path or LMUData.") from error
+        raise UserError(
+            f"{path} is missing and cannot be downloaded ({error}); connect to the network once, or give "
+            "the folder that holds it with --data-path or LMUData."
+        ) from error
 
 
 def check_md5(name: str, path: Path) -> None:
@@ -122,8 +139,10 @@ def check_md5(name: str, path: Path) -> None:
     if digest.hexdigest() == wanted:
         return
     if os.environ.get(LOCAL_TSV) != "1":
-        raise UserError(f"{path} is not the published file (MD5 {digest.hexdigest()}, {wanted} expected): move it away "
-                        f"to have it downloaded again, or set {LOCAL_TSV}=1 to use it as a subset of your own.")
+        raise UserError(
+            f"{path} is not the published file (MD5 {digest.hexdigest()}, {wanted} expected): move it away "
+            f"to have it downloaded again, or set {LOCAL_TSV}=1 to use it as a subset of your own."
+        )
     del cls.DATASET_MD5[name]
 
 

@@ -64,8 +64,9 @@ def register(names: Iterable[str] = (), **options: Any) -> list[str]:
 
     for name in (*default_names(), *asked):
         model, method, budget = parse_name(name)
-        vlmeval.config.supported_VLM[name] = partial(VtpruneModel, model=model, method=method,
-                                                     budget=str(Budget.parse(budget)), **options)
+        vlmeval.config.supported_VLM[name] = partial(
+            VtpruneModel, model=model, method=method, budget=str(Budget.parse(budget)), **options
+        )
     vlmeval.vlm.VtpruneModel = VtpruneModel
     # The first class that claims a name wins: the kit's own MMLongBench cannot be built for any model of ours.
     for cls in (PageByPage, VtpruneTask):

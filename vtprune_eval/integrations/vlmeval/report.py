@@ -33,8 +33,10 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
             without a judge.
     """
     if KIT_TASKS[name].kind == "mmlongbench":
-        raise UserError(f"{name}: the kit's own number needs a judge model; run the kit on our model instead, with "
-                        "--judge (see docs/integrations.md).")
+        raise UserError(
+            f"{name}: the kit's own number needs a judge model; run the kit on our model instead, with "
+            "--judge (see docs/integrations.md)."
+        )
     from vlmeval.smp import dump
 
     with data_root(folder), tempfile.TemporaryDirectory() as work:
@@ -42,16 +44,20 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
         data = dataset.data[[str(i) in answers for i in dataset.data["index"]]].copy()
         unknown = set(answers) - {str(i) for i in data["index"]}
         if unknown or not len(data):
-            raise UserError(f"{name}: {len(unknown)} of {len(answers)} answers belong to no row of {name}.tsv; use the "
-                            "file with which the run was made.")
+            raise UserError(
+                f"{name}: {len(unknown)} of {len(answers)} answers belong to no row of {name}.tsv; use the "
+                "file with which the run was made."
+            )
         data["prediction"] = [answers[str(i)] for i in data["index"]]
         data = data.drop(columns=[c for c in ("image",) if c in data])
         # The format of the file keeps text as text; the kit's spreadsheets turn "007" into 7 and "NA" into nan.
         path = Path(work) / "ours.pkl"
         if KIT_TASKS[name].kind == "olmocr":  # this evaluation reads spreadsheets only, and returns nothing
             if any(len(a) > CELL for a in answers.values()):
-                raise UserError(f"{name}: the kit's evaluation reads spreadsheets, whose cells end at {CELL} "
-                                "characters, and an answer is longer; use the scores in the records.")
+                raise UserError(
+                    f"{name}: the kit's evaluation reads spreadsheets, whose cells end at {CELL} "
+                    "characters, and an answer is longer; use the scores in the records."
+                )
             path = path.with_suffix(".xlsx")
         dump(data, str(path))
         found = quietly(dataset.evaluate, str(path), model=EXACT, nproc=1)
@@ -85,11 +91,17 @@ def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
         if task not in KIT_TASKS:
             continue
         records = list(found.values())
-        rows.append({
-            "task": task, "method": method, "budget": budget, "protocol": records[0]["protocol"], "n": len(records),
-            "mean_score": 100 * sum(r["score"] or 0.0 for r in records) / len(records),
-            "kit": kit_numbers(task, folder, {r["id"]: str(r["answer"] or "") for r in records}),
-        })
+        rows.append(
+            {
+                "task": task,
+                "method": method,
+                "budget": budget,
+                "protocol": records[0]["protocol"],
+                "n": len(records),
+                "mean_score": 100 * sum(r["score"] or 0.0 for r in records) / len(records),
+                "kit": kit_numbers(task, folder, {r["id"]: str(r["answer"] or "") for r in records}),
+            }
+        )
     if not rows:
         raise UserError(f"{path} has no records of a data set of VLMEvalKit; give a run with one of its tasks.")
     return rows

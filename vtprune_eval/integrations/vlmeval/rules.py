@@ -174,11 +174,14 @@ def page_tests(row: dict[str, Any]) -> list[Any]:
         tests = json.loads(row["answer"]) if isinstance(row["answer"], str) else row["answer"]
         found = [load_single_test(t) for t in tests]
     except PlaywrightError as error:
-        raise UserError(f"olmOCRBench: formulas cannot be rendered ({str(error).strip().splitlines()[0]}); run `python "
-                        "-m playwright install chromium`.") from None
+        raise UserError(
+            f"olmOCRBench: formulas cannot be rendered ({str(error).strip().splitlines()[0]}); run `python "
+            "-m playwright install chromium`."
+        ) from None
     except (ValueError, TypeError, AttributeError, ValidationError) as error:
-        raise UserError(f"olmOCRBench: the tests of row {row.get('index')} cannot be read ({error}); fetch the TSV "
-                        "again.") from error
+        raise UserError(
+            f"olmOCRBench: the tests of row {row.get('index')} cannot be read ({error}); fetch the TSV again."
+        ) from error
     if not found:
         raise UserError(f"olmOCRBench: row {row.get('index')} has no tests; fetch the TSV again.")
     return found

@@ -21,9 +21,9 @@ def _scores(queries: Tensor, keys: Tensor) -> Tensor:
     n_q, m, dim = queries.shape
     n_kv, n, _ = keys.shape
     grouped = queries.float().reshape(n_kv, (n_q // n_kv) * m, dim)
-    scores = (grouped @ keys.float().transpose(1, 2)).mul_(dim ** -0.5).view(n_kv, n_q // n_kv, m, n)
+    scores = (grouped @ keys.float().transpose(1, 2)).mul_(dim**-0.5).view(n_kv, n_q // n_kv, m, n)
     future = torch.ones(m, m, dtype=torch.bool, device=keys.device).triu(1)
-    scores[..., n - m:].masked_fill_(future, float("-inf"))
+    scores[..., n - m :].masked_fill_(future, float("-inf"))
     return scores
 
 
@@ -81,8 +81,10 @@ def sparse_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: b
         end = min(m, start + step)
         seen = n - m + end
         weights = torch.softmax(_scores(queries[:, start:end], keys[:, :seen]), -1)
-        visible = torch.arange(seen, device=keys.device) <= torch.arange(seen - (end - start), seen,
-                                                                         device=keys.device)[:, None]
+        visible = (
+            torch.arange(seen, device=keys.device)
+            <= torch.arange(seen - (end - start), seen, device=keys.device)[:, None]
+        )
         limit = weights.amax(-1, keepdim=True) * threshold if relative else threshold
         is_small = (weights < limit) if relative else (weights <= limit)
         small += (is_small & visible).sum().double()
@@ -142,8 +144,8 @@ def rows_attention(queries: Tensor, rows: Tensor, keys: Tensor) -> Tensor:
     total = torch.zeros(n_kv, group, n, device=keys.device)
     transposed = keys.float().transpose(1, 2)
     for start in range(0, m, step):
-        part = queries[:, start:start + step].float()
-        scores = (part.reshape(n_kv, -1, dim) @ transposed).mul_(dim ** -0.5).view(n_kv, group, -1, n)
-        scores.masked_fill_(places > rows[start:start + step, None], float("-inf"))
+        part = queries[:, start : start + step].float()
+        scores = (part.reshape(n_kv, -1, dim) @ transposed).mul_(dim**-0.5).view(n_kv, group, -1, n)
+        scores.masked_fill_(places > rows[start : start + step, None], float("-inf"))
         total += torch.softmax(scores, -1).sum(2)
     return total.flatten(0, 1)

@@ -91,7 +91,7 @@ class Pred2d:
                 # from the upper left. The blocks of one are independent, and final once it is passed.
                 for d in range(1, rows + cols - 1):
                     top = max(0, d - cols + 1)
-                    r = top + np.flatnonzero(flat[d + top * cols:d + min(rows - 1, d) * cols + 1:cols])
+                    r = top + np.flatnonzero(flat[d + top * cols : d + min(rows - 1, d) * cols + 1 : cols])
                     if len(r):
                         self._decide(d + r * (cols - 1), flat, tau)
                 break
@@ -164,8 +164,9 @@ def scan_line(near: Neighbours, serpentine: bool) -> tuple[np.ndarray, np.ndarra
     return order, before
 
 
-def run_scan(near: Neighbours, tau: float, *, serpentine: bool = False,
-             anchored: bool = True) -> tuple[np.ndarray, np.ndarray, float]:
+def run_scan(
+    near: Neighbours, tau: float, *, serpentine: bool = False, anchored: bool = True
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Keep a block unless it is similar to the last KEPT block of the scan (section 3, one-dimensional predictors).
 
     Not anchored: unless it is similar to the block before it. As long as every block is kept, the last kept block is
@@ -188,11 +189,11 @@ def run_scan(near: Neighbours, tau: float, *, serpentine: bool = False,
                 continue
             anchor, done, stretch = own[start - 1], start + 1, 8
             while done < len(head):
-                ahead = own[done:done + stretch]
+                ahead = own[done : done + stretch]
                 run = pair_distances(near.flat, ahead, np.full(len(ahead), anchor), near.metric)
                 over = np.flatnonzero(run > tau)
                 n = int(over[0]) + 1 if len(over) else len(run)
-                gaps[done:done + n] = run[:n]
+                gaps[done : done + n] = run[:n]
                 done += n
                 if len(over):
                     break  # a new anchor: the known distances hold again after it

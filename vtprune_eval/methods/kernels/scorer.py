@@ -44,8 +44,10 @@ class Scorer(nn.Module):
 
     def units(self, tokens: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """Enhanced, squashed (tanh), then normalised tokens ``(m, dim)`` and words ``(n, dim)``."""
-        return (F.normalize(torch.tanh(self.vision_enhancer(tokens)), dim=-1),
-                F.normalize(torch.tanh(self.text_enhancer(words)), dim=-1))
+        return (
+            F.normalize(torch.tanh(self.vision_enhancer(tokens)), dim=-1),
+            F.normalize(torch.tanh(self.text_enhancer(words)), dim=-1),
+        )
 
     def forward(self, tokens: Tensor, words: Tensor, pooling: str = "mean") -> Tensor:
         """Scores ``(m,)`` in [-1, 1]: mean (or max) over the words of the cosine."""
@@ -95,15 +97,20 @@ def load_scorer(path: Path, dim: int, dtype: torch.dtype, device: torch.device) 
                     if short in wanted:
                         found[short] = tensors.get_tensor(name)
     except SafetensorError as error:
-        raise UserError(f"focusui: {file.name} is not a readable safetensors file ({error}); download it "
-                        "again.") from None
+        raise UserError(
+            f"focusui: {file.name} is not a readable safetensors file ({error}); download it again."
+        ) from None
     missing = sorted(wanted.keys() - found.keys())
     if missing:
-        raise UserError(f"focusui: the checkpoint in {path} lacks {len(missing)} tensors of the scorer (for example "
-                        f"{missing[0]}); it is not a FocusUI checkpoint.")
+        raise UserError(
+            f"focusui: the checkpoint in {path} lacks {len(missing)} tensors of the scorer (for example "
+            f"{missing[0]}); it is not a FocusUI checkpoint."
+        )
     for name, shape in wanted.items():
         if tuple(found[name].shape) != shape:
-            raise UserError(f"focusui: {name} has shape {tuple(found[name].shape)}, this model needs {shape}; the "
-                            "scorer belongs to a model of another width.")
+            raise UserError(
+                f"focusui: {name} has shape {tuple(found[name].shape)}, this model needs {shape}; the "
+                "scorer belongs to a model of another width."
+            )
     scorer.load_state_dict(found, assign=True)
     return scorer.to(device=device, dtype=dtype).eval().requires_grad_(False)

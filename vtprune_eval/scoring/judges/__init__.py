@@ -19,15 +19,22 @@ from .phone import aitw, androidcontrol, gui_odyssey
 Rule = Callable[[str, str, str, Mapping[str, Any], Mapping[str, Any]], Verdict]
 
 JUDGES: dict[str, Rule] = {
-    "aitw": aitw, "androidcontrol": androidcontrol, "gui_odyssey": gui_odyssey,
-    "agentnetbench": agentnetbench, "mind2web": mind2web,
-    "screenspot": screenspot, "screenspot_v2": screenspot, "screenspot_pro": pro,
-    "osworld_g": osworld_g, "ui_vision": ui_vision,
+    "aitw": aitw,
+    "androidcontrol": androidcontrol,
+    "gui_odyssey": gui_odyssey,
+    "agentnetbench": agentnetbench,
+    "mind2web": mind2web,
+    "screenspot": screenspot,
+    "screenspot_v2": screenspot,
+    "screenspot_pro": pro,
+    "osworld_g": osworld_g,
+    "ui_vision": ui_vision,
 }
 
 
-def judge(benchmark: str, protocol: str, grammar: str, text: str, truth: Mapping[str, Any],
-          frame: Mapping[str, Any]) -> Verdict:
+def judge(
+    benchmark: str, protocol: str, grammar: str, text: str, truth: Mapping[str, Any], frame: Mapping[str, Any]
+) -> Verdict:
     """Score one answer; never raises on what a model said.
 
     Args:

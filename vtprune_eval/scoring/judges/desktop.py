@@ -29,7 +29,8 @@ def agentnetbench(protocol: str, grammar: str, text: str, truth: Truth, frame: F
             predicted = anb.from_ui_tars(text, size, seen)
         elif grammar == "qwen":
             predicted = qwen.agentnetbench(text, size, model_size=seen) or convert.pairs(
-                said_action(grammar, text, frame))  # the agent's reader knows fewer actions than the tool has
+                said_action(grammar, text, frame)
+            )  # the agent's reader knows fewer actions than the tool has
         else:
             predicted = convert.pairs(said_action(grammar, text, frame))
     except Unreadable as error:
@@ -55,8 +56,10 @@ def mind2web(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame)
     size = tuple(frame["file_sizes"][-1])
     if protocol == "seeclick":
         x, y, width, height = truth["boxes"][0]
-        truth = {"operation": {"original_op": truth["operation"], "value": truth["value"]},
-                 "bbox": {"x": x, "y": y, "width": width, "height": height}}
+        truth = {
+            "operation": {"original_op": truth["operation"], "value": truth["value"]},
+            "bbox": {"x": x, "y": y, "width": width, "height": height},
+        }
         reason = ""
         if grammar != "seeclick":
             try:
@@ -86,5 +89,10 @@ def _understood(grammar: str, text: str, frame: Frame) -> dict[str, Any]:
     names = {"tap": "click", "type": "type", "select": "select", "scroll": "scroll"}
     if action.kind not in names:
         return {**out, "reason": "operation_not_supported"}
-    return {**out, "operation": names[action.kind], "click_point": action.point, "content": action.text,
-            "direction": action.direction}
+    return {
+        **out,
+        "operation": names[action.kind],
+        "click_point": action.point,
+        "content": action.text,
+        "direction": action.direction,
+    }

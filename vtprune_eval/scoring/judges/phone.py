@@ -34,8 +34,12 @@ def said_action(grammar: str, text: str, frame: Frame) -> Action:
 
 
 def _with(verdict: Verdict, type_match: Any, grounding: Any, **more: Any) -> Verdict:
-    detail = {**verdict.detail, "type_match": int(bool(type_match)),
-              "grounding": None if grounding is None else int(bool(grounding)), **more}
+    detail = {
+        **verdict.detail,
+        "type_match": int(bool(type_match)),
+        "grounding": None if grounding is None else int(bool(grounding)),
+        **more,
+    }
     return Verdict(verdict.score, verdict.reason, detail, verdict.error, verdict.skipped)
 
 
@@ -44,6 +48,7 @@ def _unreadable(error: Unreadable) -> Verdict:
 
 
 # --- AITW ---------------------------------------------------------------------------------------------------------
+
 
 def aitw(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame) -> Verdict:
     """A step. ``truth``: as ``protocols.aitw.step``, boxes in fractions, or in pixels of the screen where
@@ -60,8 +65,11 @@ def aitw(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame) -> 
         except Unreadable as error:
             return Verdict(0.0, error.reason, {**aitw_rule.WRONG_FORMAT, "grounding": None})
         verdict = aitw_rule.step(text, truth)
-        return _with(verdict, verdict.detail["type_match"],
-                     verdict.detail["click_match"] if verdict.detail["both_click"] else None)
+        return _with(
+            verdict,
+            verdict.detail["type_match"],
+            verdict.detail["click_match"] if verdict.detail["both_click"] else None,
+        )
     try:
         if protocol == "guievalkit":
             boxes = aitw_rule.box_rows(truth["annot_position"])
@@ -103,8 +111,9 @@ def aitw_action(truth: Truth) -> Action:
         x, y = truth["touch"]
         if truth["action_type_text"] == "click":
             return Action("tap", point=(x, y))
-        return Action("swipe", point=(x, y), end=tuple(truth["lift"]),
-                      direction=truth["action_type_text"].removeprefix("scroll "))
+        return Action(
+            "swipe", point=(x, y), end=tuple(truth["lift"]), direction=truth["action_type_text"].removeprefix("scroll ")
+        )
     if kind == aitw_rule.TYPE:
         return Action("type", text=truth["type_text"])
     if kind in _BUTTONS:
@@ -133,6 +142,7 @@ def _aitw_official(action: Action, truth: Truth) -> Verdict:
 
 
 # --- AndroidControl -----------------------------------------------------------------------------------------------
+
 
 def androidcontrol(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame) -> Verdict:
     """A step. ``truth``: ``action`` and ``accessibility_tree`` of UGround's record; the screen's size is the file's."""
@@ -190,8 +200,14 @@ def tree_boxes(tree: Sequence[Any], size: Sequence[int]) -> list[list[float]]:
             waiting[:0] = node
         elif isinstance(node, dict) and node.get("bbox_pixels"):
             b = node["bbox_pixels"]
-            out.append([b["y_min"] / size[1], b["x_min"] / size[0], (b["y_max"] - b["y_min"]) / size[1],
-                        (b["x_max"] - b["x_min"]) / size[0]])
+            out.append(
+                [
+                    b["y_min"] / size[1],
+                    b["x_min"] / size[0],
+                    (b["y_max"] - b["y_min"]) / size[1],
+                    (b["x_max"] - b["x_min"]) / size[0],
+                ]
+            )
     return out
 
 
@@ -212,6 +228,7 @@ def _androidcontrol_guikv(grammar: str, text: str, truth: Truth, size: tuple[int
 
 
 # --- GUI-Odyssey --------------------------------------------------------------------------------------------------
+
 
 def gui_odyssey(protocol: str, grammar: str, text: str, truth: Truth, frame: Frame) -> Verdict:
     """A step. ``truth``: ``answer`` (GUI-Odyssey's string) and ``sam2_bbox`` (two corners in thousandths, or None)."""
@@ -275,6 +292,7 @@ def _odyssey_line(action: Action) -> str:
 
 # --- shared -------------------------------------------------------------------------------------------------------
 
+
 def _scale(grammar: str, frame: Frame) -> tuple[int, int]:
     """What the rule divides the answer's numbers by: the size that the model really saw, or its relative frame."""
     size: tuple[int, int] = tuple(frame["model_sizes"][-1])
@@ -290,15 +308,17 @@ def _simpagent(grammar: str, text: str, true: Action, frame: Frame, *, finger_wo
     return _with(verdict, verdict.detail["type_correct"], right if compared else None)
 
 
-def _guievalkit(grammar: str, text: str, fields: Truth, frame: Frame, rule: str, *, finger_words: bool = False
-                ) -> Verdict:
+def _guievalkit(
+    grammar: str, text: str, fields: Truth, frame: Frame, rule: str, *, finger_words: bool = False
+) -> Verdict:
     if grammar == "unified":
         said = json_value(text)
     else:
         said = convert.unified(said_action(grammar, text, frame), finger_words=finger_words)
     stored = fields.get("ui_positions")
-    verdict = guievalkit.step(said, {**fields, "ui_positions": json.dumps(stored) if stored is not None else "[]"},
-                              rule=rule)
+    verdict = guievalkit.step(
+        said, {**fields, "ui_positions": json.dumps(stored) if stored is not None else "[]"}, rule=rule
+    )
     same = verdict.detail["type_match"]
     pointed = verdict.detail["gt_type"] in ("click", "long_point")
     return _with(verdict, same, verdict.score if same and pointed else None)

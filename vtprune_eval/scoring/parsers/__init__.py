@@ -85,15 +85,23 @@ def _scaled(pair: Any, frame: Mapping[str, Any]) -> Point:
     if point is None:
         raise Unreadable("no_point")
     kind = frame["coordinates"]
-    width, height = frame["model_sizes"][-1] if kind == "resized_pixels" else {
-        "hundredths": (100, 100), "thousandths": (1000, 1000), "fractions": (1, 1)}[kind]
+    width, height = (
+        frame["model_sizes"][-1]
+        if kind == "resized_pixels"
+        else {"hundredths": (100, 100), "thousandths": (1000, 1000), "fractions": (1, 1)}[kind]
+    )
     return point[0] / width, point[1] / height
 
 
 def _finish(word: str) -> Action:
     word = word.lower()
-    status = "impossible" if "infeasible" in word or "impossible" in word else \
-        "failure" if "unsuccess" in word or "fail" in word else "success"
+    status = (
+        "impossible"
+        if "infeasible" in word or "impossible" in word
+        else "failure"
+        if "unsuccess" in word or "fail" in word
+        else "success"
+    )
     return Action("finish", status=status)
 
 
@@ -124,8 +132,13 @@ def _ui_tars(text: str, frame: Mapping[str, Any]) -> Action:
     return Action("wait") if kind == "wait" else invalid("unknown_action")
 
 
-_CODE = {"click": "tap", "doubleClick": "double_tap", "rightClick": "right_tap", "triple_click": "triple_tap",
-         "moveTo": "move"}
+_CODE = {
+    "click": "tap",
+    "doubleClick": "double_tap",
+    "rightClick": "right_tap",
+    "triple_click": "triple_tap",
+    "moveTo": "move",
+}
 
 
 def _from_pairs(actions: Sequence[tuple[str, Any]]) -> Action:
@@ -152,8 +165,9 @@ def _from_pairs(actions: Sequence[tuple[str, Any]]) -> Action:
 def _opencua(text: str, frame: Mapping[str, Any]) -> Action:
     stored, seen = _sizes(frame)
     # Fractions are answers of OpenCUA-Qwen2: the same lines, nothing to divide by.
-    return _from_pairs(opencua.guikv(text, stored, model_size=seen if frame["coordinates"] == "resized_pixels"
-                                     else (1, 1)))
+    return _from_pairs(
+        opencua.guikv(text, stored, model_size=seen if frame["coordinates"] == "resized_pixels" else (1, 1))
+    )
 
 
 def _qwen(text: str, frame: Mapping[str, Any]) -> Action:
@@ -162,15 +176,23 @@ def _qwen(text: str, frame: Mapping[str, Any]) -> Action:
         return invalid("no_tool_call")
     arguments = calls[0]["arguments"]
     kind = arguments.get("action")
-    pointed = {"left_click": "tap", "click": "tap", "double_click": "double_tap", "right_click": "right_tap",
-               "triple_click": "triple_tap", "mouse_move": "move", "long_press": "long_press"}
+    pointed = {
+        "left_click": "tap",
+        "click": "tap",
+        "double_click": "double_tap",
+        "right_click": "right_tap",
+        "triple_click": "triple_tap",
+        "mouse_move": "move",
+        "long_press": "long_press",
+    }
     if not isinstance(kind, str):
         return invalid("no_action")
     if kind in pointed:
         return Action(pointed[kind], point=_scaled(arguments.get("coordinate"), frame))
     if kind == "swipe":
-        return Action("swipe", point=_scaled(arguments.get("coordinate"), frame),
-                      end=_scaled(arguments.get("coordinate2"), frame))
+        return Action(
+            "swipe", point=_scaled(arguments.get("coordinate"), frame), end=_scaled(arguments.get("coordinate2"), frame)
+        )
     if kind == "left_click_drag":
         return Action("drag", end=_scaled(arguments.get("coordinate"), frame))
     if kind in ("type", "select", "answer", "open"):
@@ -206,8 +228,9 @@ def _seeclick(text: str, frame: Mapping[str, Any]) -> Action:
         return Action("tap", point=_scaled(said.get("click_point"), frame))
     if kind in (2, 3):  # 2 is Mind2Web's select; there every action has a point
         at = _scaled(said["click_point"], frame) if "click_point" in said else None
-        return Action("type" if kind == 3 else "select", point=at,
-                      text=str(said.get("typed_text", said.get("value", ""))))
+        return Action(
+            "type" if kind == 3 else "select", point=at, text=str(said.get("typed_text", said.get("value", "")))
+        )
     if kind in _SCROLL_IDS:
         return Action("scroll", direction=_SCROLL_IDS[kind])
     if kind in _BUTTON_IDS:
@@ -234,8 +257,11 @@ def _osatlas(text: str, frame: Mapping[str, Any]) -> Action:
         return Action("scroll", direction=inside.lower())
     if name in ("PRESS_BACK", "PRESS_HOME", "PRESS_RECENT", "ENTER"):
         return Action("button", text=name.removeprefix("PRESS_").lower())
-    plain = {"WAIT": Action("wait"), "COMPLETE": Action("finish", status="success"),
-             "IMPOSSIBLE": Action("finish", status="impossible")}
+    plain = {
+        "WAIT": Action("wait"),
+        "COMPLETE": Action("finish", status="success"),
+        "IMPOSSIBLE": Action("finish", status="impossible"),
+    }
     return plain.get(name) or invalid("unknown_action")
 
 
@@ -252,6 +278,10 @@ def _mini(text: str, frame: Mapping[str, Any]) -> Action:
 
 
 GRAMMARS: dict[str, Callable[[str, Mapping[str, Any]], Action]] = {
-    "ui_tars": _ui_tars, "opencua": _opencua, "qwen": _qwen, "seeclick": _seeclick, "osatlas": _osatlas,
+    "ui_tars": _ui_tars,
+    "opencua": _opencua,
+    "qwen": _qwen,
+    "seeclick": _seeclick,
+    "osatlas": _osatlas,
     "mini": _mini,
 }

@@ -108,7 +108,7 @@ def _as_fractions(line: str, size: Size) -> str:
         return line
     if not (x > 1.0 and y > 1.0):
         return line
-    return f"{line[:found.start()]}x={x / size[0]}, y={y / size[1]}{line[found.end():]}"
+    return f"{line[: found.start()]}x={x / size[0]}, y={y / size[1]}{line[found.end() :]}"
 
 
 def _extract(lines: list[str], size: Size) -> list[Action]:
@@ -162,7 +162,7 @@ def _keys(line: str) -> list[Action]:
     start = line.find("keys=[")
     end = line.find("]", start) if start >= 0 else -1
     if end >= 0:
-        keys = [a or b for a, b in _KEY.findall(line[start + len("keys=["):end]) if a or b]
+        keys = [a or b for a, b in _KEY.findall(line[start + len("keys=[") : end]) if a or b]
         actions.append(("hotkey" if "hotkey" in line else "press", _renamed(keys)))
     if "keys=" in line:
         return actions
@@ -170,7 +170,7 @@ def _keys(line: str) -> list[Action]:
         actions.append(("hotkey", _renamed(keys)))
     if "press(" in line:
         inside = _between(line, "pyautogui.press(").strip()
-        keys = _QUOTED.findall(inside)[:None if inside.startswith("[") else 1]
+        keys = _QUOTED.findall(inside)[: None if inside.startswith("[") else 1]
         if keys:
             actions.append(("hotkey" if len(keys) > 1 else "press", _renamed(keys)))
     return actions
@@ -180,7 +180,7 @@ def _between(line: str, head: str) -> str:
     """What stands between ``head`` and the last closing bracket of the line; empty if there is none."""
     start = line.find(head)
     end = line.rfind(")")
-    return line[start + len(head):end] if start >= 0 and end >= start + len(head) else ""
+    return line[start + len(head) : end] if start >= 0 and end >= start + len(head) else ""
 
 
 def _renamed(keys: list[str]) -> list[str]:

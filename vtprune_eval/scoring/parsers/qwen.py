@@ -15,7 +15,10 @@ from ..untrusted import Unreadable, bounded, json_value, number_pair
 Action = tuple[str, Any]
 _QUOTE = re.compile(r"['\"\n]")
 _MOUSE = {
-    "left_click": "click", "right_click": "rightClick", "double_click": "doubleClick", "mouse_move": "moveTo",
+    "left_click": "click",
+    "right_click": "rightClick",
+    "double_click": "doubleClick",
+    "mouse_move": "moveTo",
     "left_click_drag": "dragTo",
 }
 
@@ -32,7 +35,7 @@ def tool_calls(text: Any) -> list[dict[str, Any]]:
         end = text.find("</tool_call>", at)
         if end < 0:
             break
-        blocks.append(text[at + len("<tool_call>"):end].strip())
+        blocks.append(text[at + len("<tool_call>") : end].strip())
         at = text.find("<tool_call>", end)
     if not blocks:
         stripped = (line.strip() for line in text.split("\n"))

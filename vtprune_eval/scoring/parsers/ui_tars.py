@@ -21,7 +21,11 @@ _TYPE_HEAD, _TYPE_TAIL = "type(content='", "')"
 
 
 def parse(
-    text: Any, image_size: Size, *, coordinates: str = "resized_pixels", model_size: Size | None = None,
+    text: Any,
+    image_size: Size,
+    *,
+    coordinates: str = "resized_pixels",
+    model_size: Size | None = None,
     empty_without_action: bool = False,
 ) -> list[dict[str, Any]]:
     """Actions of an answer.
@@ -73,7 +77,7 @@ def _thought(text: str) -> tuple[str | None, str | None]:
         start = text.find(head, first + len("Reflection: ") + 1) if first >= 0 else -1
         if start < 0:
             return None, None
-        reflection = text[first + len("Reflection: "):start].strip()
+        reflection = text[first + len("Reflection: ") : start].strip()
     else:
         head = "Action_Summary: " if text.startswith("Action_Summary:") else "Thought: "
         start = text.find(head)
@@ -84,7 +88,7 @@ def _thought(text: str) -> tuple[str | None, str | None]:
     if end < 0:
         return text[start:].strip(), reflection
     # Blanks before the word do not belong to the thought, but one character of it always does.
-    return text[start:max(start + 1, len(text[:end].rstrip()))].strip(), reflection
+    return text[start : max(start + 1, len(text[:end].rstrip()))].strip(), reflection
 
 
 def _repaired(piece: str) -> str:

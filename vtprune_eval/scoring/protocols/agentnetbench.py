@@ -16,7 +16,7 @@ from ..untrusted import MAX_CHARS, Unreadable, number_pair
 from ..verdict import Verdict
 from .geometry import as_corners, inside, mean
 
-NEAR = 0.01 * 2 ** 0.5
+NEAR = 0.01 * 2**0.5
 DECAY = 120
 SIMILAR = 0.8
 POINTED = ("click", "doubleclick", "rightclick", "tripleclick", "moveto", "dragto")
@@ -43,8 +43,11 @@ def official(predicted: Sequence[Action], truth: Mapping[str, Any]) -> Verdict:
         other, other_scores = _official(predicted, option)
         if other > total:
             total, scores, used = other, other_scores, index
-    return Verdict(total, "ok" if total == 1 else "no_action" if not predicted else "partial",
-                   {"total": total, "actions": scores, "alternative": used})
+    return Verdict(
+        total,
+        "ok" if total == 1 else "no_action" if not predicted else "partial",
+        {"total": total, "actions": scores, "alternative": used},
+    )
 
 
 def guikv(predicted: Sequence[Action], truth: Mapping[str, Any]) -> Verdict:
@@ -94,7 +97,8 @@ def report(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 values.setdefault(str(row[name]), []).append(row["verdict"].score)
     trajectories = [sum(v) / len(v) for v in groups["trajectory"].values()]
     return {
-        "n": len(rows), "score": mean([r["verdict"].score for r in rows]),
+        "n": len(rows),
+        "score": mean([r["verdict"].score for r in rows]),
         "by_action_type": {k: {"n": len(v), "score": mean(v)} for k, v in sorted(by_type.items())},
         "milestones": mean([r["verdict"].score for r in rows if r.get("milestone")]),
         "trajectories": mean(trajectories),
@@ -102,8 +106,9 @@ def report(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def from_ui_tars(text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
-                 ) -> list[tuple[str, Any]]:
+def from_ui_tars(
+    text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
+) -> list[tuple[str, Any]]:
     """GUI-KV's translation of UI-TARS's first action; empty where it cannot be read or has no counterpart.
 
     A drag becomes its end point, a scroll +5 or -5, ``ctrl`` becomes ``control``; so none of these can score against
@@ -209,8 +214,11 @@ def _merged_truth(actions: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
     out: list[Mapping[str, Any]] = []
     for action in actions:
         after_write = bool(out) and out[-1]["type"].lower() == "write" and not out[-1].get("_submitted")
-        if after_write and action["type"].lower() in ("press", "hotkey") \
-                and _submits((action.get("params") or {}).get("keys", [])):
+        if (
+            after_write
+            and action["type"].lower() in ("press", "hotkey")
+            and _submits((action.get("params") or {}).get("keys", []))
+        ):
             out[-1] = {**out[-1], "_submitted": True}
         else:
             out.append(action)
@@ -221,8 +229,13 @@ def _merged_prediction(actions: Sequence[Action]) -> list[Action]:
     out: list[Action] = []
     merged = False
     for action in actions:
-        if out and out[-1][0].lower() == "write" and not merged and action[0].lower() == "press" \
-                and _submits(_value(action)):
+        if (
+            out
+            and out[-1][0].lower() == "write"
+            and not merged
+            and action[0].lower() == "press"
+            and _submits(_value(action))
+        ):
             merged = True
             continue
         out.append(action)

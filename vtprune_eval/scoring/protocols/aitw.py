@@ -22,20 +22,35 @@ GROWTH = 1.4
 TYPE, DUAL_POINT = 3, 4
 # Canonical swipes (touch, lift as x, y), named after the content that appears.
 SCROLLS = {
-    "scroll down": ((0.5, 0.8), (0.5, 0.2)), "scroll up": ((0.5, 0.2), (0.5, 0.8)),
-    "scroll left": ((0.2, 0.5), (0.8, 0.5)), "scroll right": ((0.8, 0.5), (0.2, 0.5)),
+    "scroll down": ((0.5, 0.8), (0.5, 0.2)),
+    "scroll up": ((0.5, 0.2), (0.5, 0.8)),
+    "scroll left": ((0.2, 0.5), (0.8, 0.5)),
+    "scroll right": ((0.8, 0.5), (0.2, 0.5)),
 }
 SCROLL_IDS = {0: "scroll down", 1: "scroll up", 8: "scroll left", 9: "scroll right"}
 _NOWHERE = (-1.0, -1.0)
 WRONG_FORMAT = {
-    "match": 0, "type_match": 0, "text_match": None, "is_click": 0, "click_match": 0, "is_scroll": 0,
-    "scroll_match": 0, "both_click": 0, "both_click_match": 0, "wrong_format": 1,
+    "match": 0,
+    "type_match": 0,
+    "text_match": None,
+    "is_click": 0,
+    "click_match": 0,
+    "is_scroll": 0,
+    "scroll_match": 0,
+    "both_click": 0,
+    "both_click_match": 0,
+    "wrong_format": 1,
 }
 
 
 def match_actions(
-    touch_1: Sequence[float], lift_1: Sequence[float], type_1: float, touch_2: Sequence[float],
-    lift_2: Sequence[float], type_2: float, boxes_yxhw: Any,
+    touch_1: Sequence[float],
+    lift_1: Sequence[float],
+    type_1: float,
+    touch_2: Sequence[float],
+    lift_2: Sequence[float],
+    type_2: float,
+    boxes_yxhw: Any,
 ) -> bool:
     """Do two actions lead to a similar screen?
 
@@ -69,12 +84,15 @@ def match_actions(
 def grow(boxes_yxhw: np.ndarray) -> np.ndarray:
     """(n, 4) float32 boxes, each side enlarged by 1.4 times its length, clipped to start at 0 and to be 1 at most."""
     y, x, h, w = boxes_yxhw.astype(np.float64).T
-    return np.stack([
-        np.maximum(np.float32(0), (y - GROWTH * h / 2).astype(np.float32)),
-        np.maximum(np.float32(0), (x - GROWTH * w / 2).astype(np.float32)),
-        np.minimum(np.float32(1), (h + GROWTH * h).astype(np.float32)),
-        np.minimum(np.float32(1), (w + GROWTH * w).astype(np.float32)),
-    ], axis=1)
+    return np.stack(
+        [
+            np.maximum(np.float32(0), (y - GROWTH * h / 2).astype(np.float32)),
+            np.maximum(np.float32(0), (x - GROWTH * w / 2).astype(np.float32)),
+            np.minimum(np.float32(1), (h + GROWTH * h).astype(np.float32)),
+            np.minimum(np.float32(1), (w + GROWTH * w).astype(np.float32)),
+        ],
+        axis=1,
+    )
 
 
 def step(text: Any, truth: Mapping[str, Any]) -> Verdict:
@@ -102,11 +120,22 @@ def step(text: Any, truth: Mapping[str, Any]) -> Verdict:
     both = int(click and said_type == DUAL_POINT and _is_tap(touch, lift))
     hit = int(match)
     text_match = int(said_text in true_text or true_text in said_text) if true_type == TYPE else None
-    return Verdict(float(hit), "ok" if hit else "wrong", {
-        "match": hit, "type_match": int(said_type == true_type), "text_match": text_match,
-        "is_click": click, "click_match": click * hit, "is_scroll": scroll, "scroll_match": scroll * hit,
-        "both_click": both, "both_click_match": both * hit, "wrong_format": 0,
-    })
+    return Verdict(
+        float(hit),
+        "ok" if hit else "wrong",
+        {
+            "match": hit,
+            "type_match": int(said_type == true_type),
+            "text_match": text_match,
+            "is_click": click,
+            "click_match": click * hit,
+            "is_scroll": scroll,
+            "scroll_match": scroll * hit,
+            "both_click": both,
+            "both_click_match": both * hit,
+            "wrong_format": 0,
+        },
+    )
 
 
 def official_step(kind: int, touch: Sequence[float], lift: Sequence[float], truth: Mapping[str, Any]) -> Verdict:
@@ -129,17 +158,28 @@ def official_step(kind: int, touch: Sequence[float], lift: Sequence[float], trut
     try:
         match = match_actions(_yx(touch), _yx(lift), kind, _yx(true_touch), _yx(true_lift), true_type, boxes)
     except Unreadable as error:
-        return Verdict(0.0, error.reason, {"match": 0, "type_match": 0, "is_click": int(tap),
-                                           "is_scroll": int(dual and not tap), "grounding": None})
+        return Verdict(
+            0.0,
+            error.reason,
+            {"match": 0, "type_match": 0, "is_click": int(tap), "is_scroll": int(dual and not tap), "grounding": None},
+        )
     both = tap and kind == DUAL_POINT and _is_tap(_yx(touch), _yx(lift))
-    return Verdict(float(match), "ok" if match else "wrong", {
-        "match": int(match), "type_match": int(kind == true_type), "is_click": int(tap),
-        "is_scroll": int(dual and not tap), "grounding": int(match) if both else None})
+    return Verdict(
+        float(match),
+        "ok" if match else "wrong",
+        {
+            "match": int(match),
+            "type_match": int(kind == true_type),
+            "is_click": int(tap),
+            "is_scroll": int(dual and not tap),
+            "grounding": int(match) if both else None,
+        },
+    )
 
 
 def box_rows(flat: Sequence[float]) -> list[Sequence[float]]:
     """A flat list as rows of four; a remainder stays a shorter row, which the matching refuses."""
-    return [flat[i:i + 4] for i in range(0, len(flat), 4)]
+    return [flat[i : i + 4] for i in range(0, len(flat), 4)]
 
 
 def report(steps: Iterable[tuple[str, Verdict]]) -> dict[str, Any]:
@@ -163,10 +203,12 @@ def _subset(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
 
     texts = [r["text_match"] for r in rows if r["text_match"] is not None]
     return {
-        "n": len(rows), "step_accuracy": sum(r["match"] for r in rows) / len(rows),
+        "n": len(rows),
+        "step_accuracy": sum(r["match"] for r in rows) / len(rows),
         "type_accuracy": sum(r["type_match"] for r in rows) / len(rows),
         "text_accuracy": sum(texts) / len(texts) if texts else None,
-        "click_accuracy": share("click_match", "is_click"), "scroll_accuracy": share("scroll_match", "is_scroll"),
+        "click_accuracy": share("click_match", "is_click"),
+        "scroll_accuracy": share("scroll_match", "is_scroll"),
         "both_click_accuracy": share("both_click_match", "both_click"),
         "wrong_format": sum(r["wrong_format"] for r in rows),
     }
@@ -206,7 +248,7 @@ def _truth(truth: Mapping[str, Any]) -> tuple[int, tuple[float, float], tuple[fl
 
 def _said(action: Mapping[Any, Any]) -> tuple[float, tuple[float, float], tuple[float, float], str]:
     kind = action["action_type"]
-    if not isinstance(kind, (int, float)) or not -2**31 <= kind < 2**31:
+    if not isinstance(kind, (int, float)) or not -(2**31) <= kind < 2**31:
         raise Unreadable("action_type_not_a_number", "TypeError")
     if kind == DUAL_POINT:
         point = number_pair(action.get("click_point"))

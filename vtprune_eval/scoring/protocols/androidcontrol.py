@@ -24,8 +24,9 @@ _OPENCUA_CLICKS = ("click", "doubleClick", "rightClick", "tripleClick", "moveTo"
 _NAMES = {"press_back": "navigate_back", "finished": "status", "type": "input_text"}
 
 
-def understand(model: str, text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
-               ) -> dict[str, Any]:
+def understand(
+    model: str, text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """What GUI-KV's script reads out of an answer; all empty if it cannot be read.
 
     Args:
@@ -71,11 +72,17 @@ def guikv(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Verdict:
     elif true == "navigate_back" and said in ("click", "press_back"):
         right = said == "press_back" or _labelled(at, tree, "back")
     elif _NAMES.get(said, said) == true:
-        expected = {"scroll": ("direction", "direction"), "status": ("goal_status", "content"),
-                    "input_text": ("text", "content")}.get(true)
+        expected = {
+            "scroll": ("direction", "direction"),
+            "status": ("goal_status", "content"),
+            "input_text": ("text", "content"),
+        }.get(true)
         right = expected is None or action.get(expected[0], "") == understood[expected[1]]
-    return Verdict(float(right), understood.get("reason") or ("ok" if right else "wrong"),
-                   {"correct_step": int(right), "action_type": true, **understood})
+    return Verdict(
+        float(right),
+        understood.get("reason") or ("ok" if right else "wrong"),
+        {"correct_step": int(right), "action_type": true, **understood},
+    )
 
 
 def guikv_report(verdicts: Iterable[Verdict]) -> dict[str, Any]:
@@ -86,7 +93,8 @@ def guikv_report(verdicts: Iterable[Verdict]) -> dict[str, Any]:
     for row in rows:
         by_type.setdefault(row.detail["action_type"], []).append(row.score)
     return {
-        "n": len(rows), "step_accuracy": mean([r.score for r in rows]),
+        "n": len(rows),
+        "step_accuracy": mean([r.score for r in rows]),
         "grounding_accuracy": mean([r.score for r in rows if r.detail["action_type"] in POINTED]),
         "by_action_type": {kind: {"n": len(v), "accuracy": mean(v)} for kind, v in sorted(by_type.items())},
     }

@@ -20,14 +20,26 @@ ANLS_THRESHOLD = 0.5
 RELATIVE_CHANGE = 0.05
 FORMULAS = "Handwritten Mathematical Expression Recognition"
 NOT_ANSWERABLE = "Not answerable"
-_REFUSALS = ("Sorry, I can't help with images of people yet.", "I can't process this file.",
-             "I'm sorry, but without the image provided", "Cannot determine the answer")
+_REFUSALS = (
+    "Sorry, I can't help with images of people yet.",
+    "I can't process this file.",
+    "I'm sorry, but without the image provided",
+    "Cannot determine the answer",
+)
 _NOTHING_RECEIVED = "Failed to obtain answer via API"
 _PUNCTUATION = ".()[],:;!*#{}"
-_RECOGNITION = ("Regular Text Recognition", "Irregular Text Recognition", "Artistic Text Recognition",
-                "Handwriting Recognition", "Digit String Recognition", "Non-Semantic Text Recognition")
+_RECOGNITION = (
+    "Regular Text Recognition",
+    "Irregular Text Recognition",
+    "Artistic Text Recognition",
+    "Handwriting Recognition",
+    "Digit String Recognition",
+    "Non-Semantic Text Recognition",
+)
 _IDENTICAL = (
-    re.compile(r"\d+(-\d+|\s\d+)?"), re.compile(r"\d{4}[-\s]\d{2}[-\s]\d{2}"), re.compile(r"\d{4}[-\s]\d{2}"),
+    re.compile(r"\d+(-\d+|\s\d+)?"),
+    re.compile(r"\d{4}[-\s]\d{2}[-\s]\d{2}"),
+    re.compile(r"\d{4}[-\s]\d{2}"),
     re.compile(r"[a-zA-Z0-9._%+-]+@[a-zA-Z0-9.-]+\.[a-zA-Z]{2,}"),
 )
 
@@ -64,6 +76,7 @@ def ocrbench(text: str, answer: Any, category: str) -> Verdict:
 
     Lower case, stripped, line breaks to blanks; for handwritten formulas no blanks at all, and case is kept.
     """
+
     def folded(value: str) -> str:
         if category == FORMULAS:
             return value.strip().replace("\n", " ").replace(" ", "")
@@ -92,8 +105,9 @@ def mcq(text: str, choices: Mapping[str, Any], answer: str) -> Verdict:
     """AI2D with exact matching; ``detail``: ``option`` (``Z``: nothing could be read), ``hit``."""
     option = _option(str(text), choices) or _option_text(str(text), choices) or "Z"
     hit = option == answer
-    return Verdict(float(hit), "ok" if hit else "unreadable" if option == "Z" else "wrong",
-                   {"option": option, "hit": int(hit)})
+    return Verdict(
+        float(hit), "ok" if hit else "unreadable" if option == "Z" else "wrong", {"option": option, "hit": int(hit)}
+    )
 
 
 def mmlongbench(predicted: Any, answer: Any, answer_format: str) -> Verdict:
@@ -252,8 +266,14 @@ def _without_brackets(text: str) -> str:
 
 def _must_be_identical(true: str) -> bool:
     """Addresses, code files, pages, telephone-like numbers, dates, times, e-mail."""
-    return ("https://" in true or true.endswith((".py", "ipynb")) or true.startswith("page") or "a.m." in true
-            or "p.m." in true or any(p.fullmatch(true) for p in _IDENTICAL))
+    return (
+        "https://" in true
+        or true.endswith((".py", "ipynb"))
+        or true.startswith("page")
+        or "a.m." in true
+        or "p.m." in true
+        or any(p.fullmatch(true) for p in _IDENTICAL)
+    )
 
 
 def _is_float(text: str) -> bool:

@@ -28,8 +28,12 @@ def inside(point: Sequence[float], corners: Box) -> bool:
 
 def ordered(corners: Box) -> tuple[float, float, float, float]:
     """The same corners with the smaller values first."""
-    return (min(corners[0], corners[2]), min(corners[1], corners[3]),
-            max(corners[0], corners[2]), max(corners[1], corners[3]))
+    return (
+        min(corners[0], corners[2]),
+        min(corners[1], corners[3]),
+        max(corners[0], corners[2]),
+        max(corners[1], corners[3]),
+    )
 
 
 def inside_polygon(point: Sequence[float], flat: Sequence[float]) -> bool:

@@ -22,8 +22,14 @@ from ..verdict import RuleUndefined, Verdict
 CLICK_DISTANCE = 0.14
 TEXT_SIMILARITY = 0.5
 THOUSANDTHS_DISTANCE = 0.14 * 1000
-CATEGORIES = ("Multi_Apps", "Web_Shopping", "General_Tool", "Information_Management", "Media_Entertainment",
-              "Social_Sharing")
+CATEGORIES = (
+    "Multi_Apps",
+    "Web_Shopping",
+    "General_Tool",
+    "Information_Management",
+    "Media_Entertainment",
+    "Social_Sharing",
+)
 _POINTED = ("CLICK", "LONG_PRESS")
 _TUPLE_POINT = re.compile(r'"click_point":\s*\((\d+),\s*(\d+)\)')
 _QUOTED_POINT = re.compile(r'"click_point":\s*"\((\d+),\s*(\d+)\)"')
@@ -90,7 +96,9 @@ def official_report(rows: Sequence[Mapping[str, Any]], metric: str, *, upstream:
     named = sum(i != "action_fail" for i in infos)
     typed = texts.count("type_correct")
     return {
-        "AMS": float(np.round(np.mean(right), 2)), "SR": float(np.round(np.mean(success), 2)), "total": len(rows),
+        "AMS": float(np.round(np.mean(right), 2)),
+        "SR": float(np.round(np.mean(success), 2)),
+        "total": len(rows),
         "action_type": f"{named} / {len(rows)} = {named / len(rows) * 100:.2f}",
         "text": f"{typed} / {len(texts)} = {typed / len(texts) * 100:.2f}" if texts else None,
     }
@@ -134,7 +142,11 @@ def simpagent(text: Any, answer: str) -> Verdict:
     ``type_correct``, ``format_wrong``, ``grounding`` and ``text`` as [right, compared].
     """
     detail: dict[str, Any] = {
-        "step_correct": 0, "type_correct": 0, "format_wrong": 0, "grounding": [0, 0], "text": [0, 0],
+        "step_correct": 0,
+        "type_correct": 0,
+        "format_wrong": 0,
+        "grounding": [0, 0],
+        "text": [0, 0],
     }
     try:
         said = json_value(_listed(bounded(text)))

@@ -57,8 +57,18 @@ def step(prediction: Any, truth: Mapping[str, Any], *, rule: str = "androidcontr
     """
     true = _annotated(truth)
     if not valid(prediction):
-        return Verdict(0.0, "schema", {"valid": False, "type_match": False, "exact_match": False, "pred_type": None,
-                                       "gt_type": true["type"], "text_ratio": None})
+        return Verdict(
+            0.0,
+            "schema",
+            {
+                "valid": False,
+                "type_match": False,
+                "exact_match": False,
+                "pred_type": None,
+                "gt_type": true["type"],
+                "text_ratio": None,
+            },
+        )
     said = _predicted(prediction)
     if said["type"] == "input_text" and true["type"] in ("click", "type"):
         said["type"] = true["type"]
@@ -72,10 +82,18 @@ def step(prediction: Any, truth: Mapping[str, Any], *, rule: str = "androidcontr
             exact, ratio = a in b or b in a, indel_ratio(a, b)
         else:
             exact = kind in ("stop", "wait") or said["value"] == true["value"]
-    return Verdict(float(exact), "ok" if exact else "wrong", {
-        "valid": True, "type_match": same, "exact_match": exact, "pred_type": said["type"], "gt_type": true["type"],
-        "text_ratio": ratio,
-    })
+    return Verdict(
+        float(exact),
+        "ok" if exact else "wrong",
+        {
+            "valid": True,
+            "type_match": same,
+            "exact_match": exact,
+            "pred_type": said["type"],
+            "gt_type": true["type"],
+            "text_ratio": ratio,
+        },
+    )
 
 
 def report(rows: Sequence[tuple[str, Verdict]]) -> dict[str, Any]:
@@ -96,9 +114,12 @@ def report(rows: Sequence[tuple[str, Verdict]]) -> dict[str, Any]:
         return sum(bool(d[key]) for d in of) / len(of) if of else None
 
     return {
-        "n": len(rows), "type_accuracy": share(details, "type_match"), "exact_accuracy": share(details, "exact_match"),
+        "n": len(rows),
+        "type_accuracy": share(details, "type_match"),
+        "exact_accuracy": share(details, "exact_match"),
         "type_accuracy_without_open": share(headline, "type_match"),
-        "exact_accuracy_without_open": share(headline, "exact_match"), "valid_share": share(details, "valid"),
+        "exact_accuracy_without_open": share(headline, "exact_match"),
+        "valid_share": share(details, "valid"),
         "episode_success": sum(episodes.values()) / len(episodes) if episodes else None,
         "by_action_type": {k: {"n": len(v), "accuracy": sum(v) / len(v)} for k, v in sorted(by_type.items())},
     }
@@ -209,12 +230,17 @@ def _text(value: Any) -> bool:
 
 
 _CHECKS: dict[str, Any] = {
-    "thought": _text, "OPEN_APP": _text, "TYPE": _text, "POINT": _location,
+    "thought": _text,
+    "OPEN_APP": _text,
+    "TYPE": _text,
+    "POINT": _location,
     "to": lambda v: (isinstance(v, str) and v in DIRECTIONS) or _location(v),
     "duration": lambda v: _integer(v, 0, float("inf")),
     "PRESS": lambda v: isinstance(v, str) and v in ("HOME", "BACK", "ENTER", "APPSELECT"),
-    "DEEP_LINK": lambda v: v is None, "CLEAR": lambda v: v is None,
-    "INPUT": lambda v: isinstance(v, dict) and set(v) == {"point", "text"} and _location(v["point"])
-    and _text(v["text"]),
+    "DEEP_LINK": lambda v: v is None,
+    "CLEAR": lambda v: v is None,
+    "INPUT": lambda v: (
+        isinstance(v, dict) and set(v) == {"point", "text"} and _location(v["point"]) and _text(v["text"])
+    ),
     "STATUS": lambda v: isinstance(v, str) and v in ("continue", "start", *STOPS),
 }

@@ -49,8 +49,14 @@ def seeclick_step(text: Any, step: Mapping[str, Any], image_size: Sequence[int],
     category = _OPERATIONS[step["operation"]["original_op"]]
     box, point = reference(step, image_size)
     value, skipped = _written_value(step, category)
-    out: dict[str, Any] = {"op_match": False, "element_match": False, "op_f1": 0.0, "category": category,
-                           "step_success": False, "reference": {"bbox": list(box), "point": list(point)}}
+    out: dict[str, Any] = {
+        "op_match": False,
+        "element_match": False,
+        "op_f1": 0.0,
+        "category": category,
+        "step_success": False,
+        "reference": {"bbox": list(box), "point": list(point)},
+    }
     if skipped and upstream:
         return Verdict(0.0, "reference_unreadable", out, skipped=True)
     try:
@@ -68,8 +74,7 @@ def seeclick_step(text: Any, step: Mapping[str, Any], image_size: Sequence[int],
     return Verdict(float(out["step_success"]), "ok" if out["step_success"] else "wrong", out)
 
 
-def reference(step: Mapping[str, Any], image_size: Sequence[int]
-              ) -> tuple[tuple[float, ...], tuple[float, float]]:
+def reference(step: Mapping[str, Any], image_size: Sequence[int]) -> tuple[tuple[float, ...], tuple[float, float]]:
     """The annotated box (two corners, fractions, three decimals) and its centre (three, then two decimals)."""
     b = step["bbox"]
     corners = fractions_of(as_corners((b["x"], b["y"], b["width"], b["height"])), image_size)
@@ -94,16 +99,20 @@ def seeclick_report(tasks: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, A
     by_category = {c: mean([f for _, f, k in steps if k == c]) for c in (CLICK, SELECT, TYPE)}
     values = [v for v in by_category.values() if v is not None]
     return {
-        "element_acc": mean([float(e) for e, _, _ in steps]), "step_success": mean([v for t in success for v in t]),
+        "element_acc": mean([float(e) for e, _, _ in steps]),
+        "step_success": mean([v for t in success for v in t]),
         "episode_success": mean([float(all(t)) for t in success]),
-        "op_f1_over_categories": mean(values) if len(values) == 3 else None, "op_f1_by_category": by_category,
-        "macro_element_acc": _macro([[float(e) for e, _, _ in t] for t in rows]), "macro_step_acc": _macro(success),
+        "op_f1_over_categories": mean(values) if len(values) == 3 else None,
+        "op_f1_by_category": by_category,
+        "macro_element_acc": _macro([[float(e) for e, _, _ in t] for t in rows]),
+        "macro_step_acc": _macro(success),
         "macro_op_f1": _macro([[f for _, f, _ in t] for t in rows]),
     }
 
 
-def guikv_understand(text: Any, block_size: tuple[int, int], model_size: tuple[int, int] | None = None
-                     ) -> dict[str, Any]:
+def guikv_understand(
+    text: Any, block_size: tuple[int, int], model_size: tuple[int, int] | None = None
+) -> dict[str, Any]:
     """What GUI-KV's script reads out of a UI-TARS answer; all empty for any other action than click, type, select and
     scroll with their arguments."""
     out: dict[str, Any] = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
@@ -143,8 +152,11 @@ def guikv_step(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Verdi
     element = bool(point) and any(_inside_scaled(point, box, size) for box in truth["bbox"])
     f1 = guikv_f1(f"{understood['operation']} {understood['content']}", f"{truth['operation']} {truth['value']}")
     step = int(element and f1 == 1)
-    return Verdict(float(step), understood.get("reason") or ("ok" if step else "wrong"),
-                   {**shown, "element": int(element), "op_f1": f1, "step": step})
+    return Verdict(
+        float(step),
+        understood.get("reason") or ("ok" if step else "wrong"),
+        {**shown, "element": int(element), "op_f1": f1, "step": step},
+    )
 
 
 def guikv_report(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -171,8 +183,10 @@ def guikv_report(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         errors[key] = errors.get(key, 0) + 1
     return {
         "element_accuracy": _macro([[e for e, _ in t] for t in padded]),
-        "operation_f1": _macro([[f for _, f in t] for t in padded]), "step_accuracy": _macro(right),
-        "error_ratio": {k: v / len(padded) for k, v in errors.items()}, "total_tasks": len(padded),
+        "operation_f1": _macro([[f for _, f in t] for t in padded]),
+        "step_accuracy": _macro(right),
+        "error_ratio": {k: v / len(padded) for k, v in errors.items()},
+        "total_tasks": len(padded),
     }
 
 

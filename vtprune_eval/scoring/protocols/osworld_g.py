@@ -114,6 +114,7 @@ def report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Args:
         results: ``correct``, ``box_type``, optional ``categories`` (an item with two counts in both).
     """
+
     def share(rows: Sequence[Mapping[str, Any]]) -> float:
         return mean([float(bool(r["correct"])) for r in rows]) or 0.0
 
@@ -139,7 +140,7 @@ def _tagged(text: str) -> list[str]:
     start = _TAG.search(text)
     opened = text.find(">", start.end()) if start else -1
     end = _END_TAG.search(text, opened + 1) if opened >= 0 else None
-    return _NUMBER.findall(text[opened + 1:end.start()]) if end else []
+    return _NUMBER.findall(text[opened + 1 : end.start()]) if end else []
 
 
 def _centre(tokens: Sequence[str]) -> tuple[float, float]:

@@ -30,8 +30,9 @@ def seeclick(text: Any, box_xywh: Sequence[float], image_size: Sequence[int]) ->
         return _wrong_format(error.reason)
 
 
-def guikv(text: Any, box_xywh: Sequence[float], image_size: Size, *, model: str = "ui_tars",
-          model_size: Size | None = None) -> Verdict:
+def guikv(
+    text: Any, box_xywh: Sequence[float], image_size: Size, *, model: str = "ui_tars", model_size: Size | None = None
+) -> Verdict:
     """v1 and v2 by GUI-KV: ``guikv_point`` in the box."""
     try:
         point = guikv_point(text, image_size, model=model, model_size=model_size)
@@ -40,8 +41,9 @@ def guikv(text: Any, box_xywh: Sequence[float], image_size: Size, *, model: str 
     return _in_box(point, fractions_of(as_corners(box_xywh), image_size))
 
 
-def guikv_pro(text: Any, corners: Sequence[float], image_size: Size, *, model: str = "ui_tars",
-              model_size: Size | None = None) -> Verdict:
+def guikv_pro(
+    text: Any, corners: Sequence[float], image_size: Size, *, model: str = "ui_tars", model_size: Size | None = None
+) -> Verdict:
     """Pro by GUI-KV: an unreadable answer is ``wrong``, not ``wrong_format``."""
     try:
         point: tuple[float, float] | None = guikv_point(text, image_size, model=model, model_size=model_size)
@@ -77,8 +79,11 @@ def pro(point: Sequence[float] | None, corners: Sequence[float], image_size: Seq
     if at is None:
         return Verdict(0.0, "no_point", {"correctness": "wrong_format", "correct": 0, "wrong_format": 1, "point": None})
     hit = inside(at, fractions_of(corners, image_size))
-    return Verdict(float(hit), "ok" if hit else "wrong", {
-        "correctness": "correct" if hit else "wrong", "correct": int(hit), "wrong_format": 0, "point": list(at)})
+    return Verdict(
+        float(hit),
+        "ok" if hit else "wrong",
+        {"correctness": "correct" if hit else "wrong", "correct": int(hit), "wrong_format": 0, "point": list(at)},
+    )
 
 
 def pro_negative(result: Any) -> Verdict:
@@ -94,8 +99,11 @@ def pro_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         results: ``correctness``, ``ui_type`` (text or icon), and the attributes.
     """
     out: dict[str, Any] = {"overall": _counts(results)}
-    for name, key, prefix in (("by_group", "group", "group"), ("by_application", "application", "app"),
-                              ("by_platform", "platform", "plat")):
+    for name, key, prefix in (
+        ("by_group", "group", "group"),
+        ("by_application", "application", "app"),
+        ("by_platform", "platform", "plat"),
+    ):
         values = list(dict.fromkeys(r.get(key) for r in results if r.get(key) is not None))
         out[name] = {f"{prefix}:{v}": _counts([r for r in results if r.get(key) == v]) for v in values}
     return out
@@ -119,8 +127,13 @@ def groups_report(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             groups.setdefault(platform, {})[kind] = {"n": len(scores), "accuracy": mean(scores)}
     values = [g["accuracy"] for p in groups.values() for g in p.values() if g["accuracy"] is not None]
     pairs = [[groups[p][k]["accuracy"] or 0.0 for k in ("text", "icon")] for p in platforms]
-    return {"n": len(rows), "micro": mean([r["score"] for r in rows]), "macro": mean(values), "groups": groups,
-            "mean_of_means": guikv_report(pairs)["overall"]}
+    return {
+        "n": len(rows),
+        "micro": mean([r["score"] for r in rows]),
+        "macro": mean(values),
+        "groups": groups,
+        "mean_of_means": guikv_report(pairs)["overall"],
+    }
 
 
 def guikv_report(platforms: Sequence[Sequence[float]]) -> dict[str, float | None]:
@@ -157,8 +170,12 @@ def vlmeval(text: Any, box: Sequence[float], image_size: Sequence[int], *, versi
     if x > 1 or y > 1:
         x, y = x / image_size[0], y / image_size[1]
     hit = inside((x, y), corners) and not outside
-    return Verdict(float(hit), "box_outside_image" if outside else "ok" if hit else "wrong",
-                   {"correct": int(hit), "wrong_format": 0}, error="ValueError" if outside else "")
+    return Verdict(
+        float(hit),
+        "box_outside_image" if outside else "ok" if hit else "wrong",
+        {"correct": int(hit), "wrong_format": 0},
+        error="ValueError" if outside else "",
+    )
 
 
 def vlmeval_point(text: Any) -> tuple[float, float]:
@@ -214,8 +231,10 @@ def _counts(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return sum(r["correctness"] == "correct" for r in rows) / len(rows) if rows else 0
 
     return {
-        "num_correct_action": sum(r["correctness"] == "correct" for r in results), "num_total": len(results),
-        "wrong_format_num": sum(r["correctness"] == "wrong_format" for r in results), "action_acc": accuracy(results),
+        "num_correct_action": sum(r["correctness"] == "correct" for r in results),
+        "num_total": len(results),
+        "wrong_format_num": sum(r["correctness"] == "wrong_format" for r in results),
+        "action_acc": accuracy(results),
         "text_acc": accuracy([r for r in results if r.get("ui_type") == "text"]),
         "icon_acc": accuracy([r for r in results if r.get("ui_type") == "icon"]),
     }

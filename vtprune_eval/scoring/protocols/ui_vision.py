@@ -35,7 +35,8 @@ def element_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Counts of ``correctness`` and accuracy of one subset; 0 without results."""
     right = sum(r["correctness"] == "correct" for r in results)
     return {
-        "num_correct_action": right, "num_total": len(results),
+        "num_correct_action": right,
+        "num_total": len(results),
         "wrong_format_num": sum(r["correctness"] == "wrong_format" for r in results),
         "action_acc": right / len(results) if results else 0,
     }
@@ -45,7 +46,8 @@ def subsets_report(subsets: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[s
     """The published value: plain mean of the accuracies of basic, functional and spatial; micro accuracy beside it."""
     parts = {name: element_report(rows) for name, rows in subsets.items()}
     return {
-        "score": mean([p["action_acc"] for p in parts.values()]), "subsets": parts,
+        "score": mean([p["action_acc"] for p in parts.values()]),
+        "subsets": parts,
         "micro": element_report([r for rows in subsets.values() for r in rows])["action_acc"],
     }
 
@@ -62,12 +64,17 @@ def layout(predicted: Any, corners: Sequence[float]) -> Verdict:
     if box is None or box[0] >= box[2] or box[1] >= box[3]:
         return Verdict(0.0, "no_box", dict.fromkeys(names, 0.0))
     true = corners
-    shared = (max(0, min(box[2], true[2]) - max(box[0], true[0]))
-              * max(0, min(box[3], true[3]) - max(box[1], true[1])))
+    shared = max(0, min(box[2], true[2]) - max(box[0], true[0])) * max(0, min(box[3], true[3]) - max(box[1], true[1]))
     said_area, true_area = _area(box), _area(true)
     union = said_area + true_area - shared
-    values = (shared / union if union > 0 else 0, shared / true_area if true_area > 0 else 0,
-              shared / said_area if said_area > 0 else 0, shared, said_area, true_area)
+    values = (
+        shared / union if union > 0 else 0,
+        shared / true_area if true_area > 0 else 0,
+        shared / said_area if said_area > 0 else 0,
+        shared,
+        said_area,
+        true_area,
+    )
     return Verdict(float(values[0]), "ok", {k: float(v) for k, v in zip(names, values, strict=True)})
 
 

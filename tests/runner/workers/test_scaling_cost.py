@@ -1,0 +1,91 @@
+"""The estimate on paper: its FLOPs are the harness's, its arithmetic is what it says, its page is up to date."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from scaling_cost import BUDGETS, TASKS, Speeds, cost, main, rows_of, samples_of, sizes, sweep
+
+from tests.conftest import ROOT
+from vtprune_eval.cli import main as command_line
+from vtprune_eval.runner.cells import TIMED_SAMPLES
+
+MODEL, TASK = "qwen3vl-2b", "screenspot_pro"
+
+
+def test_flops_are_those_of_the_command(capsys):
+    s = Speeds(peak_flops_s=1.0, mfu=1.0, image_s_per_mpixel=1e-12)  # seconds are FLOPs
+    for method, budget in (
+        ("full", "100"),
+        ("pixelprune", "20"),
+        ("visionzip", "10"),
+        ("guikv", "10"),
+        ("fastv", "40"),
+    ):
+        own = cost(MODEL, TASK, method, budget, s)
+        _, width, height, _, n_text, n_new = TASKS[TASK]
+        assert (
+            command_line(
+                [
+                    "flops",
+                    "--model",
+                    MODEL,
+                    "--image",
+                    f"{width}x{height}",
+                    "--text-tokens",
+                    str(n_text),
+                    "--new-tokens",
+                    str(n_new),
+                    "--method",
+                    method,
+                    "--retain",
+                    budget,
+                    "--format",
+                    "json",
+                ]
+            )
+            == 0
+        )
+        flops = json.loads(capsys.readouterr().out)["flops"]
+        assert own.encode_s + own.prefill_s == pytest.approx(flops["total_prefill"])
+
+
+def test_decoding_is_bound_by_launches_or_by_bytes():
+    slow, fast = (cost(MODEL, TASK, "full", "100", Speeds(launch_s=x)) for x in (0.02, 1e-9))
+    assert slow.decode_s == pytest.approx(0.02 * TASKS[TASK][5])
+    dims, _, _, weights = sizes(MODEL)
+    assert weights == pytest.approx(4.3e9, rel=0.02)
+    tokens = (3840 // 32) * (2176 // 32) + 60  # 2160 is rounded to 2176
+    read = weights + 2 * 2 * tokens * dims.layers * dims.kv_heads * dims.head_dim
+    assert fast.decode_s == pytest.approx(24 * read / (3.35e12 * 0.6), rel=0.01)
+
+
+def test_sharing_keeps_what_a_method_cannot_share():
+    s = Speeds()
+    full, cache, after, before = (
+        cost(MODEL, TASK, m, b, s)
+        for m, b in (("full", "100"), ("guikv", "10"), ("visionzip", "10"), ("pixelprune", "10"))
+    )
+    own = sweep(MODEL, TASK, ["guikv", "visionzip", "pixelprune"], ["10"], s)
+    assert own.shared_s == pytest.approx(
+        full.alone_s + cache.decode_s + after.decode_s + after.prefill_s + before.alone_s
+    )
+    assert own.alone_s == pytest.approx(full.alone_s + cache.alone_s + after.alone_s + before.alone_s)
+    assert own.on(TIMED_SAMPLES) == pytest.approx(TIMED_SAMPLES * own.alone_s)  # a small shard shares nothing
+    assert own.on(100) < 100 * own.alone_s
+    rows = {r[0]: [float(v.replace(",", "")) for v in r[1:]] for r in rows_of({MODEL: [own]}, s)}
+    alone = rows["answers, every cell alone"]
+    assert alone[0] == pytest.approx(samples_of(TASK) * own.alone_s / 8 / 3600, abs=0.01)
+    assert alone[0] / alone[1] == pytest.approx(8, rel=0.1)
+
+
+def test_the_page_states_the_assumptions_of_the_script_and_the_counts_of_the_tasks(capsys):
+    page = (ROOT / "docs" / "scaling.md").read_text()
+    assert main(["--models", MODEL, "--methods", "guikv", "--budgets", BUDGETS]) == 0
+    out = capsys.readouterr().out
+    assert next(line for line in out.splitlines() if line.startswith("Assumed: ")) in page
+    assert f"{len(TASKS)} tasks ({sum(map(samples_of, TASKS)):,} samples)" in page
+    assert samples_of("screenspot") == 1272 and samples_of("androidcontrol_low") == 500
+    with pytest.raises(SystemExit):
+        main(["--mfu", "0"])

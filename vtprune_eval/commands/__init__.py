@@ -1,0 +1,1 @@
+"""The sub-commands of ``python -m vtprune_eval``, one module each."""

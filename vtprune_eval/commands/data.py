@@ -1,0 +1,87 @@
+"""The three commands; arguments and printing only."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see `python -m vtprune_eval data --help`.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = _Parser(prog="vtprune_eval data", allow_abbrev=False)
+    commands = p.add_subparsers(dest="command", required=True)
+    get = commands.add_parser("get", help="download a task's data (resumes, verifies, shows the licence)")
+    get.add_argument("task")
+    get.add_argument("--data-path", help="where to (default: $VTPRUNE_DATA or ~/.cache/vtprune_eval/data)")
+    get.add_argument("--accept-licence", action="store_true", help="without asking")
+    get.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="files of a large release, e.g. 'general/*-00000-of-*'; repeat for several",
+    )
+    check = commands.add_parser("check", help="schema, counts, missing images, fingerprint")
+    check.add_argument("task")
+    check.add_argument("--data-path", help="folder of the data (default: where `data get` puts it)")
+    check.add_argument("--images", action="store_true", help="also open every image (slow)")
+    check.add_argument("--format", choices=("table", "json"), default="table")
+    sample = commands.add_parser("sample", help="draw records with boxes and actions into a PNG")
+    sample.add_argument("task")
+    sample.add_argument("n", nargs="?", type=int, default=3, help="how many (default 3)")
+    sample.add_argument("--data-path", help="folder of the data (default: where `data get` puts it)")
+    sample.add_argument("--history", type=int, help="earlier screenshots beside each record (default: the task's own)")
+    sample.add_argument("--out", help="PNG to write (default TASK-sample.png)")
+    return p
+
+
+def main(args: Sequence[str]) -> int:
+    """Run one command; returns the exit code: 0, or 1 where ``check`` found something wrong.
+
+    Raises:
+        UserError: anything the user can mend.
+    """
+    given = _parser().parse_args(list(args))
+    if given.command == "get":
+        from ..data.fetch import get
+
+        print(f"data in {get(given.task, given.data_path, accept=given.accept_licence, only=given.only)}")
+        return 0
+    if given.command == "check":
+        from ..data.check import check
+
+        report = check(given.task, given.data_path, open_images=given.images)
+        print(json.dumps(report, indent=2) if given.format == "json" else _text(report))
+        return 0 if report["ok"] else 1
+    if given.n < 1:
+        raise UserError(f"data sample: {given.n} records cannot be drawn; give a number of at least 1.")
+    from ..data.draw import draw_task
+
+    out = Path(given.out or f"{given.task}-sample.png")
+    for line in draw_task(given.task, given.n, given.data_path, given.history, out):
+        print(line)
+    print(f"drawn into {out}", file=sys.stderr)
+    return 0
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['task']}: {report['folder']}",
+        f"records      {report['records']}",
+        f"episodes     {report['clusters']}",
+        f"fingerprint  {report['fingerprint'] or '-'}",
+    ]
+    for key, counts in report["counts"].items():
+        lines.append(f"{key}: " + ", ".join(f"{k} {v}" for k, v in counts.items()))
+    lines += [f"PROBLEM: {problem}" for problem in report["problems"]]
+    return "\n".join([*lines, "nothing wrong found" if report["ok"] else f"{len(report['problems'])} problems"])

@@ -1,0 +1,87 @@
+"""``python -m vtprune_eval leaderboard build|plot [RUN ...]`` and ``python -m vtprune_eval validate FILE``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..report import leaderboards_dir
+
+if TYPE_CHECKING:
+    from ..results.folder import Run
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
+
+
+def leaderboard(argv: Sequence[str]) -> int:
+    """Add results of run folders and rebuild the pages, or plot runs; returns the exit code.
+
+    Raises:
+        UserError: a run or a result file that cannot enter; no page is changed then.
+    """
+    p = _Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
+    p.add_argument(
+        "action",
+        choices=("build", "plot"),
+        help="build: result files of the runs, then all pages; plot: curves and stage times of each run",
+    )
+    p.add_argument("runs", nargs="*", metavar="RUN", help="run folders")
+    p.add_argument("--dir", default=None, help="folder of the leaderboard (default leaderboards/)")
+    given = p.parse_args(list(argv))
+    if given.action == "plot":
+        return _plot(given.runs)
+    from ..report.pages import build
+    from ..report.result_file import from_run, write
+
+    folder = Path(given.dir) if given.dir else leaderboards_dir()
+    results = [from_run(_read(run)) for run in given.runs]  # all are read before one is written
+    for result, records in results:
+        print(f"result: {write(result, records, folder / 'results')}")
+    if not folder.is_dir():
+        raise UserError(f"{folder} does not exist; name the folder of the leaderboard with --dir.")
+    for path in build(folder):
+        print(f"page:   {path}")
+    return 0
+
+
+def _plot(runs: Sequence[str]) -> int:
+    from ..report.plots import plot_run
+
+    if not runs:
+        raise UserError("leaderboard plot needs the folder of a finished run.")
+    for run in runs:
+        for path in plot_run(_read(run), Path(run) / "plots"):
+            print(f"plot: {path}")
+    return 0
+
+
+def _read(folder: str) -> Run:
+    """A run, with a note on stderr where nothing says whether its records were edited."""
+    from ..results.folder import read_run
+
+    run = read_run(Path(folder))
+    run.tell_unsealed()
+    return run
+
+
+def validate(argv: Sequence[str]) -> int:
+    """Check one result file; returns the exit code.
+
+    Raises:
+        UserError: what is wrong with it.
+    """
+    p = _Parser(prog="vtprune_eval validate", allow_abbrev=False)
+    p.add_argument("file", metavar="FILE", help="result file; its records lie beside it")
+    p.add_argument("--data-path", help="folder of the original data of a task that is not embedded")
+    given = p.parse_args(list(argv))
+    from ..report.validate import validate as check
+
+    for sentence in check(Path(given.file), given.data_path):
+        print(f"ok: {sentence}")
+    return 0

@@ -1,0 +1,93 @@
+"""``list`` and ``explain``: what can be run, and what a method does."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from typing import Any
+
+from ..errors import UserError
+from ..models import MODELS
+from ..registry import method_class, method_names
+from ..tasks import definition, task_names
+
+
+def rows(what: str) -> list[dict[str, Any]]:
+    """Models, methods or tasks as plain dictionaries."""
+    if what == "models":
+        return [
+            {"name": n, "hub_id": c.hub_id, "coordinates": c.coordinates, "about": c.about} for n, c in MODELS.items()
+        ]
+    if what == "tasks":
+        return [
+            {
+                "name": n,
+                "title": (d := definition(n))["title"],
+                "rule": d["rule"],
+                "protocol": d["protocol"],
+                "source": d["source"],
+                "licence": d["licence"],
+            }
+            for n in task_names()
+        ]
+    out = []
+    for name in method_names():
+        try:
+            cls = method_class(name)
+        except UserError as error:  # one broken package must not hide the other methods
+            out.append({"name": name, "hooks": [], "auto": False, "paper": "", "about": f"broken: {error}"})
+            continue
+        out.append(
+            {
+                "name": name,
+                "hooks": list(cls.hooks()),
+                "auto": cls.adaptive or cls.default_like is not None,
+                "paper": cls.paper,
+                "about": (inspect.getdoc(cls) or "").splitlines()[0],
+            }
+        )
+    return out
+
+
+def show(what: str, form: str) -> None:
+    """Print a list as a table or JSON."""
+    data = rows(what)
+    if form == "json":
+        print(json.dumps(data, indent=2))
+        return
+    from tabulate import tabulate
+
+    shown = [{k: ", ".join(v) if isinstance(v, list) else v for k, v in r.items()} for r in data]
+    print(tabulate(shown, headers="keys"))
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """An inclusive range in words; one of its ends may be open."""
+    if high is None:
+        return f"at least {low}"
+    return f"at most {high}" if low is None else f"{low} to {high}"
+
+
+def explain(name: str) -> str:
+    """Stage, hyper-parameters, paper and deviations of one method, as text."""
+    cls = method_class(name)
+    module = inspect.getmodule(cls)
+    lines = [f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}", f"hooks: {', '.join(cls.hooks()) or 'none'}"]
+    if cls.paper:
+        lines.append(f"paper: {cls.paper}")
+    own = "decides itself" if cls.adaptive else f"copies {cls.default_like}" if cls.default_like else "not available"
+    lines += [f"budget auto: {own}", "hyper-parameters:"]
+    for f in dataclasses.fields(cls):
+        m = f.metadata
+        limits = type(f.default).__name__
+        if m.get("choices"):
+            limits = f"one of {', '.join(map(str, m['choices']))}"
+        elif m.get("low") is not None or m.get("high") is not None:
+            limits = f"{_range(m['low'], m['high'])} {m.get('unit', '')}".strip()
+        lines.append(f"  {f.name} = {f.default!r} ({limits}): {m.get('doc', '')}")
+    if len(lines) and lines[-1] == "hyper-parameters:":
+        lines[-1] = "hyper-parameters: none"
+    if cls.deviations:
+        lines += ["differs from the published code:", *(f"  - {d}" for d in cls.deviations)]
+    return "\n".join([*lines, "", inspect.getdoc(module) or ""]).rstrip()

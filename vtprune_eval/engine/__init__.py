@@ -1,1 +1,0 @@
-"""Who runs the samples: this process, one of several shards, or workers of a Ray cluster."""

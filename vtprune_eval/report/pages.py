@@ -1,0 +1,345 @@
+"""Pages from result files: Markdown, CSV, and one HTML file that needs no network. All text of others is escaped."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..registry import method_class
+from ..results.folder import Key
+from ..results.stats import shown
+from ..results.store import write_atomic
+from .result_file import GROUPS, device_of, read, result_paths
+
+# Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
+AXES = {
+    "visual_tokens": ("visual tokens into the decoder, mean per sample", False),
+    "kv_bytes": ("KV cache after prefill (bytes), mean per sample", False),
+    "flops": ("FLOPs, mean per sample", False),
+    "ttft_ms": ("time to first token (ms), median", True),
+    "peak_bytes": ("peak memory (bytes)", True),
+    "energy_j": ("energy (J), mean per sample", True),
+}
+# Settings of a run that change answers or costs of every row, and their defaults.
+ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
+PER_QUERY_HEAD = "entries are stored once per query head"  # how such a note of a record begins
+SHOWN_ANSWERS, SHOWN_LENGTH = 8, 300
+NANO_NOTE = (
+    "The embedded model compares methods and tests the harness; its accuracies say nothing about large "
+    "models. Rows of different groups or sample sets are never ranked together."
+)
+
+
+def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row per cell of a result, as plain values; records give the answers that the page shows."""
+    settings = result["settings"]
+    device = device_of(settings, result["environment"])
+    rows = []
+    for cell in result["cells"]:
+        own, costs, task = records[cell["task"], cell["method"], cell["budget"]], cell["costs"], cell["task"]
+        against = cell.get("vs_full")
+        full = records.get((task, "full", "100"))
+        rows.append(
+            {
+                "result": result["name"],
+                "file": f"results/{result['name']}.json",
+                "records_file": f"results/{result['records']['file']}",
+                "group": result["group"],
+                "model": settings["model"],
+                "weights": settings["fingerprint"],
+                "task": task,
+                "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
+                f"{cell['n']} samples, set {cell['sample_set']})",
+                "method": cell["method"],
+                "budget": cell["budget"],
+                "stage": cell["stage"],
+                "set_to": settings_of_row(settings, cell["method"]),
+                "notes": _notes(own, full),
+                "ranked": cell["ranked"],
+                "device": device,
+                "machine": f"{device}, {settings['dtype']}, {settings.get('attn', '-')}",
+                "n": cell["n"],
+                "n_failed": cell["n_failed"],
+                "timed": costs.get("timed_samples", cell["n"] - cell["n_failed"]) if costs else None,
+                "accuracy": cell.get("accuracy"),
+                "ci95": cell.get("ci95"),
+                "difference": against["difference"] if against else None,
+                "finding": against["verdict"] if against else None,
+                "marked": list((result["environment"].get("gpu") or {}).get("warnings", [])),
+                "speedup": costs.get("speedup"),
+                "visual_kept_pct": costs.get("visual_kept_pct"),
+                "energy_per_correct_j": costs.get("energy_per_correct_j"),
+                **{axis: costs.get(axis) for axis in AXES},
+                "settings": settings,
+                "samples": _samples(own),
+            }
+        )
+    return rows
+
+
+def settings_of_row(settings: dict[str, Any], method: str) -> str:
+    """What was set for a row and is no default: hyper-parameters of its method, what a budget counts, the run's own."""
+    parts = method.split("+")
+    out = [
+        f"{k}={v}"
+        for k, v in sorted(settings.get("params", {}).items())
+        if (k.split(".")[0] in parts if "." in k else method != "full")
+    ]
+    counted = {hook for part in parts for hook in method_class(part).hooks()}
+    if "compress_kv" in counted and settings.get("budget_of", "visual") != "visual":
+        out.append(f"budget of the {settings['budget_of']}")
+    out += [f"{k}={settings[k]}" for k, default in ROW_SETTINGS.items() if settings.get(k, default) != default]
+    return ", ".join(out)
+
+
+def _notes(own: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]] | None) -> list[str]:
+    """Why a cache that was cut may hold more bytes than the full one; [] where it does not.
+
+    Args:
+        own: records of the cell; full: those of the full model, None where the run has none: the reason is given then.
+    """
+    said = {n for r in own for n in r["notes"] if str(n).startswith(PER_QUERY_HEAD)}
+    held = [sum(r["kv_bytes"] or 0 for r in records or ()) for records in (own, full)]
+    return sorted(str(n)[:SHOWN_LENGTH] for n in said) if full is None or held[0] > held[1] else []
+
+
+def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row of ``full`` per sample set, model, weights, machine and settings: the one with most timed samples.
+
+    It says in its notes which results hold the others.
+    """
+    kept: dict[tuple[str, ...], dict[str, Any]] = {}
+    out = []
+    for row in sorted(rows, key=lambda r: (-(r["timed"] or 0), r["result"])):
+        if row["method"] != "full":
+            out.append(row)
+            continue
+        first = kept.setdefault((*_scope(row, True), row["set_to"]), row)
+        if first is row:
+            out.append(row)
+        else:
+            first["notes"] = [*first["notes"], f"measured in {row['result']}, too"]
+    return out
+
+
+def _samples(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A few records for the page: wrong answers first."""
+    chosen = sorted(own, key=lambda r: r["score"] == 1.0)[:SHOWN_ANSWERS]
+    return [
+        {
+            "id": str(r["id"])[:SHOWN_LENGTH],
+            "answer": str(r["answer"])[:SHOWN_LENGTH],
+            "score": r["score"],
+            "reason": str(r["reason"])[:SHOWN_LENGTH],
+        }
+        for r in chosen
+    ]
+
+
+def mark_dominated(rows: Sequence[dict[str, Any]]) -> None:
+    """Add ``dominated``: per axis, True where another row is at least as accurate and costs no more, and one strictly.
+
+    Only rows of one group, model, weights and sample set are compared, on one machine where the axis depends on it;
+    None where the row has no accuracy, no such cost, or is not ranked. Intervals play no part in it.
+    """
+    for row in rows:
+        row["dominated"] = {}
+        for axis, (_, machine) in AXES.items():
+            row["dominated"][axis] = (
+                None
+                if not _placed(row, axis)
+                else any(
+                    _placed(other, axis)
+                    and _scope(other, machine) == _scope(row, machine)
+                    and other["accuracy"] >= row["accuracy"]
+                    and other[axis] <= row[axis]
+                    and (other["accuracy"], other[axis]) != (row["accuracy"], row[axis])
+                    for other in rows
+                )
+            )
+
+
+def _placed(row: dict[str, Any], axis: str) -> bool:
+    return row["ranked"] and row["accuracy"] is not None and row[axis] is not None
+
+
+def _scope(row: dict[str, Any], machine: bool) -> tuple[str, ...]:
+    keys = ("group", "set", "model", "weights", *(("machine",) if machine else ()))
+    return tuple(row[k] for k in keys)
+
+
+def build(folder: Path) -> list[Path]:
+    """Write ``index.html``, ``leaderboard.md`` and ``leaderboard.csv`` from ``folder/results``.
+
+    Raises:
+        UserError: a result file that cannot be trusted; no page is written then.
+    """
+    rows: list[dict[str, Any]] = []
+    seen: dict[str, Path] = {}
+    for path in result_paths(folder / "results"):
+        result, records = read(path)
+        print_ = result["records"]["sha256"]
+        if print_ in seen:
+            raise UserError(f"{path.name} and {seen[print_].name} hold the same records; remove one of them.")
+        seen[print_] = path
+        rows += rows_of(result, records)
+    rows = drop_repeated_full(rows)
+    mark_dominated(rows)
+    order = {group: i for i, group in enumerate(("full-scale", "embedded", "random", "scripted"))}
+    rows.sort(
+        key=lambda r: (
+            order[r["group"]],
+            r["set"],
+            r["model"],
+            -(r["accuracy"] or 0.0),
+            r["method"],
+            r["budget"],
+            r["set_to"],
+            r["result"],
+        )
+    )
+    pages = {"index.html": as_html(rows), "leaderboard.md": as_markdown(rows), "leaderboard.csv": as_csv(rows)}
+    for name, text in pages.items():
+        write_atomic(folder / name, text)
+    return [folder / name for name in pages]
+
+
+def as_html(rows: Sequence[dict[str, Any]]) -> str:
+    """The page with its data inside."""
+    data = {
+        "rows": list(rows),
+        "axes": {k: label for k, (label, _) in AXES.items()},
+        "groups": GROUPS,
+        "note": NANO_NOTE,
+    }
+    # Inside a script element only "<" can end or open anything; \u003c is the same character to the JSON parser.
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
+    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    head, tail = template.split("/*DATA*/")
+    return head + text + tail
+
+
+def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
+    """One table per group and sample set."""
+    from tabulate import tabulate
+
+    heads = [
+        "model",
+        "method",
+        "budget",
+        "settings",
+        "stage",
+        "accuracy % [95 %]",
+        "against full",
+        "visual tokens",
+        "KV kB",
+        "GFLOPs",
+        "TTFT ms (timed samples)",
+        "peak MB",
+        "J",
+        "dominated (FLOPs)",
+        "device",
+        "notes",
+        "records",
+    ]
+    parts = ["# Leaderboard", "", NANO_NOTE, ""]
+    for group in dict.fromkeys(r["group"] for r in rows):
+        parts += [f"## {GROUPS[group].capitalize()}", ""]
+        for name in dict.fromkeys(r["set"] for r in rows if r["group"] == group):
+            own = [r for r in rows if r["group"] == group and r["set"] == name]
+            lines = [
+                [
+                    *map(_plain, (r["model"], r["method"], r["budget"], r["set_to"] or "-", r["stage"])),
+                    _accuracy(r),
+                    _finding(r),
+                    _number(r["visual_tokens"], 1),
+                    _number(r["kv_bytes"], 1, 1e3),
+                    _number(r["flops"], 2, 1e9),
+                    _number(r["ttft_ms"], 1) + (f" ({r['timed']})" if r["ttft_ms"] is not None else ""),
+                    _number(r["peak_bytes"], 0, 1e6),
+                    _number(r["energy_j"], 2),
+                    {None: "-", True: "yes", False: "no"}[r["dominated"]["flops"]],
+                    _plain(r["device"] + "".join(f" ({w})" for w in r["marked"])),
+                    _plain("; ".join(r["notes"]) or "-"),
+                    f"[records]({r['records_file']})",
+                ]
+                for r in own
+            ]
+            text = tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
+            parts += [f"### {_plain(name)}", "", text, ""]
+    if not rows:
+        parts.append("No result is committed yet.")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+    """All rows; the group is a column, and so is the sample set."""
+    plain = [
+        "group",
+        "model",
+        "weights",
+        "set",
+        "method",
+        "budget",
+        "set_to",
+        "stage",
+        "machine",
+        "n",
+        "n_failed",
+        "timed",
+        "accuracy",
+        "difference",
+        "finding",
+        *AXES,
+        "speedup",
+        "energy_per_correct_j",
+        "file",
+    ]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    names = {"set_to": "settings", "timed": "timed_samples"}
+    writer.writerow(
+        [*(names.get(k, k) for k in plain), "ci95_low", "ci95_high", *(f"dominated_{a}" for a in AXES), "notes"]
+    )
+    for r in rows:
+        writer.writerow(
+            [
+                *(_cell(r[k]) for k in plain),
+                *(r["ci95"] or ("", "")),
+                *(_cell(r["dominated"][a]) for a in AXES),
+                _cell("; ".join(r["notes"])),
+            ]
+        )
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would run as a formula gets a quotation mark in front."""
+    if value is None:
+        return ""
+    return "'" + value if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    if row["accuracy"] is None:
+        return "-"
+    return f"{100 * row['accuracy']:.1f} {shown(row['ci95'])}"
+
+
+def _finding(row: dict[str, Any]) -> str:
+    return "-" if row["difference"] is None else f"{100 * row['difference']:+.1f}, {row['finding']}"
+
+
+def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
+    return "-" if value is None else f"{value / unit:.{digits}f}"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return html.escape(" ".join(str(text).split())).replace("|", "&#124;").replace("`", "&#96;").replace("[", "&#91;")

@@ -1,0 +1,254 @@
+"""``python -m vtprune_eval table NAME``: a paper's numbers beside measured and analytic ones.
+
+A cell shows ``paper / here``. What is missing is listed with the command that fills it; ``--run`` starts these one
+after the other and can be interrupted and started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError, unknown_name
+from ..profiling.plan import TRUE_DIMS
+from ..results.folder import Run, read_json, read_run
+from . import analytic, leaderboards_dir
+from .analytic import ASSUMPTIONS, PROMPTS, costs
+from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
+
+# Arithmetic that a run is assumed to sustain, for the time estimate only.
+ASSUMED_TFLOPS = {"cpu": 0.1, "cuda": 100.0}
+TEXT_TOKENS = 120  # assumed, as in :data:`.analytic.PROMPTS`
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see `python -m vtprune_eval table --help`.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of ``table``."""
+    p = _Parser(prog="vtprune_eval table", allow_abbrev=False, description=__doc__)
+    p.add_argument("name", nargs="?", help="such as pixelprune-4; without it the tables are listed")
+    p.add_argument("--runs", default="runs/papers", help="folder of the runs that fill it (default runs/papers)")
+    p.add_argument("--device", default="cuda", help="device of these runs (default cuda)")
+    p.add_argument("--dry-run", action="store_true", help="list the missing runs with FLOPs and estimated time")
+    p.add_argument("--run", action="store_true", help="start the missing runs, then print the table")
+    p.add_argument("--format", choices=("table", "md", "json"), default="table")
+    return p
+
+
+def names() -> dict[str, Path]:
+    """Name to data file, e.g. ``pixelprune-4`` to ``pixelprune_table4.json``."""
+    return {
+        p.stem.replace("_table", "-").replace("_", "-"): p
+        for p in sorted((leaderboards_dir() / "papers").glob("*.json"))
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a table, its missing runs, or run them; returns the exit code.
+
+    Raises:
+        UserError: unknown table, or a run that cannot be started.
+    """
+    given = parser().parse_args(list(argv))
+    known = names()
+    if not known:
+        raise UserError("the papers' tables are not installed; start this command in a checkout of the project.")
+    if given.name is None:
+        for name, path in known.items():
+            data = read_json(path)
+            print(f"{name:34} {data['paper']}, table {data['table']}: {data['caption']}")
+        return 0
+    if given.name not in known:
+        raise unknown_name("table", given.name, known, "`python -m vtprune_eval table` lists them.")
+    data = read_json(known[given.name])
+    root = Path(given.runs)
+    plans = {
+        (i, metric): plan(data, row, metric, given.device, root)
+        for i, row in enumerate(data["rows"])
+        for metric in row["metrics"]
+    }
+    if given.dry_run:
+        _dry_run(data, plans, given.device)
+        return 0
+    if given.run:
+        from ..runner.execute import execute
+        from ..runner.spec import from_mapping
+
+        for asked in missing_runs(plans):
+            print(f"\n{command(asked)}")
+            code = execute(from_mapping(asked))
+            if code:
+                return code
+    report(given.name, data, plans, given.format)
+    return 0
+
+
+def finished(path: Path) -> Run | None:
+    """The run in a folder, None where there is none or it is half done.
+
+    Raises:
+        UserError: a finished run that cannot be trusted.
+    """
+    return read_run(path) if (path / "summary.json").is_file() else None
+
+
+def missing_runs(plans: dict[tuple[int, str], Plan]) -> list[dict[str, Any]]:
+    """Every run that some cell waits for, once, in table order."""
+    out: dict[str, dict[str, Any]] = {}
+    for found in plans.values():
+        for asked in found.runs:
+            if asked["out"] not in out and finished(Path(asked["out"])) is None:
+                out[asked["out"]] = asked
+    return list(out.values())
+
+
+def report(name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], form: str) -> None:
+    """Print the table with what is measured, what is computed, and what is missing."""
+    cells: list[dict[str, Any]] = []
+    sizes = _mean_sizes()
+    for (i, metric), found in plans.items():
+        row = data["rows"][i]
+        cells.append(
+            {
+                "row": i,
+                "metric": metric,
+                "paper": row["metrics"][metric],
+                "analytic": analytic.value(data, row, metric, sizes, MODEL_NAMES.get(str(row["model"]))),
+                "measured": measured(data["paper"], found, metric, finished),
+                "why_not": found.why_not or None,
+                "commands": [command(r) for r in found.runs if finished(Path(r["out"])) is None],
+            }
+        )
+    if form == "json":
+        print(
+            json.dumps(
+                {
+                    "table": name,
+                    "paper": data["paper"],
+                    "arxiv": data["arxiv"],
+                    "source": data["source"],
+                    "source_kind": data["source_kind"],
+                    "units": data["units"],
+                    "rows": data["rows"],
+                    "cells": cells,
+                },
+                indent=1,
+            )
+        )
+        return
+    from tabulate import tabulate
+
+    metrics = list(data["units"])
+    by_place = {(c["row"], c["metric"]): c for c in cells}
+    lines = [
+        [
+            row["model"] or "-",
+            row["method"],
+            _retained(row),
+            _setting(row),
+            *(_cell(by_place.get((i, m))) for m in metrics),
+        ]
+        for i, row in enumerate(data["rows"])
+    ]
+    style = "github" if form == "md" else "simple"
+    print(
+        f"{data['paper']} (arXiv {data['arxiv']}), table {data['table']}: {data['caption']}\n"
+        f"Source: {data['source']} ({data['source_kind']}).\n"
+        "Each cell: paper / measured here = value from formulas, where there is one.\n"
+    )
+    heads = ["model", "method", "kept %", "setting", *(f"{m} [{data['units'][m]}]" for m in metrics)]
+    print(tabulate(lines, headers=heads, tablefmt=style, disable_numparse=True))
+    for note in data.get("notes", []):
+        print(f"note: {note}")
+    if any(c["analytic"] is not None for c in cells):
+        print(f"formulas: {ASSUMPTIONS[data['paper']]}.")
+    reasons: dict[str, int] = {}
+    for c in cells:
+        if c["paper"] is not None and c["why_not"]:
+            reasons[c["why_not"]] = reasons.get(c["why_not"], 0) + 1
+    for reason, n in reasons.items():
+        print(f"not measurable here: {n} cells: {reason}")
+    wanted = missing_runs(plans)
+    if wanted:
+        print(f"\n{len(wanted)} runs are missing; each fills the cells of its model, method and task:")
+        for asked in wanted:
+            print(f"  {command(asked)}")
+
+
+def _cell(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return ""
+    text = f"{_number(cell['paper'])} / {_number(cell['measured'])}"
+    return text if cell["analytic"] is None else f"{text} = {_number(cell['analytic'])}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _retained(row: dict[str, Any]) -> str:
+    if row["retain_pct"] is not None:
+        return f"{row['retain_pct']:g}"
+    return "per metric" if row.get("retain_pct_by_metric") else "-"
+
+
+def _setting(row: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {v}" for k, v in (row.get("settings") or {}).items())
+
+
+def _dry_run(data: dict[str, Any], plans: dict[tuple[int, str], Plan], device: str) -> None:
+    """List the missing runs: FLOPs of all cells of a run, at the benchmark's mean image size."""
+    rate = ASSUMED_TFLOPS["cuda" if device.startswith("cuda") else "cpu"]
+    total, unknown = 0.0, 0
+    wanted = missing_runs(plans)
+    for asked in wanted:
+        flops = run_flops(asked, data, plans)
+        if flops is None:
+            unknown += 1
+            print(f"{command(asked)}\n    FLOPs and time not known: the mean image size is not printed")
+        else:
+            total += flops
+            print(f"{command(asked)}\n    {flops / 1e15:,.1f} PFLOPs, about {flops / rate / 1e12 / 3600:,.2f} h")
+    print(
+        f"\n{len(wanted)} runs missing, {total / 1e15:,.1f} PFLOPs, about {total / rate / 1e12 / 3600:,.1f} h at an "
+        f"assumed {rate:g} TFLOP/s; {unknown} runs of unknown cost"
+    )
+
+
+def run_flops(asked: dict[str, Any], data: dict[str, Any], plans: dict[tuple[int, str], Plan]) -> float | None:
+    """Prefill FLOPs of a run (full and its methods), None where sizes or retention are not printed."""
+    shorts = {t[0]: m for m, t in ACCURACIES.items() if len(t) == 1}
+    short, dims = shorts.get(asked["tasks"][0]), TRUE_DIMS.get(asked["model"])
+    if dims is None or short not in _mean_sizes():
+        return None
+    size, _ = _mean_sizes()[short]
+    images = PROMPTS["MMLongBench-Doc"][1] if short == "MMLongBench-Doc" else 1
+    shares: dict[str, float] = {}
+    for (i, _), found in plans.items():
+        if asked in found.runs:
+            row = data["rows"][i]
+            kept = (row.get("retain_pct_by_metric") or {}).get(short, row["retain_pct"])
+            if kept is None:
+                return None
+            shares[found.method] = 100.0 if found.method == "full" else kept
+    shares.setdefault("full", 100.0)
+    each = sum(costs([size] * images, TEXT_TOKENS, share, dims)["ours"] for share in shares.values())
+    return each * QUESTIONS[asked["tasks"][0]]
+
+
+def _mean_sizes() -> dict[str, tuple[tuple[int, int], int]]:
+    """Benchmark to the mean (width, height) in pixels and the number of its images (PixelPrune's Table 9)."""
+    rows = read_json(names()["pixelprune-9"])["rows"]
+    return {
+        r["settings"]["benchmark"]: (
+            (r["metrics"]["mean_width_px"], r["metrics"]["mean_height_px"]),
+            r["metrics"]["images"],
+        )
+        for r in rows
+    }

@@ -1,0 +1,331 @@
+"""The cells of one task, answered: a timed pass in which every cell runs alone, and a pass in which cells share.
+
+Times are taken only in the timed pass, from samples that run on their own, after a warm-up, with nothing beside them.
+Where cells can share computation (or a disk cache is used), that pass covers a few samples spread over the task, and
+the records of all others carry no times: ``times`` and ``peak_bytes`` are null, ``shared`` says what was shared.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import SampleError, UserError
+from ..outcome import Outcome
+from ..profiling.gpu import Gpu
+from ..results.record import failed_record, make_record
+from ..results.store import RecordWriter, rewrite_in_order
+from ..sample import Sample
+from ..tasks import Task
+from ..units import parse_bytes
+from .spec import Cell, RunSpec
+
+if TYPE_CHECKING:
+    from ..pipeline.disk_cache import DiskCache
+    from ..pipeline.images import Images
+    from ..pipeline.sweep import Sweep
+
+# Untimed calls before the first timed one of a cell: three, or as many as fit into two seconds.
+WARMUP_SAMPLES, WARMUP_SECONDS = 3, 2.0
+CRASHES_BEFORE_STOP = 5
+# Samples per task and cell that are timed where the others share computation, unless --timings says another number.
+TIMED_SAMPLES = 8
+
+# Ids of a cell's records in the order of its file; the records themselves stay on disk, or memory would grow with them.
+Done = dict[str, None]
+Answers = Generator[tuple[Sample, int, "Outcome | Exception", str], None, None]
+
+
+class Runs(Protocol):
+    """A pipeline or its stand-in."""
+
+    def run(self, sample: Sample) -> Outcome:
+        """Answer one sample."""
+        ...
+
+
+@dataclass
+class Job:
+    """What the cells of a run have in common.
+
+    Attributes:
+        spec: of the run; factory: gives the runner of a (cell, task); coordinates: frame of the model's answers.
+        trained: False for random weights; bar: progress; stop: filled when the user interrupts; meter: of the GPU.
+        store: cache on disk, if there is one.
+    """
+
+    spec: RunSpec
+    factory: Callable[[Cell, Task], Any]
+    coordinates: str
+    trained: bool
+    bar: Any
+    stop: list[bool]
+    meter: Gpu
+    store: DiskCache | None = None
+
+
+@dataclass
+class OpenCell:
+    """One (task, cell) that is being answered: what is there, the writer of its file, and how it goes."""
+
+    task: Task
+    cell: Cell
+    key: str
+    path: Path
+    done: Done
+    right: float = 0.0
+    graded: int = 0
+    _crashes: Counter[str] = field(default_factory=Counter)
+    _files: ExitStack = field(default_factory=ExitStack)
+    _writer: RecordWriter | None = None
+
+    def __enter__(self) -> OpenCell:
+        self._writer = self._files.enter_context(RecordWriter(self.path))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._files.__exit__(*error)
+        self._writer = None
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Hand one record to the writer.
+
+        Raises:
+            UserError: the disk is full, or every first sample fails in the same way.
+        """
+        if record["reason"] == "crash":
+            self._crashes[record["message"]] += 1
+            if len(self._crashes) == 1 and self._crashes.total() == CRASHES_BEFORE_STOP and not self.graded:
+                raise UserError(
+                    f"{self.cell.method} on {self.task.name}: the first {CRASHES_BEFORE_STOP} samples all "
+                    f"failed ({record['message']}); this is a mistake in the method or the model."
+                )
+        elif record["score"] is not None:
+            self.right, self.graded = self.right + record["score"], self.graded + 1
+        assert self._writer is not None
+        self._writer.append(record)
+        self.done[record["id"]] = None
+
+
+def open_cache(spec: RunSpec) -> DiskCache | None:
+    """The run's cache on disk, None without ``--cache``.
+
+    Raises:
+        UserError: its folder cannot be written.
+    """
+    if spec.cache is None:
+        return None
+    from ..pipeline.disk_cache import DiskCache
+
+    return DiskCache(Path(spec.cache), parse_bytes(spec.cache_size, "--cache-size"))
+
+
+def answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
+    """Answer what ``cells`` lack: all that is timed first, cell by cell, then the rest, sample by sample.
+
+    Raises:
+        UserError: a user's mistake that only a sample shows, or a full disk.
+    """
+    ids = task.samples.ids
+    if any(len(cell.done) < len(ids) for cell in cells):
+        _answer_task(job, task, cells)
+    if not job.stop:
+        for cell in cells:
+            if list(cell.done) != ids:  # samples were answered in another order, or a kill came before this line
+                rewrite_in_order(cell.path, ids)
+
+
+def _answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
+    timed = timed_ids(job, task)
+    for cell in cells:
+        pending = task.samples.without({**dict.fromkeys(set(task.samples.ids) - timed), **cell.done})
+        if len(pending):
+            _timed(job, cell, pending)
+        if job.stop:
+            return
+    rest = [cell for cell in cells if len(cell.done) < len(task.samples)]
+    if rest:
+        _untimed(job, task, rest)
+
+
+def timed_ids(job: Job, task: Task) -> set[str]:
+    """Ids of the samples that are timed: all of them where nothing is shared, else some, evenly spread."""
+    spec, ids = job.spec, task.samples.ids
+    n = spec.timings
+    if n is None:
+        n = TIMED_SAMPLES if spec.cache or _shares(job, task) else len(ids)
+    n = min(n, len(ids))
+    return {ids[i * len(ids) // n] for i in range(n)}
+
+
+def _shares(job: Job, task: Task) -> bool:
+    """Whether cells of the run have more in common than the decoded images."""
+    if job.spec.share == "off" or job.spec.model == "stub":
+        return False
+    from ..pipeline.sweep import Sweep
+
+    return any(Sweep([job.factory(cell, task) for cell in job.spec.cells()], max_branch_bytes=0).sharing().values())
+
+
+def _timed(job: Job, cell: OpenCell, pending: Sequence[Sample]) -> None:
+    """The given samples of one cell, each alone."""
+    runner = job.factory(cell.cell, cell.task)
+    warm_up(runner, pending)
+    with cell:
+        for sample in pending:
+            job.meter.start()
+            record = answer(cell.key, cell.task, sample, runner, job.coordinates)
+            record["energy_j"], record["gpu_process_bytes"] = job.meter.stop(), job.meter.process_bytes()
+            _write(job, cell, record)
+            if job.stop:
+                return
+
+
+def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
+    """All that the cells lack, sample by sample, the next sample's images being prepared meanwhile."""
+    complete = {i for i in cells[0].done if all(i in cell.done for cell in cells[1:])}
+    pending = task.samples.without(dict.fromkeys(complete))
+    with ExitStack() as files:
+        answers = files.enter_context(
+            closing((_stub_answers if job.spec.model == "stub" else _shared_answers)(job, task, cells, pending))
+        )
+        for cell in cells:
+            files.enter_context(cell)
+        for sample, number, outcome, shared in answers:
+            cell = cells[number]
+            record = record_of(cell.key, task, sample, outcome, job.coordinates)
+            record |= {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None, "shared": shared}
+            _write(job, cell, record)
+            if job.stop:
+                return
+
+
+def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
+    runners = [job.factory(cell.cell, task) for cell in cells]
+    for sample in pending:
+        for number, runner in enumerate(runners):
+            if sample.id not in cells[number].done:
+                yield sample, number, outcome_of(runner, sample), ""
+
+
+def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
+    from ..pipeline.images import ahead
+    from ..pipeline.sweep import IMAGES, Sweep
+
+    pipelines = [job.factory(cell.cell, task) for cell in cells]
+    room = parse_bytes(job.spec.max_branch_bytes, "--max-branch-bytes")
+    sweeps: list[tuple[Sweep, list[int]]] = (
+        [(Sweep([p], max_branch_bytes=room, store=job.store), [i]) for i, p in enumerate(pipelines)]
+        if job.spec.share == "off"
+        else [(Sweep(pipelines, max_branch_bytes=room, store=job.store), list(range(len(cells))))]
+    )
+    for sample, future in ahead(pending, _loader(pipelines, job.store)):
+        images, failed = _result(future)
+        for sweep, numbers in sweeps:
+            chosen = [at for at, number in enumerate(numbers) if sample.id not in cells[number].done]
+            if images is None:
+                yield from ((sample, numbers[at], failed, IMAGES) for at in chosen)
+            else:
+                yield from ((sample, numbers[a.cell], a.outcome, a.shared) for a in sweep.run(sample, images, chosen))
+    failures = [f for sweep, _ in sweeps for f in sweep.failures]
+    if failures:
+        print(
+            f"\nnote: {task.name}: {len(failures)} times cells were answered one by one, because what they share "
+            f"failed; first: {failures[0]}",
+            file=sys.stderr,
+        )
+
+
+def _loader(pipelines: Sequence[Any], store: DiskCache | None) -> Callable[[Sample], Images]:
+    """What prepares the images of a sample beside the model; it must not touch the model's device."""
+    import torch
+
+    from ..pipeline.images import load_cached, load_images
+    from ..pipeline.stages import memory_errors
+    from ..profiling.clock import StageClock
+
+    rules, cpu = pipelines[0].adapter.images, torch.device("cpu")
+    keep_files = any(p.method_of("reduce_images") is not None for p in pipelines)
+
+    def load(sample: Sample) -> Images:
+        with memory_errors(sample):
+            if store is not None:
+                return load_cached(sample, rules, store)
+            return load_images(sample, rules, StageClock(cpu), keep_files=keep_files)
+
+    return load
+
+
+def _result(future: Future[Images]) -> tuple[Images | None, Exception]:
+    try:
+        return future.result(), SampleError("", "")
+    except Exception as error:  # every cell of the sample would have met it
+        return None, error
+
+
+def _write(job: Job, cell: OpenCell, record: dict[str, Any]) -> None:
+    cell.add(record)
+    if job.trained and cell.graded:
+        job.bar.set_postfix_str(
+            f"{cell.task.name} {cell.cell.method}@{cell.cell.budget} acc {100 * cell.right / cell.graded:.1f}",
+            refresh=False,
+        )
+    job.bar.update()
+
+
+def warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
+    """A few untimed answers before the first timed one of a cell."""
+    start = time.monotonic()
+    for sample in pending[:WARMUP_SAMPLES]:
+        try:
+            runner.run(sample)
+        except Exception:  # the same sample fails again below, where it is recorded
+            continue
+        if time.monotonic() - start > WARMUP_SECONDS:
+            return
+
+
+def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> dict[str, Any]:
+    """One record, whatever happens: an exception is a failed sample and never scores an earlier answer.
+
+    Raises:
+        UserError: a mistake that a user can mend; it ends the run.
+    """
+    return record_of(key, task, sample, outcome_of(runner, sample), coordinates)
+
+
+def outcome_of(runner: Runs, sample: Sample) -> Outcome | Exception:
+    """What comes out for one sample, be it an exception.
+
+    Raises:
+        UserError: a mistake that a user can mend; it ends the run.
+    """
+    try:
+        return runner.run(sample)
+    except UserError:
+        raise
+    except Exception as error:
+        return error
+
+
+def record_of(key: str, task: Task, sample: Sample, outcome: Outcome | Exception, coordinates: str) -> dict[str, Any]:
+    """The record of what came out for one sample, be it an exception."""
+    if isinstance(outcome, SampleError):
+        return failed_record(key, sample, outcome.reason, str(outcome), task.scored, task.protocol)
+    if isinstance(outcome, Exception):
+        return failed_record(
+            key, sample, "crash", f"{type(outcome).__name__}: {outcome}"[:300], task.scored, task.protocol
+        )
+    frame = {
+        "coordinates": coordinates,
+        "model_sizes": [list(s) for s in outcome.model_sizes],
+        "file_sizes": [list(s) for s in outcome.file_sizes],
+    }
+    return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame, task.protocol)

@@ -1,0 +1,337 @@
+"""A run: every sample of every task through every cell, resumable, then the summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..models import check_model_name
+from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
+from ..profiling.own_cost import sentence as profiler_sentence
+from ..prompts import style_of
+from ..results.breakdown import breakdown, breakdown_text
+from ..results.record import light
+from ..results.store import RunFolder, digests, read_records, write_atomic
+from ..results.summary import footnotes, summarise, table
+from ..sample import target_box
+from ..tasks import Task, load_task
+from .cells import Done, Job, OpenCell, answer_task, open_cache
+from .spec import Cell, RunSpec
+from .workers.shards import Shard
+
+# Samples that are looked at to see whether a task has target boxes; a mixed one (OSWorld-G) has some among them.
+LOOKED_AT = 50
+
+
+def execute(spec: RunSpec) -> int:
+    """Run ``spec``; prints the summary on stdout, everything else on stderr. Returns the exit code."""
+    style = style_of(spec.model, check_model_name(spec.model).family)
+    tasks = [
+        load_task(name, spec.limit, spec.data_path, protocol=spec.protocol, history=spec.history, style=style)
+        for name in spec.tasks
+    ]
+    if spec.data_path and len(tasks) > 1:
+        raise UserError("--data-path belongs to one task; run the tasks one at a time.")
+    _check_targets(spec, tasks)
+    if spec.shard:  # after the checks, so that all shards of a run are refused alike
+        tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
+    with RunFolder(spec.folder) as folder:
+        if spec.engine == "ray":
+            from .workers.ray import run_on_ray
+
+            identity, finished = run_on_ray(spec, tasks, folder)
+        else:
+            identity, finished = _run_here(spec, tasks, folder)
+        if not finished:
+            print(f"interrupted; start the same command again to go on ({folder.path}).", file=sys.stderr)
+            return 130
+        return report(spec, tasks, folder, identity)
+
+
+def _check_targets(spec: RunSpec, tasks: list[Task]) -> None:
+    """Refuse a method that reads the target on a task without boxes, before anything is computed."""
+    reading = [name for name in spec.methods if any(m.sees_target for m in spec.make(name))]
+    for task in tasks if reading else ():
+        if not any(target_box(task.samples[i].target) for i in range(min(len(task.samples), LOOKED_AT))):
+            raise UserError(
+                f"{reading[0]} keeps the blocks under the target box, and {task.name} has none; leave it "
+                "out, or choose a grounding task (mini-grounding, screenspot_v2, osworld_g)."
+            )
+
+
+def _run_here(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+    """All cells in this process; identity of the model, and False if the user interrupted."""
+    identity, factory, coordinates = load_factory(spec)
+    folder.settle(settings_of(spec, tasks, identity))
+    gpu = open_gpu(spec.device, spec.profile)
+    write_environment(folder, environment_of(identity), gpu.state(), gpu.reason)
+    meter = gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
+    with interrupts() as stop:
+        finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter)
+    environment = environment_of(identity) | {"profiler": _profiler_cost(spec, meter)}
+    write_environment(folder, environment, gpu.state(), gpu.reason)  # again, with what disturbed the run
+    gpu.close()
+    return identity, finished
+
+
+def _profiler_cost(spec: RunSpec, meter: Gpu) -> dict[str, float] | None:
+    """Microseconds of the profiler's readings on this machine; None for the stub, or if a GPU is gone."""
+    if spec.model == "stub":
+        return None
+    import torch
+
+    from ..profiling.own_cost import measure_own_cost
+
+    names = [spec.device] if spec.device != "auto" else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    try:
+        return measure_own_cost([torch.device(name) for name in names], meter).as_json()
+    except RuntimeError:
+        return None
+
+
+def settings_of(spec: RunSpec, tasks: list[Task], identity: dict[str, Any]) -> dict[str, Any]:
+    """What ``run.json`` holds. The commit stands in ``environment.json``: another commit of one version may resume."""
+    return {
+        **spec.canonical(),
+        "fingerprint": identity["fingerprint"],
+        "architecture": identity["architecture"],
+        "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
+        **({"shard": spec.shard} if spec.shard else {}),
+    }
+
+
+def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
+    """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates.
+
+    Raises:
+        UserError: anything a user can mend (missing weights, unknown device, ...).
+    """
+    if spec.model == "stub":
+        from ..models.stub import COORDINATES, IDENTITY, StubPipeline
+
+        return IDENTITY, lambda cell, task: StubPipeline(cell.method, spec.budget(cell)), COORDINATES
+    from ..models import load_model
+    from ..pipeline.generate import Pipeline
+
+    adapter = load_model(
+        spec.model,
+        weights=spec.weights,
+        path=spec.model_path,
+        dtype=spec.dtype,
+        device=spec.device,
+        seed=spec.seed,
+        attn=spec.attn,
+        trust_remote_code=spec.trust_remote_code,
+    )
+
+    def factory(cell: Cell, task: Task) -> Pipeline:
+        return Pipeline(
+            adapter,
+            spec.make(cell.method),
+            spec.budget(cell),
+            seed=spec.seed,
+            max_new_tokens=spec.max_new_tokens or task.max_new_tokens,
+            copied=spec.copied,
+        )
+
+    return adapter.identity, factory, adapter.coordinates
+
+
+def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:
+    """Identity of a cell's records: everything that could change an answer."""
+    parts = {k: v for k, v in spec.canonical().items() if k not in {"methods", "budgets", "tasks", "limit"}}
+    parts |= {"method": cell.method, "budget": cell.budget, "task": task.name, "task_version": task.version}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[Task, Cell, Path, Done]]:
+    """Every (task, cell) with its record file and the ids of the records in it, mended; says what is resumed."""
+    plan = []
+    for task in tasks:
+        ids = set(task.samples.ids)
+        for cell in spec.cells():
+            path = folder.records_path(task.name, cell.slug)
+            done, notes = read_records(path, cell_key(spec, task, cell), ids)
+            for note in notes:
+                print(f"note: {note}", file=sys.stderr)
+            plan.append((task, cell, path, dict.fromkeys(done)))
+    before = sum(len(done) for _, _, _, done in plan)
+    if before:
+        total = sum(len(task.samples) for task, _, _, _ in plan)
+        print(f"resuming: {before} of {total} records are there.", file=sys.stderr)
+    return plan
+
+
+def _all_cells(
+    spec: RunSpec,
+    tasks: list[Task],
+    folder: RunFolder,
+    factory: Any,
+    coordinates: str,
+    identity: dict[str, Any],
+    stop: list[bool],
+    meter: Gpu,
+) -> bool:
+    from tqdm import tqdm
+
+    plan = plan_of(spec, tasks, folder)
+    total = sum(len(task.samples) for task, _, _, _ in plan)
+    before = sum(len(done) for _, _, _, done in plan)
+    store = open_cache(spec)
+    with tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar:
+        job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store)
+        for task in tasks:
+            answer_task(
+                job,
+                task,
+                [
+                    OpenCell(task, cell, cell_key(spec, task, cell), path, done)
+                    for own, cell, path, done in plan
+                    if own is task
+                ],
+            )
+            if stop:
+                return False
+    if store is not None:
+        print(f"cache: {store.hits} entries found, {store.misses} computed.", file=sys.stderr)
+    return True
+
+
+def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
+    """Write and print the summary of a finished run from its records; returns the exit code: 1 after a crash."""
+    records = {}
+    for task in tasks:
+        for cell in spec.cells():
+            done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
+            records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
+    summary = summarise(
+        spec.model,
+        [(c.method, c.budget) for c in spec.cells()],
+        [(t.label, t.scored) for t in tasks],
+        records,
+        identity["trained"],
+    )
+    summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path), "digests": digests(folder.path)}
+    for task in tasks:
+        for row, cell in zip(summary["rows"], spec.cells(), strict=True):
+            entry = row["tasks"][task.label]
+            if identity["trained"]:
+                entry |= breakdown(task.benchmark, records[task.label, cell.method, cell.budget])
+            # The whole interval: a handful of samples may miss the floor by chance.
+            if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
+                row["notes"].append(
+                    f"WARNING: full scores {100 * entry['accuracy']:.1f} on {task.name}, below the "
+                    f"sanity floor of {100 * task.floor:.0f}: prompt, weights or data are not right"
+                )
+    write_atomic(folder.path / "summary.json", table(summary, "json") + "\n")
+    part = f", shard {spec.shard} (a part of the samples)" if spec.shard else ""
+    heading = f"# {spec.model}, run {spec.identity}{part}\n\n"
+    about = (
+        f"\n\nWeights: {identity['weights']} ({identity['fingerprint']}), {identity['dtype']}, "
+        f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians. "
+        f"{profiler_sentence(_profiler_of(folder), list(records.values()))}".rstrip()
+        + "\n"
+    )
+    write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
+    print(table(summary, spec.format))
+    where = sys.stdout if spec.format == "table" else sys.stderr
+    print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)
+    if spec.format != "table":  # where they already stand
+        for line in footnotes(summary):
+            if line.startswith("WARNING"):
+                print(line, file=sys.stderr)
+    if spec.shard:
+        print(
+            f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",
+            file=sys.stderr,
+        )
+    return int(any(r["reason"] == "crash" for own in records.values() for r in own))
+
+
+def _profiler_of(folder: RunFolder) -> dict[str, float] | None:
+    try:
+        found: dict[str, float] | None = json.loads((folder.path / "environment.json").read_text()).get("profiler")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found
+
+
+def write_environment(
+    folder: RunFolder, environment: dict[str, Any], state: dict[str, Any] | None, reason: str
+) -> None:
+    """Write ``environment.json``; ``state`` is that of the GPU, None without one, for which ``reason`` says why."""
+    path = folder.path / "environment.json"
+    try:
+        earlier = json.loads(path.read_text()).get("gpu", {})
+    except (OSError, ValueError, AttributeError):
+        earlier = {}
+    data = {**environment, "gpu": marked(state, reason, earlier)}
+    write_atomic(path, json.dumps(data, indent=2) + "\n")
+
+
+def environment_of(identity: dict[str, Any]) -> dict[str, Any]:
+    """What ran here: interpreter, machine, commit, package versions, model."""
+    versions: dict[str, str | None] = {}
+    for name in ("torch", "transformers", "numpy", "pillow", "torchvision"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "commit": _commit(),
+        "packages": versions,
+        "model": identity,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as stream:
+            return next(line.split(":", 1)[1].strip() for line in stream if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that the package runs from, if it is one."""
+    import subprocess
+
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def interrupts() -> Iterator[list[bool]]:
+    """Ctrl-C finishes the record in hand; a second one stops at once."""
+    stop: list[bool] = []
+
+    def handler(signum: int, frame: Any) -> None:
+        if stop:
+            raise KeyboardInterrupt
+        stop.append(True)
+        print("\nfinishing the record in hand; press Ctrl-C again to stop at once.", file=sys.stderr)
+
+    old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for s, previous in old.items():
+            signal.signal(s, previous)

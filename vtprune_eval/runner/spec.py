@@ -1,0 +1,273 @@
+"""What a run is: one immutable object from the command line or a YAML file; its hash is the run's identity."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..budget import Budget
+from ..errors import UserError, unknown_name
+from ..profiling.gpu import PROFILES
+from ..registry import check_method_name, make_method, method_class
+from ..tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name
+from ..units import parse_bytes
+from .workers.shards import Shard
+
+# Fields that say where or how results are shown, not what they are.
+_NOT_IDENTITY = {
+    "out",
+    "format",
+    "data_path",
+    "model_path",
+    "profile",
+    "trust_remote_code",
+    "share",
+    "timings",
+    "max_branch_bytes",
+    "cache",
+    "cache_size",
+    "shard",
+    "engine",
+    "workers",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the table: a method at a budget."""
+
+    method: str
+    budget: str
+
+    @property
+    def slug(self) -> str:
+        """File-name form, e.g. ``pixelprune@auto``; a third-party method's name cannot lead out of the folder."""
+        return re.sub(r"[^A-Za-z0-9.+_@-]", "-", f"{self.method}@{self.budget}")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All settings of a run; every name is checked on construction, nothing is loaded.
+
+    Attributes:
+        model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
+        weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
+        trust_remote_code: whether Python code of the model's folder may be run.
+        limit: samples per task; seed; dtype; device; attn: attention backend; budget_of: ``visual`` or ``prompt``.
+        protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
+        protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
+        format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
+        share: ``auto`` (cells compute once what they have in common) or ``off``; timings: samples per task and cell
+        that are timed, each on its own, None for all, or for a few where computation is shared or cached;
+        max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
+        cache_size: its limit.
+        shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
+        engine: ``local`` (this process) or ``ray`` (a cluster); workers: of the engine ray, None for its own number.
+    """
+
+    model: str = "nano"
+    methods: tuple[str, ...] = ("full", "pixelprune")
+    budgets: tuple[str, ...] = ("auto",)
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    params: dict[str, Any] = field(default_factory=dict)
+    weights: str = "hub"
+    model_path: str | None = None
+    trust_remote_code: bool = False
+    data_path: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+    attn: str = "sdpa"
+    budget_of: str = "visual"
+    protocol: str | None = None
+    history: int | None = None
+    max_new_tokens: int | None = None
+    out: str | None = None
+    format: str = "table"
+    profile: str = "full"
+    share: str = "auto"
+    timings: int | None = None
+    max_branch_bytes: str = "4GB"
+    cache: str | None = None
+    cache_size: str = "20GB"
+    shard: str | None = None
+    engine: str = "local"
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        from ..models import ATTENTION, DTYPES, check_model_name
+
+        check_model_name(self.model)
+        for task in self.tasks:
+            check_task_name(task)
+            check_protocol(task, self.protocol, self.history)
+        for method in self.methods:
+            check_method_name(method)
+        for name, value, known in (
+            ("--weights", self.weights, ("hub", "random")),
+            ("--dtype", self.dtype, DTYPES),
+            ("--profile", self.profile, PROFILES),
+            ("--share", self.share, ("auto", "off")),
+            ("--attn", self.attn, ATTENTION),
+            ("--budget-of", self.budget_of, ("visual", "prompt")),
+            ("--engine", self.engine, ("local", "ray")),
+            ("--format", self.format, ("table", "json", "md", "csv")),
+        ):
+            if value not in known:
+                raise unknown_name(f"value of {name}", str(value), known)
+        if not isinstance(self.trust_remote_code, bool):
+            raise UserError(f"trust_remote_code={self.trust_remote_code!r}: true or false is needed.")
+        for name, number, low in (
+            ("--limit", self.limit, 1),
+            ("--max-new-tokens", self.max_new_tokens, 1),
+            ("--seed", self.seed, 0),
+            ("--workers", self.workers, 1),
+            ("--timings", self.timings, 0),
+        ):
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):
+                raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
+        for text in self.budgets:
+            Budget.parse(text)
+        if self.cache is not None and not (isinstance(self.cache, str) and self.cache.strip()):
+            raise UserError("--cache needs the name of a folder; leave it out to run without a cache.")
+        parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
+        parse_bytes(self.cache_size, "--cache-size")
+        if not self.methods or not self.tasks or not self.budgets:
+            raise UserError("a run needs at least one method, one budget and one task.")
+        if self.shard is not None:
+            Shard.parse(self.shard)
+        if self.workers is not None and self.engine != "ray":
+            raise UserError("--workers belongs to --engine ray; add it, or leave --workers out.")
+        if self.engine == "ray" and (self.cache is not None or self.timings is not None):
+            name = "--cache" if self.cache is not None else "--timings"
+            raise UserError(f"{name} belongs to --engine local; leave it out: workers answer every sample alone.")
+        self._check_cells()
+
+    def _check_cells(self) -> None:
+        """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
+        from ..pipeline.budgets import budget_of, check_budget
+
+        known = {part for m in self.methods for part in m.split("+")}
+        known |= {b.like for b in map(Budget.parse, self.budgets) if b.like}
+        if any(Budget.parse(text).kind == "auto" for text in self.budgets):
+            known |= {like for part in known for like in [method_class(part).default_like] if like}
+        for key in self.params:
+            if "." in key and key.split(".")[0] not in known:
+                raise unknown_name("method in --set", key.split(".")[0], known)
+        used: dict[str, str] = {}
+        for cell in self.cells():
+            parts = self.make(cell.method)
+            used.clear()
+            for part in parts:
+                for hook in part.hooks():
+                    if hook in used:
+                        raise UserError(f"{used[hook]} and {part.name} both use {hook}: they cannot be combined.")
+                    used[hook] = part.name
+                check_budget(part, budget_of(part, parts, self.budget(cell)))
+
+    def make(self, name: str) -> tuple[Any, ...]:
+        """The method objects of ``name`` (several for a composition ``a+b``), with this run's hyper-parameters."""
+        parts = name.split("+")
+        out = []
+        for part in parts:
+            own = {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(part + ".")}
+            shared = {k: v for k, v in self.params.items() if "." not in k}
+            if shared and len({p for m in self.methods for p in m.split("+") if p != "full"}) > 1:
+                raise UserError(
+                    f"--set {next(iter(shared))}=... is ambiguous with several methods; write "
+                    f"METHOD.{next(iter(shared))}=..."
+                )
+            out.append(make_method(part, own if part == "full" else {**shared, **own}))
+        return tuple(out)
+
+    def copied(self, name: str) -> Any:
+        """The method whose count ``auto`` or ``like:`` copies, with the hyper-parameters it has in this run."""
+        if any(name in m.split("+") for m in self.methods):
+            return self.make(name)[0]
+        return make_method(name, {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(name + ".")})
+
+    def budget(self, cell: Cell) -> Budget:
+        """The parsed budget of a cell."""
+        return Budget.parse(cell.budget, of=self.budget_of)  # type: ignore[arg-type]
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Methods x budgets; ``full`` once, at 100."""
+        out: list[Cell] = []
+        for method in self.methods:
+            for text in ("100",) if method == "full" else self.budgets:
+                cell = Cell(method, str(Budget.parse(text)))
+                if cell not in out:
+                    out.append(cell)
+        return tuple(out)
+
+    def canonical(self) -> dict[str, Any]:
+        """The settings that make up the identity, as plain JSON values."""
+        data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
+        return {"package": __version__, **json.loads(json.dumps(data))}
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the canonical JSON, 12 hex digits."""
+        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: ``--out``, else ``runs/<model>-<identity>``, with the shard's number behind it."""
+        part = f"-{Shard.parse(self.shard).slug}" if self.shard else ""
+        return Path(self.out) if self.out else Path("runs") / f"{self.model}-{self.identity}{part}"
+
+
+def from_mapping(values: dict[str, Any]) -> RunSpec:
+    """Build a spec from parsed YAML or command-line values; unknown keys are refused.
+
+    Raises:
+        UserError: unknown key (nearest offered) or a value of the wrong form.
+    """
+    names = {f.name: str(f.type) for f in dataclasses.fields(RunSpec)}
+    clean: dict[str, Any] = {}
+    aliases = {"method": "methods", "budget": "budgets", "task": "tasks", "set": "params"}
+    for key, value in values.items():
+        key = aliases.get(key.replace("-", "_"), key.replace("-", "_"))
+        if key not in names:
+            raise unknown_name("setting", key, {*names, *aliases})
+        if key in {"methods", "budgets", "tasks"}:
+            items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+            value = tuple(str(v).strip() for v in items if str(v).strip())
+        if key == "tasks":
+            value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name, (name,))))
+        if key == "params" and not isinstance(value, dict):
+            raise UserError("the setting 'set' must map METHOD.key to a value.")
+        if key in {"share", "profile"} and value is False:
+            value = "off"  # YAML reads the word as a truth value
+        if names[key].startswith("str") and value is not None:
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                raise UserError(f"the setting {key!r} must be a text, found {value!r}.")
+            value = str(value)  # YAML reads a folder called 5 as a number
+        clean[key] = value
+    return RunSpec(**clean)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """Read a ``--config`` file.
+
+    Raises:
+        UserError: unreadable, not YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"--config {path}: cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {path}: not valid YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(data, dict):
+        raise UserError(f"--config {path}: a mapping of settings is needed, for example 'model: nano'.")
+    return {str(k): v for k, v in data.items()}

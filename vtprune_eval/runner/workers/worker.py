@@ -1,0 +1,109 @@
+"""One worker of the engine ray: a model, alone on its device, that answers what the driver sends it."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import replace
+from typing import Any
+
+from ...errors import UserError
+from ...profiling.gpu import NoGpu, marked, open_gpu
+from ...results.folder import task_of
+from ...sample import Sample
+from ...tasks import Task
+from ..cells import WARMUP_SAMPLES, Runs, answer, warm_up
+from ..execute import environment_of
+from ..spec import Cell, RunSpec
+
+# A call returns after the first record that ends later than this, with what it has: the driver sees progress, a lost
+# worker costs little, and the cost of a call (about 1 ms) stays below a thousandth.
+CALL_SECONDS = 2.0
+
+
+class Worker:
+    """Made by the driver as a Ray actor. Nothing is loaded before :meth:`load`, whose errors reach the driver.
+
+    Args:
+        spec: the run's; name: of the worker, for records.
+        load_factory: makes model identity, factory and frame out of a specification.
+    """
+
+    def __init__(self, spec: RunSpec, name: str, load_factory: Any) -> None:
+        self._spec, self._name, self._load_factory = spec, f"{platform.node()}:{name}", load_factory
+        self._runner: tuple[tuple[str, Cell], Runs] | None = None
+
+    def load(self, fingerprints: dict[str, str]) -> dict[str, Any]:
+        """Load the model and the tasks.
+
+        Args:
+            fingerprints: by task, of the driver's data.
+
+        Returns:
+            ``worker`` name, ``identity`` of the model, and ``environment`` of this machine.
+
+        Raises:
+            UserError: a model that cannot be loaded here, or data that differ from the driver's.
+        """
+        spec = self._spec
+        try:
+            self._tasks = {name: task_of(spec, name, spec.data_path) for name in spec.tasks}
+            for name, task in self._tasks.items():
+                if task.fingerprint != fingerprints[name]:
+                    raise UserError(
+                        f"the data of {name} differ from those of the driver; copy the same data to every node."
+                    )
+            self._identity, self._factory, self._coordinates = self._load_factory(spec)
+        except UserError as error:
+            raise UserError(f"worker {self._name}: {error}") from None
+        self._index = {name: {own: i for i, own in enumerate(t.samples.ids)} for name, t in self._tasks.items()}
+        self._gpu = open_gpu(spec.device, spec.profile)
+        self._meter = self._gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
+        return {"worker": self._name, "identity": self._identity, "environment": self.environment()}
+
+    def environment(self) -> dict[str, Any]:
+        """This machine: versions, processor, state of the GPU now."""
+        return {
+            "worker": self._name,
+            **environment_of(self._identity),
+            "gpu": marked(self._gpu.state(), self._gpu.reason, {}),
+        }
+
+    def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[dict[str, Any]]:
+        """Records of the first samples of ``ids``, at least one, until :data:`CALL_SECONDS` are over.
+
+        Args:
+            name: of the task; cell: method and budget; key: of the cell's records; ids: of samples, in order.
+        """
+        task, index = self._tasks[name], self._index[name]
+        samples = task.samples
+        runner = self._runner_of(task, cell, [samples[index[i]] for i in ids[:WARMUP_SAMPLES]])
+        start = time.monotonic()
+        records = []
+        for own in ids:
+            self._meter.start()
+            record = answer(key, task, samples[index[own]], runner, self._coordinates)
+            record["energy_j"], record["gpu_process_bytes"] = self._meter.stop(), self._meter.process_bytes()
+            records.append({**record, "worker": self._name})
+            if time.monotonic() - start > CALL_SECONDS:
+                break
+        return records
+
+    def _runner_of(self, task: Task, cell: Cell, first: list[Sample]) -> Runs:
+        """The pipeline of a cell, made and warmed up when the cell changes; one is held at a time."""
+        if self._runner is None or self._runner[0] != (task.name, cell):
+            self._runner = None
+            runner = self._factory(cell, task)
+            warm_up(runner, first)
+            self._runner = ((task.name, cell), runner)
+        return self._runner[1]
+
+
+def portable(spec: RunSpec) -> RunSpec:
+    """The specification with absolute paths: a worker starts in another folder."""
+    from pathlib import Path
+
+    def absolute(path: str | None) -> str | None:
+        return str(Path(path).resolve()) if path else path
+
+    return replace(spec, data_path=absolute(spec.data_path), model_path=absolute(spec.model_path))
