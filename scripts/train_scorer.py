@@ -4,8 +4,8 @@
 
 Pages come from the pool that ``train_nano.py`` rendered into CACHE (training words only). The model is frozen; the
 label of a question about a target is 0.8 box coverage + 0.2 UI-graph weight per block (arXiv 2601.03928, section 3.1),
-the loss KL(softmax(label) || softmax(score)) (section 3.2). Writes ``focusui_scorer.safetensors`` into the
-model's folder and prints how often the best 10 % of the blocks touch the target on the held-out suite.
+the loss KL(softmax(label) || softmax(score)) (section 3.2). Writes ``focusui/focusui_scorer.safetensors`` below
+the model's folder and prints how often the best 10 % of the blocks touch the target on the held-out suite.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ def main() -> int:
             print(f"step {step + 1}: loss {mean:.4f}, {time.monotonic() - started:.0f} s", flush=True)
     scorer.eval()
     print(f"best 10 % of the blocks touch the target on {100 * hit_rate(adapter, scorer):.1f} % of mini-grounding")
+    (args.model / SCORER_FILE).parent.mkdir(exist_ok=True)
     save_file(
         {f"patch_scorer.{k}": v.bfloat16().contiguous() for k, v in scorer.state_dict().items()},
         args.model / SCORER_FILE,

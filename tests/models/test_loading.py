@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vtprune_eval.methods.focusui import SCORER_FILE
 from vtprune_eval.models import NANO, fingerprint, load_model
 from vtprune_eval.models.smart_resize import smart_resize
 
@@ -24,7 +25,19 @@ def test_nano_is_an_ordinary_hub_folder():
         "ve",
     ]
     assert Qwen2VLImageProcessor.from_pretrained(NANO, local_files_only=True).patch_size == 16
-    assert sum(p.stat().st_size for p in NANO.iterdir()) < 25e6
+    assert sum(p.stat().st_size for p in NANO.rglob("*")) < 25e6
+
+
+def test_nano_holds_one_file_of_weights_and_the_scorer_below_it():
+    """Loaders that glob ``*.safetensors`` in a folder take every match for a shard of the model's weights."""
+    assert [p.name for p in NANO.glob("*.safetensors")] == ["model.safetensors"]
+    assert (NANO / SCORER_FILE).is_file() and (NANO / SCORER_FILE).parent != NANO
+
+
+def test_the_fingerprint_covers_the_scorer(tmp_path):
+    folder = shutil.copytree(NANO, tmp_path / "model")
+    (folder / SCORER_FILE).write_bytes(b"other")
+    assert fingerprint(folder) != fingerprint(NANO)
 
 
 def test_the_prompt_is_the_one_that_nano_was_trained_on():

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER = "<|image_drop_end|>"
-SCORER_FILE = "focusui_scorer.safetensors"
+# Below the model's folder, not in it: a loader that globs *.safetensors would take it for a shard of the weights.
+SCORER_FILE = "focusui/focusui_scorer.safetensors"
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,13 @@ def hub_folder(name: str, hub_id: str, revision: str | None, with_code: bool = F
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over name, size and content of every weight file (of large files: the first and last 8 MiB)."""
+    """SHA-256 over name, size and content of every weight file (of large files: the first and last 8 MiB).
+
+    A scorer in the sub-folder ``focusui`` counts, because answers depend on it.
+    """
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    files = [*folder.glob("*.safetensors"), *folder.glob("focusui/*.safetensors")]
+    for file in sorted(files, key=lambda f: f.name):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size};".encode())
         with file.open("rb") as stream:
