@@ -180,8 +180,40 @@ class Pipeline:
         Raises:
             SampleError: ``too_long``.
         """
-        adapter, rules = self.adapter, self.adapter.images
-        seed, reducer = self.seed_of(sample), self._by_hook.get("reduce_images")
+        rules = self.adapter.images
+        prompt, keep = self.look(sample, images, budgets, clock)
+        depth = self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
+        needs = self.needs if needs is None else needs
+        encoded = self._encode(prompt, keep, depth, needs, clock, store)
+        full_grids = tuple((h // rules.block, w // rules.block) for w, h in images.full)
+        merge2 = rules.merge_size**2
+        whole = tuple(h * w * merge2 for h, w in prompt.layout.grids)
+        kept = tuple(n if k is None else int(k.sum()) * merge2 for n, k in zip(whole, keep, strict=True))
+        masks = tuple(None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep)
+        return Entered(
+            sample,
+            prompt,
+            encoded,
+            masks,
+            kept,
+            images.file_sizes,
+            full_grids,
+            self.seed_of(sample),
+            (depth, whole if depth else ()),
+        )
+
+    def look(
+        self, sample: Sample, images: Images, budgets: dict[str, StageBudget], clock: StageClock
+    ) -> tuple[Prompt, list[np.ndarray | None]]:
+        """What needs no model: the prompt, and the kept merge blocks of every image before the ViT, None for all.
+
+        Args:
+            sample, images, budgets, clock: as for :meth:`enter`.
+
+        Raises:
+            SampleError: ``too_long``.
+        """
+        rules, reducer = self.adapter.images, self._by_hook.get("reduce_images")
         if reducer is None:
             pixels = list(images.pixels)
         else:
@@ -192,19 +224,8 @@ class Pipeline:
             with clock.stage("preprocess"):  # as the full model's own resize
                 pixels = images.at(sizes, reducer.resample)
         with clock.stage("preprocess"):
-            prompt = build_prompt(adapter, pixels, sample.question)
-        keep = self._patches(prompt, budgets, seed, clock)
-        depth = self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
-        needs = self.needs if needs is None else needs
-        encoded = self._encode(prompt, keep, depth, needs, clock, store)
-        full_grids = tuple((h // rules.block, w // rules.block) for w, h in images.full)
-        merge2 = rules.merge_size**2
-        whole = tuple(h * w * merge2 for h, w in prompt.layout.grids)
-        kept = tuple(n if k is None else int(k.sum()) * merge2 for n, k in zip(whole, keep, strict=True))
-        masks = tuple(None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep)
-        return Entered(
-            sample, prompt, encoded, masks, kept, images.file_sizes, full_grids, seed, (depth, whole if depth else ())
-        )
+            prompt = build_prompt(self.adapter, pixels, sample.question)
+        return prompt, self._patches(prompt, budgets, self.seed_of(sample), clock)
 
     def _encode(
         self,
@@ -263,10 +284,15 @@ class Pipeline:
                 raise RuntimeError(f"{method.name}.select_patches kept nothing")
             return [None if mask.all() else mask for mask in masks]
 
-    def _tokens(
+    def tokens(
         self, entered: Entered, present: Tensor, budgets: dict[str, StageBudget], ids: Tensor, clock: StageClock
     ) -> TokenEdit | None:
-        """Stage 3: which visual tokens enter the prompt, and with which features."""
+        """Stage 3: which visual tokens enter the prompt, and with which features; None where no method asks.
+
+        Args:
+            entered: from :meth:`enter`; present: its :attr:`Entered.present`, on the model's device; budgets: from
+            :meth:`budgets`; ids: of the full prompt, on the model's device; clock: takes the times.
+        """
         prompt, encoded, sample = entered.prompt, entered.encoded, entered.sample
         method = self._by_hook.get("select_tokens")
         if method is None or not len(encoded.tokens):
@@ -311,16 +337,9 @@ class Pipeline:
 
     def begin(self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock) -> Begun:
         """Stage 3: the sequence that enters the decoder."""
-        layout, device = entered.prompt.layout, self.adapter.device
-        present = torch.cat(
-            [torch.zeros(0, dtype=torch.bool)]
-            + [
-                torch.ones(n, dtype=torch.bool) if m is None else m
-                for n, m in zip(layout.n_tokens, entered.masks, strict=True)
-            ]
-        ).to(device)
-        ids = entered.prompt.ids.to(device)
-        edit = self._tokens(entered, present, budgets, ids, clock)
+        device = self.adapter.device
+        present, ids = entered.present.to(device), entered.prompt.ids.to(device)
+        edit = self.tokens(entered, present, budgets, ids, clock)
         with clock.stage("prefill"):
             state, next_position, kept = self._assemble(entered.prompt, entered.encoded, present, edit, ids)
         return Begun(state, next_position, kept, edit, state.hidden.shape[1], int((~state.visual).sum()))
@@ -425,14 +444,8 @@ class Pipeline:
     ) -> tuple[State, int, tuple[tuple[int, ...], ...]]:
         """Cut ids, positions and DeepStack rows with one mask; put the visual features in place."""
         adapter, layout = self.adapter, prompt.layout
-        features, levels = encoded.tokens, encoded.deepstack
-        kept = present.clone()
-        has_visual = None
-        if edit is not None:
-            kept[present] = edit.keep
-            features = features[edit.keep] if edit.features is None else edit.features
-            levels = tuple(level[edit.keep] for level in levels) if edit.deepstack else ()
-            has_visual = edit.has_visual
+        kept, features, levels = chosen(encoded, present, edit)
+        has_visual = None if edit is None else edit.has_visual
         visual = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
         for start, end in layout.spans:
             visual[start:end] = True
@@ -453,11 +466,26 @@ class Pipeline:
             rows, levels = rows[has_visual], tuple(level[has_visual] for level in levels)
         rope = adapter.text.rotary_emb(hidden[None], positions[:, None])
         state = State(hidden[None], index, visual, rope, levels, rows)
-        at, per_image = 0, []
-        for n in layout.n_tokens:
-            per_image.append(tuple(kept[at : at + n].nonzero()[:, 0].tolist()))
-            at += n
-        return state, next_position, tuple(per_image)
+        per_image = tuple(tuple(k.nonzero()[:, 0].tolist()) for k in kept.split(list(layout.n_tokens)))
+        return state, next_position, per_image
+
+
+def chosen(encoded: Encoded, present: Tensor, edit: TokenEdit | None) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """What of the ViT's output enters the prompt.
+
+    Args:
+        encoded: of the present tokens; present: bool ``(n_visual,)``; edit: what ``select_tokens`` answered.
+
+    Returns:
+        bool ``(n_visual,)``; features ``(n_kept, dim)``; DeepStack levels, ``(n_kept, dim)`` each, () for none. Rows
+        of markers are among the levels: ``edit.has_visual`` says which they are.
+    """
+    kept = present.clone()
+    if edit is None:
+        return kept, encoded.tokens, encoded.deepstack
+    kept[present] = edit.keep
+    features = encoded.tokens[edit.keep] if edit.features is None else edit.features
+    return kept, features, tuple(level[edit.keep] for level in encoded.deepstack) if edit.deepstack else ()
 
 
 def _per_image(places: Tensor, spans: tuple[tuple[int, int], ...]) -> tuple[tuple[int, ...], ...]:

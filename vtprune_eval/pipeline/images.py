@@ -125,9 +125,9 @@ def load_cached(sample: Sample, rules: ImageRules, cache: DiskCache) -> Images:
 
 def _pixels_key(content: bytes, rules: ImageRules) -> str:
     """Everything that the resized pixels depend on, hashed."""
-    made_by = [f"{name} {metadata.version(name)}" for name in ("pillow", "torch", "torchvision")]
+    made_by = [f"{name} {metadata.version(name)}" for name in ("pillow", "torch")]
     limits = (rules.block, rules.min_pixels, rules.max_pixels)
-    about = f"pixels 1|{hashlib.sha256(content).hexdigest()}|{limits}|bicubic antialias|{made_by}"
+    about = f"pixels 2|{hashlib.sha256(content).hexdigest()}|{limits}|bicubic antialias|{made_by}"
     return hashlib.sha256(about.encode()).hexdigest()
 
 

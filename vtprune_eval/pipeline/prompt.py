@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -74,12 +75,9 @@ def resize(pixels: np.ndarray, size: tuple[int, int], resample: str = "bicubic")
     """Resize RGB uint8 to (width, height), antialiased, rounded to 8 bits; ``bicubic`` is what the processors do."""
     if (pixels.shape[1], pixels.shape[0]) == size:
         return pixels
-    from torchvision.transforms.v2.functional import InterpolationMode
-    from torchvision.transforms.v2.functional import resize as tv_resize
-
-    tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-    out = tv_resize(tensor, [size[1], size[0]], interpolation=InterpolationMode(resample), antialias=True)
-    return np.ascontiguousarray(out.permute(1, 2, 0).numpy())
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).contiguous()[None]
+    out = F.interpolate(tensor, size=(size[1], size[0]), mode=resample, align_corners=False, antialias=True)
+    return np.ascontiguousarray(out[0].permute(1, 2, 0).numpy())
 
 
 def build_prompt(adapter: VlmAdapter, pixels: Sequence[np.ndarray], question: str) -> Prompt:

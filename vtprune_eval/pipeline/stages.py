@@ -39,6 +39,13 @@ class Entered:
     seed: int
     vit: tuple[int, tuple[int, ...]]
 
+    @property
+    def present(self) -> Tensor:
+        """Which visual tokens came out of the ViT, bool ``(n_visual,)``."""
+        per_image = zip(self.prompt.layout.n_tokens, self.masks, strict=True)
+        masks = [torch.ones(n, dtype=torch.bool) if m is None else m for n, m in per_image]
+        return torch.cat([torch.zeros(0, dtype=torch.bool), *masks])
+
 
 @dataclass(frozen=True)
 class Begun:
