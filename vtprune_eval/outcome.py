@@ -74,6 +74,7 @@ class Outcome:
             left behind the last layer, () without a method that drops tokens inside the decoder.
         kv_bytes: bytes truly held by the KV cache after prefill (sum of the live entries' storage).
         peak_bytes: peak memory during the sample (device allocation on CUDA, resident size of the process on CPU).
+        target_recall: share of the target's blocks that survive, by stage (:data:`.recall.STAGES`); None without a box.
         notes: things a reader must know (e.g. under budget), one sentence each.
         selected: hook-level details for tests and pictures (not stored in records).
     """
@@ -91,4 +92,5 @@ class Outcome:
     peak_bytes: int
     notes: tuple[str, ...] = ()
     kept_last: tuple[tuple[int, ...], ...] = ()
+    target_recall: dict[str, float] | None = None
     selected: dict[str, object] = field(default_factory=dict, compare=False)

@@ -84,3 +84,22 @@ def test_speed_ups_of_a_sweep_name_their_few_samples(n_timed, said):
     (line,) = [line for line in footnotes(summary) if said in line]
     assert line.startswith("Times, speed-ups, peak memory and energy are ")
     assert (summary["rows"][1]["costs"]["speedup"] is None) == (n_timed == 0)
+
+
+def test_target_recall_is_a_cost_and_a_column_where_a_sample_has_a_box():
+    own = cell([1.0, 0.0, 1.0])
+    stages = {"patches": 1.0, "tokens": 1.0, "layers": 0.75, "cache": 0.5}
+    own[0]["target_recall"], own[1]["target_recall"], own[2]["target_recall"] = stages, None, stages | {"cache": 1.0}
+    expected = {"patches": 1.0, "tokens": 1.0, "layers": 0.75, "cache": 0.75, "n": 2}
+    assert costs_of(own, None)["target_recall"] == expected
+    assert costs_of(list(map(light, own)), None) == costs_of(own, None)
+    summary = summarise("m", [("a", "25")], [("t", True)], {("t", "a", "25"): own}, True)
+    assert summary["rows"][0]["tasks"]["t"]["target_recall"] == expected
+    lines = table(summary, "csv").splitlines()
+    assert lines[1].split(",")[lines[0].split(",").index("target recall %")] == "75.0"
+    early = cell([1.0])  # of a version that did not count it
+    early[0].pop("target_recall", None)
+    assert "target_recall" not in costs_of(early, None)
+    assert "target recall" not in table(
+        summarise("m", [("a", "25")], [("t", True)], {("t", "a", "25"): early}, True), "csv"
+    )

@@ -23,6 +23,7 @@ class KVCache:
         self._keys: list[Tensor | None] = [None] * n_layers
         self._values: list[Tensor | None] = [None] * n_layers
         self._length = [0] * n_layers
+        self._kept: list[Tensor | None] = [None] * n_layers
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Append ``(1, heads, n, head_dim)`` to a layer and return everything it holds."""
@@ -63,9 +64,16 @@ class KVCache:
         kept = kept.to(keys.device)  # a mask of a later layer may come from another GPU
         group = kept.shape[0] // keys.shape[0]
         heads = torch.arange(kept.shape[0], device=kept.device)[:, None] // group
+        before = self._kept[layer]
+        self._kept[layer] = kept if before is None else before[heads, kept]
         keys, values = keys[heads, kept], values[heads, kept]  # whole rows; what is not kept is not repeated either
         self._reserve(layer, keys[None], values[None], kept.shape[1])
         self.update(keys[None], values[None], layer)
+
+    def kept(self, layer: int) -> Tensor | None:
+        """Which of the prompt's entries a layer holds, int64 ``(heads, n_kept)``: numbers among those that it
+        processed in prefill. None for all."""
+        return self._kept[layer]
 
     def fork(self) -> KVCache:
         """A branch that shares the entries held now; ``keep`` on the branch copies what it keeps and no more.
@@ -75,6 +83,7 @@ class KVCache:
         """
         branch = KVCache(len(self._keys), self._room)
         branch._keys, branch._values, branch._length = list(self._keys), list(self._values), list(self._length)
+        branch._kept = list(self._kept)
         return branch
 
     def lengths(self) -> tuple[int, ...]:

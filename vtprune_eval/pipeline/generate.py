@@ -29,6 +29,7 @@ from .features import packed, unpacked, vit_key
 from .images import Images, load_images
 from .prefill import Compression, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
+from .recall import recall_of
 from .select import kept_by_score
 from .stages import Begun, Entered, frozen, memory_errors, value_of
 
@@ -425,6 +426,7 @@ class Pipeline:
             kv_bytes=held,
             peak_bytes=memory.read(),
             notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),
+            target_recall=recall_of(entered, begun, result, cache),
         )
 
     def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:

@@ -59,14 +59,16 @@ class State:
 class PrefillResult:
     """Last hidden state ``(1, 1, dim)`` after the final norm, and what each layer processed.
 
-    ``visual_index``: places in the full prompt of the visual tokens that are left at the end. Where the model points:
-    what it answers, and the number of visual tokens it could choose from.
+    ``visual_index``: places in the full prompt of the visual tokens that are left at the end; ``layer_index``: of all
+    tokens that each layer processed, one tensor for layers that saw the same. Where the model points: what it answers,
+    and the number of visual tokens it could choose from.
     """
 
     last: Tensor
     layer_tokens: tuple[int, ...]
     layer_visual: tuple[int, ...]
     visual_index: Tensor
+    layer_index: tuple[Tensor, ...]
     pointed: str | None = None
     candidates: int = 0
 
@@ -137,13 +139,14 @@ def prefill(
     cached = [number for number in range(n_layers) if adapter.has_cache(number)]
     # Markers have no DeepStack rows, in families without DeepStack, too; an action head chooses from the others.
     shown = (state.hidden[0, state.deepstack_rows], state.index[state.deepstack_rows]) if adapter.points else None
-    tokens, visual = [], []
+    tokens, visual, places = [], [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
     mask = _mask(adapter, state.hidden)
     seen = _Seen({id(m): [] for m in observers}, {id(m): [] for m in compressors if m.deferred})
     for number, layer in enumerate(layers):
         tokens.append(state.hidden.shape[1])
         visual.append(n_visual)
+        places.append(state.index)
         state.to(adapter.layer_devices[number])
         entered = state.hidden
         left = layer(entered, position_embeddings=state.rope, attention_mask=mask, past_key_values=cache)
@@ -184,7 +187,7 @@ def prefill(
                     observed = _observed(seen, m, view.keys.device)
                     _compress(m, replace(view, observed=observed), hooks.compressions, number)
     last = adapter.text.norm(state.hidden[:, -1:])
-    result = PrefillResult(last, tuple(tokens), tuple(visual), state.index[state.visual])
+    result = PrefillResult(last, tuple(tokens), tuple(visual), state.index[state.visual], tuple(places))
     if shown is None:
         return result
     return replace(

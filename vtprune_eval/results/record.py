@@ -35,6 +35,7 @@ RESULT_FIELDS = (
     "kept",
     "frame",
     "notes",
+    "target_recall",
 )
 
 
@@ -50,9 +51,11 @@ def make_record(
     :class:`~vtprune_eval.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
     ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap, and ``kept_last``
     those behind the last layer where a method drops tokens inside the decoder; ``frame`` of the
-    coordinates; ``notes``. The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU. A record whose
-    answer comes from shared or prefetched computation has ``shared`` (``prefill``, ``vit`` or ``images``: what it was
-    branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and ``gpu_process_bytes``.
+    coordinates; ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null where a sample
+    has no box (records of early versions lack the key). The run loop adds ``energy_j`` and ``gpu_process_bytes``, null
+    without a GPU. A record whose answer comes from shared or prefetched computation has ``shared`` (``prefill``,
+    ``vit`` or ``images``: what it was branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and
+    ``gpu_process_bytes``.
     """
     return {
         "schema": SCHEMA,
@@ -77,6 +80,7 @@ def make_record(
         **({"kept_last": [_bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
         "frame": frame,
         "notes": list(outcome.notes),
+        "target_recall": outcome.target_recall and {k: round(v, 6) for k, v in outcome.target_recall.items()},
         "peak_bytes": outcome.peak_bytes,
         "times": {k: None if math.isnan(v) else round(v, 4) for k, v in _fields(outcome.times).items()},
     }
@@ -108,6 +112,7 @@ def failed_record(
         "kept": None,
         "frame": None,
         "notes": [],
+        "target_recall": None,
         "peak_bytes": None,
         "times": None,
     }
@@ -115,7 +120,7 @@ def failed_record(
 
 def result_of(record: dict[str, Any]) -> dict[str, Any]:
     """The part of a record that another run of the same spec must reproduce."""
-    return {k: record[k] for k in RESULT_FIELDS}
+    return {k: record[k] for k in RESULT_FIELDS if k in record}
 
 
 def _fields(value: Any) -> dict[str, Any]:

@@ -57,6 +57,9 @@ def summarise(
                 entry |= accuracy(graded)
                 if (task, (method, budget)) in against:
                     entry["vs_full"] = against[task, (method, budget)]
+            recall = target_recall(own)
+            if recall:
+                entry["target_recall"] = recall
             per_task[task] = entry
         reference = [r for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
         costs = costs_of(everything, reference, trained)
@@ -106,6 +109,15 @@ def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def target_recall(own: list[dict[str, Any]]) -> dict[str, float]:
+    """Mean share of the target's blocks that survive, by stage, over the answered records that have a box (``n``); {}
+    where none has, and for records of early versions."""
+    found = [r["target_recall"] for r in own if r.get("target_recall")]
+    if not found:
+        return {}
+    return {stage: float(np.mean([f[stage] for f in found])) for stage in found[0]} | {"n": len(found)}
+
+
 def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, trained: bool = True) -> dict[str, Any]:
     """Means of counts over the answered records, medians of times (ms) and largest peak (bytes) over those of them that
     were timed (``timed_samples`` says how many, where not all were); {} for none.
@@ -136,6 +148,7 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
+<<<<<<< HEAD
     for name in (
         "ttft_ms",
         "tpot_ms",
@@ -147,6 +160,13 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "image_decode_ms",
         "decode_ms",
     ):
+=======
+    recall = target_recall(done)
+    if recall:
+        out["target_recall"] = recall
+    for name in ("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms", "preprocess_ms",
+                 "image_decode_ms", "decode_ms"):
+>>>>>>> 3216b3e (Target recall: which of the blocks that a question asks about survive, by stage, in outcomes, records and tables)
         out[name] = median(name)
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
     if len(timed) < len(done):
@@ -234,6 +254,7 @@ def table(summary: dict[str, Any], form: str) -> str:
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
     tablefmt = "github" if form == "md" else "simple"
     tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
+<<<<<<< HEAD
     heads = [
         "method",
         "budget",
@@ -267,6 +288,22 @@ def table(summary: dict[str, Any], form: str) -> str:
                 _points(c.get("accuracy_change")),
             ]
         )
+=======
+    recalled = any("target_recall" in row["costs"] for row in summary["rows"])
+    heads = ["method", "budget", "visual kept %", "mean over layers %", *(["target recall %"] * recalled), *tasks,
+             "GFLOPs", "TTFT ms", "e2e ms", "peak MB", "KV kB", "speed-up", "acc. change"]
+    lines = []
+    for row in summary["rows"]:
+        c = row["costs"]
+        lines.append([
+            row["method"], row["budget"], _number(c.get("visual_kept_pct"), 1),
+            _number(c.get("layer_visual_pct"), 1),
+            *([_number((c.get("target_recall") or {}).get("cache"), 1, 0.01)] * recalled),
+            *(_cell(row["tasks"][t], summary["trained"]) for t in tasks), _number(c.get("flops"), 2, 1e9),
+            _number(c.get("ttft_ms"), 1), _number(c.get("e2e_ms"), 1), _number(c.get("peak_bytes"), 0, 1e6),
+            _number(c.get("kv_bytes"), 1, 1e3), _times(c.get("speedup")), _points(c.get("accuracy_change")),
+        ])
+>>>>>>> 3216b3e (Target recall: which of the blocks that a question asks about survive, by stage, in outcomes, records and tables)
     if form == "csv":
         heads += [f"{task} {name}" for task in tasks for name in _CSV_COMPARISON]
         lines = [

@@ -1,0 +1,138 @@
+"""Target recall: which of the blocks that a question asks about are still there, stage by stage.
+
+It separates "the method dropped the target" from "the model missed it". The target's blocks are the merge blocks of the
+last image that its box touches, on the grid that the model sees; a method that resizes keeps them all and loses
+sharpness instead. A block of which only a marker is left (POSPAD) is lost; one that was merged into another, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..sample import target_box
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .cache import KVCache
+    from .prefill import PrefillResult
+    from .stages import Begun, Entered
+
+# In the order of the data flow. ``layers`` is a mean over the decoder layers of prefill, ``cache`` one over layers and
+# heads, of what decoding attends to.
+STAGES = ("patches", "tokens", "layers", "cache")
+Box = tuple[float, float, float, float]
+# Pixels: a box that ends on a border must not reach into the next block by rounding.
+_SLACK = 1e-6
+
+
+def target_boxes(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
+    """The rectangles (x1, y1, x2, y2) around what an answer must hit, in pixels of the last file; () for no place.
+
+    Args:
+        target: of a sample, of any benchmark; size: (width, height) of the last file.
+    """
+    box = target_box(dict(target))
+    if box is not None:
+        return (box,)
+    action = target.get("action")
+    if isinstance(action, Mapping):  # the step of an embedded suite
+        corners = action.get("box_xyxy")
+        return (_box(corners),) if corners else ()
+    truth = target.get("truth") or {}
+    if truth.get("sam2_bbox"):  # GUIOdyssey: thousandths
+        return (_box([v / 1000 * size[i % 2] for i, v in enumerate(truth["sam2_bbox"])]),)
+    if "accessibility_tree" in truth and "x" in (truth.get("action") or {}):  # AndroidControl: the smallest node
+        from ..scoring.protocols.androidcontrol import smallest_node
+
+        node = smallest_node(truth["action"]["x"], truth["action"]["y"], truth["accessibility_tree"] or [])
+        return (_box([node["bbox_pixels"][k] for k in ("x_min", "y_min", "x_max", "y_max")]),) if node else ()
+    found = []
+    for step in truth.get("ground_truth_actions") or ():  # AgentNetBench: fractions
+        for entry in (step.get("metadata") or {}).get("bboxes") or ():
+            x, y, w, h = entry["rel_bbox"]
+            found.append(_box([x * size[0], y * size[1], (x + w) * size[0], (y + h) * size[1]]))
+    return tuple(found)
+
+
+def _box(corners: Sequence[float]) -> Box:
+    x1, y1, x2, y2 = (float(v) for v in corners)
+    return (x1, y1, x2, y2)
+
+
+def blocks_of(boxes: Sequence[Box], size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """Merge blocks that boxes touch, sorted flat indices, int64 ``(n,)``.
+
+    Args:
+        boxes: in pixels of an image of ``size`` (width, height); parts outside of it are cut off.
+        grid: (rows, columns) of merge blocks that the image becomes, whatever the size the model sees it at.
+    """
+    rows, cols = grid
+    hit = np.zeros((rows, cols), bool)
+    for x1, y1, x2, y2 in boxes:
+        top, bottom = _span(y1, y2, size[1], rows)
+        left, right = _span(x1, x2, size[0], cols)
+        hit[top:bottom, left:right] = True
+    return np.flatnonzero(hit)
+
+
+def _span(low: float, high: float, length: int, n: int) -> tuple[int, int]:
+    """Half-open range of the cells that [low, high] touches; at least one where it lies inside at all."""
+    if high < 0 or low > length:
+        return 0, 0
+    start = min(n - 1, max(0, math.floor((low + _SLACK) / length * n)))
+    return start, min(n, max(start + 1, math.ceil((high - _SLACK) / length * n)))
+
+
+def share_kept(places: np.ndarray, kept: np.ndarray) -> float:
+    """Share of ``places`` (flat indices) that a bool mask over the grid keeps."""
+    return float(np.asarray(kept).reshape(-1)[places].mean())
+
+
+def recall_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCache) -> dict[str, float] | None:
+    """Share of the target's blocks that survive, by stage (:data:`STAGES`); None for a sample without a box.
+
+    Nothing here is timed: it runs when everything is counted.
+    """
+    size, layout = entered.file_sizes[-1] if entered.file_sizes else (0, 0), entered.prompt.layout
+    boxes = target_boxes(entered.sample.target, size) if layout.grids else ()
+    blocks = blocks_of(boxes, size, layout.grids[-1])
+    if not len(blocks):
+        return None
+    mask = entered.masks[-1]
+    patches = 1.0 if mask is None else share_kept(blocks, mask.numpy())
+    alive = np.zeros(layout.n_prompt, bool)  # of the target, by place in the full prompt
+    alive[layout.spans[-1][0] + blocks] = True
+    kept = _kept_places(begun, layout.spans)
+    present = np.zeros(layout.n_prompt, bool)
+    present[kept] = True
+    if begun.edit is not None and begun.edit.has_visual is not None:
+        present[kept[~begun.edit.has_visual.cpu().numpy()]] = False
+    alive &= present
+    layers, held = [], []
+    known: dict[int, np.ndarray] = {}
+    for layer, index in enumerate(result.layer_index):
+        if id(index) not in known:
+            known[id(index)] = alive[index.cpu().numpy()]
+        there = known[id(index)]
+        layers.append(there.sum())
+        if cache.heads()[layer]:
+            entries: Tensor | None = cache.kept(layer)
+            held.append(float(there.sum()) if entries is None else float(there[entries.cpu().numpy()].sum(1).mean()))
+    n = len(blocks)
+    return {
+        "patches": patches,
+        "tokens": float(alive.sum() / n),
+        "layers": float(np.mean(layers) / n),
+        "cache": float(np.mean(held) / n) if held else 1.0,
+    }
+
+
+def _kept_places(begun: Begun, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Places in the full prompt of the visual tokens before layer 0, sorted, int64."""
+    parts = [start + np.asarray(kept, np.int64) for kept, (start, _) in zip(begun.kept, spans, strict=True)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
