@@ -98,9 +98,11 @@ def recall_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
 
     Nothing here is timed: it runs when everything is counted.
     """
-    size, layout = entered.file_sizes[-1] if entered.file_sizes else (0, 0), entered.prompt.layout
-    boxes = target_boxes(entered.sample.target, size) if layout.grids else ()
-    blocks = blocks_of(boxes, size, layout.grids[-1])
+    layout = entered.prompt.layout
+    if not layout.grids:
+        return None
+    size = entered.file_sizes[-1]
+    blocks = blocks_of(target_boxes(entered.sample.target, size), size, layout.grids[-1])
     if not len(blocks):
         return None
     mask = entered.masks[-1]

@@ -148,7 +148,9 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
-<<<<<<< HEAD
+    recall = target_recall(done)
+    if recall:
+        out["target_recall"] = recall
     for name in (
         "ttft_ms",
         "tpot_ms",
@@ -160,13 +162,6 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "image_decode_ms",
         "decode_ms",
     ):
-=======
-    recall = target_recall(done)
-    if recall:
-        out["target_recall"] = recall
-    for name in ("ttft_ms", "tpot_ms", "e2e_ms", "select_ms", "vit_ms", "prefill_ms", "preprocess_ms",
-                 "image_decode_ms", "decode_ms"):
->>>>>>> 3216b3e (Target recall: which of the blocks that a question asks about survive, by stage, in outcomes, records and tables)
         out[name] = median(name)
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
     if len(timed) < len(done):
@@ -254,12 +249,13 @@ def table(summary: dict[str, Any], form: str) -> str:
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
     tablefmt = "github" if form == "md" else "simple"
     tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
-<<<<<<< HEAD
+    recalled = any("target_recall" in row["costs"] for row in summary["rows"])
     heads = [
         "method",
         "budget",
         "visual kept %",
         "mean over layers %",
+        *(["target recall %"] * recalled),
         *tasks,
         "GFLOPs",
         "TTFT ms",
@@ -278,6 +274,7 @@ def table(summary: dict[str, Any], form: str) -> str:
                 row["budget"],
                 _number(c.get("visual_kept_pct"), 1),
                 _number(c.get("layer_visual_pct"), 1),
+                *([_number((c.get("target_recall") or {}).get("cache"), 1, 0.01)] * recalled),
                 *(_cell(row["tasks"][t], summary["trained"]) for t in tasks),
                 _number(c.get("flops"), 2, 1e9),
                 _number(c.get("ttft_ms"), 1),
@@ -288,22 +285,6 @@ def table(summary: dict[str, Any], form: str) -> str:
                 _points(c.get("accuracy_change")),
             ]
         )
-=======
-    recalled = any("target_recall" in row["costs"] for row in summary["rows"])
-    heads = ["method", "budget", "visual kept %", "mean over layers %", *(["target recall %"] * recalled), *tasks,
-             "GFLOPs", "TTFT ms", "e2e ms", "peak MB", "KV kB", "speed-up", "acc. change"]
-    lines = []
-    for row in summary["rows"]:
-        c = row["costs"]
-        lines.append([
-            row["method"], row["budget"], _number(c.get("visual_kept_pct"), 1),
-            _number(c.get("layer_visual_pct"), 1),
-            *([_number((c.get("target_recall") or {}).get("cache"), 1, 0.01)] * recalled),
-            *(_cell(row["tasks"][t], summary["trained"]) for t in tasks), _number(c.get("flops"), 2, 1e9),
-            _number(c.get("ttft_ms"), 1), _number(c.get("e2e_ms"), 1), _number(c.get("peak_bytes"), 0, 1e6),
-            _number(c.get("kv_bytes"), 1, 1e3), _times(c.get("speedup")), _points(c.get("accuracy_change")),
-        ])
->>>>>>> 3216b3e (Target recall: which of the blocks that a question asks about survive, by stage, in outcomes, records and tables)
     if form == "csv":
         heads += [f"{task} {name}" for task in tasks for name in _CSV_COMPARISON]
         lines = [
