@@ -42,6 +42,27 @@ def method_names() -> dict[str, str]:
     return names
 
 
+_REGISTERED: dict[str, type[Method]] = {}
+
+
+def register(cls: type[Method]) -> None:
+    """Make a method of this process known by its name, for one that is in no package (a notebook's).
+
+    Args:
+        cls: its class; registering the class of an installed method changes nothing.
+
+    Raises:
+        UserError: an installed method has the name.
+    """
+    if cls.name in method_names():
+        if method_class(cls.name) is cls:
+            return
+        if cls.name not in _REGISTERED:
+            raise UserError(f"a method named {cls.name!r} is installed; give {cls.__name__} another name.")
+    _REGISTERED[cls.name] = cls  # a notebook's cell that is run again defines the class anew
+    method_names()[cls.name] = "registered"
+
+
 def _owner(source: str) -> str:
     return "a built-in method" if source == "builtin" else source
 
@@ -67,6 +88,8 @@ def method_class(name: str) -> type[Method]:
     from .methods.base import Method
 
     source = method_names()[name]
+    if source == "registered":
+        return _REGISTERED[name]
     if source == "builtin":
         module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
         classes = [

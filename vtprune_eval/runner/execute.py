@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..models import check_model_name
@@ -28,12 +28,24 @@ from .cells import Done, Job, OpenCell, answer_task, open_cache
 from .spec import Cell, RunSpec
 from .workers.shards import Shard
 
+if TYPE_CHECKING:
+    from ..models.base import VlmAdapter
+
 # Samples that are looked at to see whether a task has target boxes; a mixed one (OSWorld-G) has some among them.
 LOOKED_AT = 50
 
 
-def execute(spec: RunSpec) -> int:
-    """Run ``spec``; prints the summary on stdout, everything else on stderr. Returns the exit code."""
+def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = True) -> int:
+    """Run ``spec``; prints the summary on stdout, everything else on stderr.
+
+    Args:
+        spec: what to run.
+        adapter: the model where it is loaded already (:func:`load_adapter`), for the local engine.
+        progress: False hides the progress bar.
+
+    Returns:
+        The exit code: 0 done, 1 after a crash, 130 interrupted.
+    """
     style = style_of(spec.model, check_model_name(spec.model).family)
     tasks = [
         load_task(name, spec.limit, spec.data_path, protocol=spec.protocol, history=spec.history, style=style)
@@ -50,7 +62,7 @@ def execute(spec: RunSpec) -> int:
 
             identity, finished = run_on_ray(spec, tasks, folder)
         else:
-            identity, finished = _run_here(spec, tasks, folder)
+            identity, finished = _run_here(spec, tasks, folder, adapter, progress)
         if not finished:
             print(f"interrupted; start the same command again to go on ({folder.path}).", file=sys.stderr)
             return 130
@@ -68,15 +80,17 @@ def _check_targets(spec: RunSpec, tasks: list[Task]) -> None:
             )
 
 
-def _run_here(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+def _run_here(
+    spec: RunSpec, tasks: list[Task], folder: RunFolder, adapter: VlmAdapter | None, progress: bool
+) -> tuple[dict[str, Any], bool]:
     """All cells in this process; identity of the model, and False if the user interrupted."""
-    identity, factory, coordinates = load_factory(spec)
+    identity, factory, coordinates = load_factory(spec, adapter)
     folder.settle(settings_of(spec, tasks, identity))
     gpu = open_gpu(spec.device, spec.profile)
     write_environment(folder, environment_of(identity), gpu.state(), gpu.reason)
     meter = gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
     with interrupts() as stop:
-        finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter)
+        finished = _all_cells(spec, tasks, folder, factory, coordinates, identity, stop, meter, progress)
     environment = environment_of(identity) | {"profiler": _profiler_cost(spec, meter)}
     write_environment(folder, environment, gpu.state(), gpu.reason)  # again, with what disturbed the run
     gpu.close()
@@ -109,20 +123,15 @@ def settings_of(spec: RunSpec, tasks: list[Task], identity: dict[str, Any]) -> d
     }
 
 
-def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
-    """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates.
+def load_adapter(spec: RunSpec) -> VlmAdapter:
+    """The model of a run.
 
     Raises:
         UserError: anything a user can mend (missing weights, unknown device, ...).
     """
-    if spec.model == "stub":
-        from ..models.stub import COORDINATES, IDENTITY, StubPipeline
-
-        return IDENTITY, lambda cell, task: StubPipeline(cell.method, spec.budget(cell)), COORDINATES
     from ..models import load_model
-    from ..pipeline.generate import Pipeline
 
-    adapter = load_model(
+    return load_model(
         spec.model,
         weights=spec.weights,
         path=spec.model_path,
@@ -133,9 +142,28 @@ def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
         trust_remote_code=spec.trust_remote_code,
     )
 
+
+def load_factory(spec: RunSpec, adapter: VlmAdapter | None = None) -> tuple[dict[str, Any], Any, str]:
+    """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates.
+
+    Args:
+        spec: of the run.
+        adapter: the model where it is loaded already.
+
+    Raises:
+        UserError: anything a user can mend (missing weights, unknown device, ...).
+    """
+    if spec.model == "stub":
+        from ..models.stub import COORDINATES, IDENTITY, StubPipeline
+
+        return IDENTITY, lambda cell, task: StubPipeline(cell.method, spec.budget(cell)), COORDINATES
+    from ..pipeline.generate import Pipeline
+
+    model = adapter if adapter is not None else load_adapter(spec)
+
     def factory(cell: Cell, task: Task) -> Pipeline:
         return Pipeline(
-            adapter,
+            model,
             spec.make(cell.method),
             spec.budget(cell),
             seed=spec.seed,
@@ -143,7 +171,7 @@ def load_factory(spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
             copied=spec.copied,
         )
 
-    return adapter.identity, factory, adapter.coordinates
+    return model.identity, factory, model.coordinates
 
 
 def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:
@@ -180,6 +208,7 @@ def _all_cells(
     identity: dict[str, Any],
     stop: list[bool],
     meter: Gpu,
+    progress: bool,
 ) -> bool:
     from tqdm import tqdm
 
@@ -187,7 +216,15 @@ def _all_cells(
     total = sum(len(task.samples) for task, _, _, _ in plan)
     before = sum(len(done) for _, _, _, done in plan)
     store = open_cache(spec)
-    with tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar:
+    with tqdm(
+        total=total,
+        initial=before,
+        file=sys.stderr,
+        unit="sample",
+        smoothing=0.1,
+        mininterval=0.5,
+        disable=not progress,
+    ) as bar:
         job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store)
         for task in tasks:
             answer_task(

@@ -1,0 +1,322 @@
+"""The Python API: one call that runs, and a result to look at. The command line goes through the same functions.
+
+from vtprune_eval import run
+result = run(model="nano", methods=["full", "pixelprune"], budgets=["auto"], tasks=["mini-doc"], limit=20)
+result.rows          # one line per (method, budget)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError, unknown_name
+from .results.folder import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .methods.base import Method
+    from .models.base import VlmAdapter
+    from .results.folder import Run
+    from .runner.spec import RunSpec
+
+_OF_A_MODEL = ("weights", "model_path", "trust_remote_code", "dtype", "device", "seed", "attn")
+
+
+def run(
+    model: str | LoadedModel = "nano",
+    methods: Sequence[str | Method] | str | Method = ("full", "pixelprune"),
+    budgets: Sequence[str | int] | str | int = ("auto",),
+    tasks: Sequence[str | Path] | str | Path = ("mini",),
+    *,
+    echo: bool = False,
+    **settings: Any,
+) -> Result:
+    """Run methods at budgets over tasks; a finished or interrupted run of the same settings is continued.
+
+    Args:
+        model: short name (``list models``), or a model from :func:`load_model`.
+        methods: names, compositions (``pixelprune+guikv``), or :class:`~vtprune_eval.methods.base.Method` objects,
+            whose hyper-parameters are taken as they are; their class need not be installed.
+        budgets: as on the command line; a number is a percentage.
+        tasks: names or suites (``list tasks``).
+        echo: print the table and the progress as the command line does.
+        **settings: everything else that a ``--config`` file may say, with underscores (``limit``, ``out``, ``seed``,
+            ``dtype``, ``device``, ``params={"pixelprune.tau": 0.02}``).
+
+    Returns:
+        The finished run.
+
+    Raises:
+        UserError: a setting that means nothing, missing weights or data; nothing is lost of what was answered before.
+        KeyboardInterrupt: stopped by Ctrl-C; the same call goes on from there.
+    """
+    from .runner.execute import execute
+    from .runner.spec import from_mapping
+
+    loaded = None if isinstance(model, str) else model
+    names, params = _methods(methods)
+    spec = from_mapping(
+        {
+            "model": model if loaded is None else loaded.name,
+            "methods": names,
+            "budgets": [str(b) for b in _several(budgets)],
+            "tasks": [str(t) for t in _several(tasks)],
+            **(loaded.settings if loaded else {}),
+            **settings,
+            "params": {**params, **dict(settings.get("params") or {})},
+        }
+    )
+    with contextlib.ExitStack() as quiet:
+        if not echo:
+            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        code = execute(spec, adapter=loaded.adapter if loaded else None, progress=echo)
+    if code == 130:
+        raise KeyboardInterrupt(f"stopped; the same call goes on in {spec.folder}")
+    return Result(spec.folder)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in memory, for several calls of :func:`run`.
+
+    Attributes:
+        name: short name.
+        settings: what it was loaded with, in the names of a run.
+        adapter: the model.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    adapter: VlmAdapter
+
+
+def load_model(name: str = "nano", **settings: Any) -> LoadedModel:
+    """Load a model once, for several calls of :func:`run`.
+
+    Args:
+        name: short name (``list models``).
+        **settings: ``weights``, ``model_path`` (hub-format folder), ``dtype``, ``device``, ``seed``, ``attn``,
+            ``trust_remote_code``, as of a run.
+
+    Raises:
+        UserError: unknown name or setting, or weights that cannot be loaded.
+    """
+    from .runner.execute import load_adapter
+    from .runner.spec import from_mapping
+
+    for key in settings:
+        if key not in _OF_A_MODEL:
+            raise unknown_name("setting of a model", key, _OF_A_MODEL)
+    spec = from_mapping({"model": name, **settings})
+    return LoadedModel(name, settings, load_adapter(spec))
+
+
+def load_task(name: str | Path, **options: Any) -> Any:
+    """A task: ``.samples`` (a sequence that reads one sample at a time), ``.score(sample, text, frame)``.
+
+    Args:
+        name: task name.
+        **options: ``limit``, ``data_path``, ``protocol``, ``history``, ``style``.
+
+    Raises:
+        UserError: unknown task or absent data.
+    """
+    from .tasks import load_task as load
+
+    return load(str(name), **options)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run folder as data frames. Numbers are plain numbers: shares in 0..1, ms, bytes, joules.
+
+    Attributes:
+        folder: the run folder; ``Result(path)`` reads one of an earlier run.
+    """
+
+    folder: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """``summary.json`` of the run.
+
+        Raises:
+            UserError: no finished run.
+        """
+        return read_json(Path(self.folder) / "summary.json")
+
+    @cached_property
+    def _run(self) -> Run:
+        from .results.folder import read_run
+
+        return read_run(Path(self.folder))
+
+    @property
+    def spec(self) -> RunSpec:
+        """The settings of the run."""
+        return self._run.spec
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One line per (method, budget): ``method``, ``budget``, the costs (``visual_kept_pct``, ``flops``,
+        ``kv_bytes``, ``ttft_ms``, ...), per task ``TASK accuracy``, ``TASK low``, ``TASK high`` (95 % interval) and
+        ``TASK n``, and ``accuracy``, the mean over tasks."""
+        lines = []
+        for row in self.summary["rows"]:
+            line = {"model": row["model"], "method": row["method"], "budget": row["budget"]}
+            means = []
+            for task, entry in row["tasks"].items():
+                if "accuracy" in entry:
+                    low, high = entry["ci95"] or (None, None)
+                    line |= {f"{task} accuracy": entry["accuracy"], f"{task} low": low, f"{task} high": high}
+                    means.append(entry["accuracy"])
+                line[f"{task} n"] = entry["n"]
+            line["accuracy"] = sum(means) / len(means) if means else None
+            plain = {k: v for k, v in row["costs"].items() if not isinstance(v, (dict, list))}
+            lines.append({**line, **plain, "notes": "; ".join(row["notes"])})
+        return _frame(lines)
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One line per answer: task, method, budget, and the record's fields; nested ones as ``counts.visual``."""
+        lines = []
+        for (task, method, budget), own in self._run.records.items():
+            for record in own.values():
+                flat = {"task": task, "method": method, "budget": budget}
+                for key, value in record.items():
+                    if isinstance(value, dict) and key in ("counts", "times", "flops", "target_recall"):
+                        flat |= {f"{key}.{k}": v for k, v in value.items()}
+                    else:
+                        flat[key] = value
+                lines.append(flat)
+        return _frame(lines)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Paired comparisons on the same samples, against ``full`` and between methods: ``difference`` (first minus
+        second), its 95 % interval ``low``, ``high``, ``p``, Holm's ``p_holm``, ``finding``."""
+        lines = []
+        for row in self.summary["rows"]:
+            for task, entry in row["tasks"].items():
+                if "vs_full" in entry:
+                    lines.append(_pair(task, (row["method"], row["budget"]), ("full", "-"), entry["vs_full"]))
+        lines += [_pair(c["task"], tuple(c["a"]), tuple(c["b"]), c) for c in self.summary.get("between", [])]
+        return _frame(lines)
+
+    def plot(self, folder: str | Path | None = None) -> list[Path]:
+        """Accuracy-cost curves and stage times as files.
+
+        Args:
+            folder: where to (default ``plots`` in the run folder).
+
+        Raises:
+            UserError: matplotlib is missing, or the folder cannot be made.
+        """
+        from .report.plots import plot_run
+
+        return plot_run(self._run, Path(folder) if folder else Path(self.folder) / "plots")
+
+    def show(self, sample: str, folder: str | Path | None = None) -> Path:
+        """The picture of one sample: what every method kept and what was answered.
+
+        Args:
+            sample: id.
+            folder: where to (default ``show`` in the run folder).
+
+        Returns:
+            The gallery page.
+
+        Raises:
+            UserError: unknown sample.
+        """
+        from .commands.show import main
+
+        out = Path(folder) if folder else Path(self.folder) / "show"
+        with contextlib.redirect_stdout(sys.stderr):
+            main(["--run", str(self.folder), "--sample", sample, "--out", str(out)])
+        return out / "index.html"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return str(self.rows.to_html(index=False))
+
+
+def _pair(task: str, a: tuple[str, ...], b: tuple[str, ...], c: dict[str, Any]) -> dict[str, Any]:
+    low, high = c["ci95"] or (None, None)
+    return {
+        "task": task,
+        "method": a[0],
+        "budget": a[1],
+        "other": b[0],
+        "other_budget": b[1],
+        "n": c["n"],
+        "difference": c["difference"],
+        "low": low,
+        "high": high,
+        "p": c["p"],
+        "p_holm": c["p_holm"],
+        "finding": c["verdict"],
+    }
+
+
+def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
+    try:
+        import pandas
+    except ImportError:
+        raise UserError("data frames need pandas: pip install 'vtprune_eval[frames]'.") from None
+    return pandas.DataFrame(lines)
+
+
+def _several(value: Any) -> list[Any]:
+    """One value or several, as a list; text is split at commas as on the command line."""
+    if isinstance(value, str):
+        return [v for v in value.split(",") if v]
+    return list(value) if isinstance(value, Sequence) else [value]
+
+
+def _methods(methods: Any) -> tuple[list[str], dict[str, Any]]:
+    """Names, and the hyper-parameters of those that were given as objects."""
+    from .methods.base import Method
+    from .registry import register
+
+    names: list[str] = []
+    params: dict[str, Any] = {}
+    for method in _several(methods):
+        if isinstance(method, Method):
+            register(type(method))
+            values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+            for key, value in values.items():
+                if params.setdefault(f"{method.name}.{key}", value) != value:
+                    raise UserError(
+                        f"{method.name} is given twice with different settings; run one after the other, or give the "
+                        "class another name."
+                    )
+            names.append(method.name)
+        elif isinstance(method, str):
+            names.append(method)
+        else:
+            raise UserError(
+                f"{method!r} is neither the name of a method nor a Method object; write Stride(), not Stride."
+            )
+    return names, params
+
+
+def load_result(folder: str | Path) -> Result:
+    """The result of an earlier run.
+
+    Raises:
+        UserError: no finished run folder.
+    """
+    from .results.folder import read_run
+
+    read_run(Path(folder))
+    return Result(Path(folder))
