@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import Image
 
+from vtprune_eval.benchmarks.tasks import DEFAULT_TASKS, load_task
 from vtprune_eval.budget import Budget
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.results.stats import mean_interval
 from vtprune_eval.sample import Sample
-from vtprune_eval.tasks import DEFAULT_TASKS, load_task
 
 
 def without_image(sample: Sample, folder: Path) -> Sample:

@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from vtprune_eval.benchmarks.tasks import definition
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS
@@ -30,7 +31,6 @@ from vtprune_eval.profiling.flops import ModelDims, flops_of
 from vtprune_eval.profiling.plan import block_grids, model_block, model_dims, planned_counts
 from vtprune_eval.registry import make_method, method_names
 from vtprune_eval.runner.cells import TIMED_SAMPLES
-from vtprune_eval.tasks import definition
 
 GPUS = (8, 64, 512)
 BUDGETS = "1,3,5,10,15,20,40,80"

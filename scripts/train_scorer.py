@@ -26,12 +26,12 @@ from nano.batches import page_questions
 from nano.pool import Pool
 from safetensors.torch import save_file
 
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.methods.focusui import SCORER_FILE
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_components, graph_weights, saliency_label
 from vtprune_eval.methods.kernels.scorer import Scorer, saliency_loss
 from vtprune_eval.models import load_model
 from vtprune_eval.pipeline.prompt import open_image, patch_rows
-from vtprune_eval.tasks import load_task
 
 BLOCK = 32
 

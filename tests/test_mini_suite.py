@@ -12,8 +12,8 @@ from mini.eval_pages import DOCUMENTS, GROUNDING
 from mini.vocabulary import EVAL_WORDS, training_word
 from PIL import Image
 
+from vtprune_eval.benchmarks.tasks import DEFAULT_TASKS, load_task
 from vtprune_eval.paths import tasks_dir
-from vtprune_eval.tasks import DEFAULT_TASKS, load_task
 
 
 @pytest.mark.parametrize("name", DEFAULT_TASKS)

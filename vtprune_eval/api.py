@@ -130,7 +130,7 @@ def load_task(name: str | Path, **options: Any) -> Any:
     Raises:
         UserError: unknown task or absent data.
     """
-    from .tasks import load_task as load
+    from .benchmarks.tasks import load_task as load
 
     return load(str(name), **options)
 

@@ -105,9 +105,9 @@ def peak_mb() -> float:
 def measure(name: str, folder: Path) -> None:
     """In the measured process: import everything, then read, prompt and score every record; prints JSON."""
     from vtprune_eval import cli  # noqa: F401 - their memory is not the data's
+    from vtprune_eval.benchmarks.tasks import load_task
     from vtprune_eval.runner import execute as run  # noqa: F401
     from vtprune_eval.runner import spec  # noqa: F401 - their memory is not the data's
-    from vtprune_eval.tasks import load_task
 
     base, start = peak_mb(), time.perf_counter()
     task = load_task(name, data_path=str(folder), style="qwen3_vl")

@@ -122,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         p.error("--limit is at least 1")
     import torch
 
+    from vtprune_eval.benchmarks.tasks import load_task
     from vtprune_eval.budget import Budget
     from vtprune_eval.errors import UserError
     from vtprune_eval.models import load_model
@@ -129,7 +130,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from vtprune_eval.profiling.gpu import open_gpu
     from vtprune_eval.profiling.own_cost import measure_own_cost
     from vtprune_eval.registry import make_method
-    from vtprune_eval.tasks import load_task
 
     try:
         adapter = load_model(given.model, weights=given.weights, device=given.device)

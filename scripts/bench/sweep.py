@@ -61,13 +61,13 @@ def main() -> int:
     given = parser.parse_args()
     import torch
 
+    from vtprune_eval.benchmarks.tasks import load_task
     from vtprune_eval.models import load_model
     from vtprune_eval.pipeline.generate import Pipeline
     from vtprune_eval.pipeline.images import load_images
     from vtprune_eval.pipeline.sweep import Sweep
     from vtprune_eval.profiling.clock import StageClock
     from vtprune_eval.runner.spec import from_mapping
-    from vtprune_eval.tasks import load_task
 
     torch.set_num_threads(given.threads)
     adapter = load_model("nano", weights="hub", path=None, dtype="float32", device="cpu", seed=0, attn="sdpa")

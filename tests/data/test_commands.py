@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.benchmarks import formats, releases
 from tests.conftest import SHARED, needs_shared
-from tests.tasks import formats, releases
 from vtprune_eval import cli
+from vtprune_eval.benchmarks.tasks import load_task
+from vtprune_eval.benchmarks.vlmeval.catalogue import KIT_TASKS
 from vtprune_eval.data import draw, fetch
 from vtprune_eval.data.archives import unpack
 from vtprune_eval.data.check import check
 from vtprune_eval.errors import UserError
-from vtprune_eval.integrations.vlmeval.catalogue import KIT_TASKS
-from vtprune_eval.tasks import load_task
 
 
 class Server(http.server.BaseHTTPRequestHandler):

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from vtprune_eval.benchmarks.tasks import definition, load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.integrations.engine import Engine
 from vtprune_eval.paths import tasks_dir
-from vtprune_eval.tasks import definition, load_task
 
 pytest.importorskip("lm_eval", reason="needs the extra [lm-eval]")
 from vtprune_eval.integrations.lm_eval.__main__ import main

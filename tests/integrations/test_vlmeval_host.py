@@ -11,9 +11,9 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.integrations import kit_data
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.integrations.engine import Engine, cell_name, parse_name
-from vtprune_eval.tasks import load_task
 
 pytest.importorskip("vlmeval", reason="needs the extra [vlmeval]")
 
@@ -93,7 +93,7 @@ def test_our_task_has_equal_answers_and_scores_there(finished, model):
 def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, monkeypatch):
     from vlmeval.dataset.image_mcq import ImageMCQDataset
 
-    from vtprune_eval.integrations.vlmeval import catalogue, reader, rules
+    from vtprune_eval.benchmarks.vlmeval import catalogue, reader, rules
 
     monkeypatch.setattr(ImageMCQDataset, "DATASET_MD5", dict(ImageMCQDataset.DATASET_MD5))
     monkeypatch.setenv(reader.LOCAL_TSV, "1")

@@ -7,11 +7,12 @@ import os
 import pytest
 
 from tests.integrations import kit_data
+from vtprune_eval.benchmarks.vlmeval import catalogue
 from vtprune_eval.errors import UserError
-from vtprune_eval.integrations.vlmeval import catalogue
 
 pytest.importorskip("vlmeval", reason="needs the extra [vlmeval]")
-from vtprune_eval.integrations.vlmeval import reader, report, rules
+from vtprune_eval.benchmarks.vlmeval import reader, rules
+from vtprune_eval.integrations.vlmeval import report
 
 
 @pytest.fixture

@@ -245,9 +245,9 @@ def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     """The prompt is the instruction alone, and every rule reads the point that the head gives."""
     from pathlib import Path
 
-    from vtprune_eval.prompts import load_prompt, style_of
-    from vtprune_eval.readers import Item
-    from vtprune_eval.scoring.judges import judge
+    from vtprune_eval.benchmarks.judges import judge
+    from vtprune_eval.benchmarks.prompts import load_prompt, style_of
+    from vtprune_eval.benchmarks.readers import Item
 
     folder = Path(__file__).parents[2] / "tasks" / benchmark / "prompts"
     truth = {

@@ -157,8 +157,8 @@ def test_out_of_memory_of_one_sample_is_recorded_and_the_run_goes_on(tmp_path, m
     """A real model whose memory does not suffice for one image; the library's own error, raised in the ViT."""
     import torch
 
+    from vtprune_eval.benchmarks.tasks import load_task
     from vtprune_eval.models.qwen_vl import QwenVL
-    from vtprune_eval.tasks import load_task
 
     few = ("--model", "nano", "--method", "full", "--limit", "3", "--tasks", "mini-doc", "--max-new-tokens", "2")
     assert main([*few, "--out", str(tmp_path / "whole")]) == 0

@@ -11,12 +11,12 @@ import pytest
 
 from tests.report.conftest import edit_records, forge
 from vtprune_eval import cli
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.report.result_file import ENDING, cells_of, differs, from_run, group_of, read, write
 from vtprune_eval.report.validate import _check_flops, validate
 from vtprune_eval.results.folder import expected_key, identity_of, read_run
 from vtprune_eval.runner.execute import cell_key
-from vtprune_eval.tasks import load_task
 
 
 def test_a_run_becomes_a_valid_result(result, capsys):

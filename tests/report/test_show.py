@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.benchmarks import formats
 from tests.report.conftest import HOSTILE, edit_records
-from tests.tasks import formats
 from vtprune_eval import cli
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.commands.show import file_name, fits
 from vtprune_eval.errors import UserError
 from vtprune_eval.report.pictures import (
@@ -28,7 +29,6 @@ from vtprune_eval.report.pictures import (
     printable,
 )
 from vtprune_eval.sample import Sample
-from vtprune_eval.tasks import load_task
 
 METHODS = ("full", "pixelprune", "resize")
 

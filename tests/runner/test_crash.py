@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vtprune_eval import cli
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.models.stub import StubPipeline
-from vtprune_eval.tasks import load_task
 
 
 def test_a_crash_is_told_with_its_message_and_the_exit_code(tmp_path, capsys, monkeypatch):

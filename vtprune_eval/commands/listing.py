@@ -7,10 +7,10 @@ import inspect
 import json
 from typing import Any
 
+from ..benchmarks.tasks import definition, task_names
 from ..errors import UserError
 from ..models import MODELS
 from ..registry import method_class, method_names
-from ..tasks import definition, task_names
 
 
 def rows(what: str) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.tasks import Task
 from ..errors import UserError, unknown_name
 from ..report.pictures import Panel, Undrawable, draw, printable
 from ..results.folder import Run, identity_of, read_run, task_of
 from ..results.store import write_atomic
 from ..sample import Sample
-from ..tasks import Task
 
 
 class _Parser(argparse.ArgumentParser):

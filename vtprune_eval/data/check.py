@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.faults import NO_TARGET, Size, faults_of
+from ..benchmarks.tasks import check_protocol, definition, load_records, update_fingerprint
 from ..errors import UserError
 from ..results.breakdown import GROUPS
 from ..sample import Sample
-from ..tasks import check_protocol, definition, load_records, update_fingerprint
-from .faults import NO_TARGET, Size, faults_of
 from .receipt import Receipt
 
 SHOWN = 5

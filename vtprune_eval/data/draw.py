@@ -9,10 +9,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from ..benchmarks.marks import Mark, marks_of
+from ..benchmarks.tasks import Task, definition, load_task
 from ..errors import SampleError, UserError
 from ..pipeline.prompt import open_image
-from ..tasks import Task, definition, load_task
-from .marks import Mark, marks_of
 
 HEIGHT, THUMB_HEIGHT, LINE, WIDTH_CHARS = 720, 240, 18, 110
 TARGET, POINT, FAINT, PAPER, INK = (220, 0, 60), (0, 90, 230), (240, 150, 30), (255, 255, 255), (20, 20, 20)

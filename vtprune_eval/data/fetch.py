@@ -15,9 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.base import inside_folder
+from ..benchmarks.tasks import default_data_path, definition, where_to_get
 from ..errors import UserError
-from ..readers.base import inside_folder
-from ..tasks import default_data_path, definition, where_to_get
 from .archives import ENDINGS, unpack
 from .receipt import CHUNK_BYTES, Receipt, digest_of
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ..benchmarks.tasks import task_names
 from ..models import MODELS
 from ..registry import method_names
 from ..results.folder import Run
 from ..results.summary import costs_of
-from ..tasks import task_names
 
 MODEL_NAMES = {
     "Qwen3-VL-2B": "qwen3vl-2b",

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..data.marks import marks_of
+from ..benchmarks.marks import marks_of
 from ..errors import UserError
 from ..sample import Sample
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from PIL import Image
 
+from ..benchmarks.tasks import Task
 from ..errors import UserError
 from ..outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
 from ..results.folder import Key, expected_key, spec_of, task_of
 from ..runner.spec import RunSpec
-from ..tasks import Task
 from .check_costs import Measured, Size, fault
 from .result_file import differs, group_of, read
 

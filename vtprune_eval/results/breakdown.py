@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..scoring.protocols import agentnetbench, gui_odyssey, mind2web, osworld_g, screenspot, ui_vision
-from ..scoring.verdict import Verdict
+from ..benchmarks.protocols import agentnetbench, gui_odyssey, mind2web, osworld_g, screenspot, ui_vision
+from ..benchmarks.verdict import Verdict
 from .stats import mean_interval, shown, stated
 
 Record = Mapping[str, Any]

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.prompts import style_of
+from ..benchmarks.tasks import Task, load_task
 from ..errors import UserError
 from ..models import check_model_name
-from ..prompts import style_of
 from ..runner.spec import Cell, RunSpec, from_mapping
-from ..tasks import Task, load_task
 from .record import SCHEMA
 from .store import digests
 

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..benchmarks.tasks import Task
 from ..errors import SampleError, UserError
 from ..outcome import Outcome
 from ..profiling.gpu import Gpu
 from ..results.record import failed_record, make_record
 from ..results.store import RecordWriter, rewrite_in_order
 from ..sample import Sample
-from ..tasks import Task
 from ..units import parse_bytes
 from .spec import Cell, RunSpec
 

@@ -13,17 +13,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks.prompts import style_of
+from ..benchmarks.tasks import Task, load_task
 from ..errors import UserError
 from ..models import check_model_name
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
-from ..prompts import style_of
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import light
 from ..results.store import RunFolder, digests, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..sample import target_box
-from ..tasks import Task, load_task
 from .cells import Done, Job, OpenCell, answer_task, open_cache
 from .spec import Cell, RunSpec
 from .workers.shards import Shard

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..benchmarks.tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name
 from ..budget import Budget
 from ..errors import UserError, unknown_name
 from ..profiling.gpu import PROFILES
 from ..registry import check_method_name, make_method, method_class
-from ..tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name
 from ..units import parse_bytes
 from .workers.shards import Shard
 

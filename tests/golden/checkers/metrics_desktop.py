@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vtprune_eval.scoring.parsers import opencua, qwen
-from vtprune_eval.scoring.protocols import agentnetbench, mind2web
-from vtprune_eval.scoring.untrusted import Unreadable
-from vtprune_eval.scoring.verdict import Verdict
+from vtprune_eval.benchmarks.grammars import opencua, qwen
+from vtprune_eval.benchmarks.protocols import agentnetbench, mind2web
+from vtprune_eval.benchmarks.untrusted import Unreadable
+from vtprune_eval.benchmarks.verdict import Verdict
 
 from .support.cases import Case, run
 

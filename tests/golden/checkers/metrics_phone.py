@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vtprune_eval.scoring.protocols import aitw, androidcontrol, gui_odyssey, guievalkit
-from vtprune_eval.scoring.verdict import Verdict
+from vtprune_eval.benchmarks.protocols import aitw, androidcontrol, gui_odyssey, guievalkit
+from vtprune_eval.benchmarks.verdict import Verdict
 
 from .support.cases import Case, run
 

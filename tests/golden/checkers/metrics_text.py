@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vtprune_eval.benchmarks.grammars import ui_tars
+from vtprune_eval.benchmarks.protocols import documents
 from vtprune_eval.models.resize_variants import VARIANTS
-from vtprune_eval.scoring.parsers import ui_tars
-from vtprune_eval.scoring.protocols import documents
 
 from .support.cases import DEFAULT_TOLERANCE, Case, judge, run
 

@@ -7,12 +7,12 @@ import random
 
 import pytest
 
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.runner.spec import Cell
 from vtprune_eval.runner.workers.machines import joined
 from vtprune_eval.runner.workers.queue import DEATHS_OF_A_SAMPLE, MAX_CALL, Part, choose
 from vtprune_eval.runner.workers.ray import cores_per_worker
-from vtprune_eval.tasks import load_task
 
 CELL = Cell("full", "100")
 

@@ -115,8 +115,8 @@ def test_ctrl_c_then_a_killed_driver_then_a_single_process(cluster, whole, tmp_p
 
 def deadly(spec):
     """A stub in whose hands one sample kills the whole process, as a fault in a kernel would."""
+    from vtprune_eval.benchmarks.tasks import load_task
     from vtprune_eval.models.stub import COORDINATES, IDENTITY, StubPipeline
-    from vtprune_eval.tasks import load_task
 
     killer = load_task("mini-doc", 12).samples.ids[5]
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import command, environment
 from tests.reliability.support import results
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.cli import main
 from vtprune_eval.errors import UserError
 from vtprune_eval.runner.workers.shards import Shard
-from vtprune_eval.tasks import load_task
 
 RUN = ("--model", "stub", "--method", "full,random", "--budget", "20", "--limit", "17")
 COUNT = 3

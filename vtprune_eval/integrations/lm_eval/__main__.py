@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import UserError
+from ...extras import require
 from ...paths import tasks_dir
-from .. import require
 from ..engine import Engine
 
 

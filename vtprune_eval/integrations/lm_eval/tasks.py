@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ...benchmarks.tasks import Task, load_task
 from ...errors import unknown_name
 from ...sample import Sample
-from ...tasks import Task, load_task
 from ..engine import COORDINATES, file_frame
 from .images import LazyImage
 from .model import PLACEHOLDER

@@ -18,10 +18,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder
 from ...errors import UserError
-from .. import require
+from ...extras import require
 from ..engine import SEPARATOR
-from .catalogue import KIT_TASKS, default_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours.add_argument("--data", nargs="+", default=[])
         given, _ = ours.parse_known_args(args)
         options = options_of(given.vtprune)
-        from .reader import check_md5
+        from ...benchmarks.vlmeval.reader import check_md5
         from .registry import register
 
         register([m for m in given.model if SEPARATOR in m], **options)

@@ -11,12 +11,12 @@ from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmeval.smp import dump, get_intermediate_file_path
 from vlmeval.smp.file import INFER_FAIL_MSG
 
+from ...benchmarks.tasks import load_task, task_names
+from ...benchmarks.vlmeval.catalogue import KIT_TASKS
 from ...errors import UserError, unknown_name
 from ...paths import tasks_dir
 from ...sample import Score
-from ...tasks import load_task, task_names
 from ..engine import COORDINATES, file_frame
-from .catalogue import KIT_TASKS
 from .model import SAMPLE_ID
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from vlmeval.smp.file import INFER_FAIL_MSG
 from vlmeval.vlm.base import BaseModel
 
+from ...benchmarks.tasks import definition, task_names
+from ...benchmarks.vlmeval.catalogue import KIT_TASKS
+from ...benchmarks.vlmeval.reader import flatten
 from ...errors import SampleError, UserError
-from ...tasks import definition, task_names
 from ..engine import Engine
-from .catalogue import KIT_TASKS
-from .reader import flatten
 
 # Limit of an answer on data sets that no task of ours describes.
 MAX_NEW_TOKENS = 512

@@ -58,8 +58,8 @@ def register(names: Iterable[str] = (), **options: Any) -> list[str]:
     import vlmeval.dataset as kit
     import vlmeval.vlm
 
+    from ...benchmarks.vlmeval.mmlongbench import PageByPage
     from .datasets import VtpruneTask
-    from .mmlongbench import PageByPage
     from .model import VtpruneModel
 
     for name in (*default_names(), *asked):

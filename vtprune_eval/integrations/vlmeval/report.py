@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder
+from ...benchmarks.vlmeval.reader import build, data_root, plain
+from ...benchmarks.vlmeval.rules import quietly
 from ...errors import UserError
-from .catalogue import KIT_TASKS, default_folder
-from .reader import build, data_root, plain
-from .rules import quietly
 
 EXACT = "exact_matching"
 CELL = 32767

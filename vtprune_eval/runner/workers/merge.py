@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...results.folder import expected_key, parse_records, read_json, spec_of, task_of
 from ...results.store import RunFolder, differences, write_atomic, write_records
-from ...tasks import Task
 from .. import execute as loop
 from ..spec import Cell
 from .machines import joined

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...results.store import RunFolder
-from ...tasks import Task
 from .. import execute as loop
 from ..cells import Done
 from ..spec import Cell, RunSpec

@@ -11,8 +11,8 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
+from ...benchmarks.tasks import Task
 from ...errors import UserError
-from ...tasks import Task
 
 MAX_SHARDS = 100_000
 

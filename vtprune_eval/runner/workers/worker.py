@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...profiling.gpu import NoGpu, marked, open_gpu
 from ...results.folder import task_of
 from ...sample import Sample
-from ...tasks import Task
 from ..cells import WARMUP_SAMPLES, Runs, answer, warm_up
 from ..execute import environment_of
 from ..spec import Cell, RunSpec

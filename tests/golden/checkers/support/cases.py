@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from vtprune_eval.scoring.untrusted import Unreadable
-from vtprune_eval.scoring.verdict import Verdict
+from vtprune_eval.benchmarks.untrusted import Unreadable
+from vtprune_eval.benchmarks.verdict import Verdict
 
 Case = tuple[str, str | None]
 Rule = Callable[[Mapping[str, Any]], Any]

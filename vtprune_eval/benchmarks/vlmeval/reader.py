@@ -1,0 +1,196 @@
+"""VLMEvalKit's data sets to samples: its own loading and prompt building, called."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ...extras import require
+from ...sample import Sample
+from .catalogue import DATA_ROOT, KIT_TASKS
+
+LOCAL_TSV = "VTPRUNE_EVAL_LOCAL_TSV"
+# Columns that hold pictures: they are dumped to files and do not belong into a target.
+_PIXELS = {"image"}
+
+
+class KitTable:
+    """One data set of the kit; pictures are written to ``<folder>/images/`` by the kit when a row is first asked for.
+
+    Attributes:
+        ids: the kit's ``index`` of every row as text.
+    """
+
+    def __init__(self, folder: Path, spec: Mapping[str, Any]) -> None:
+        """Load the table.
+
+        Args:
+            folder: what the kit calls ``LMUData``.
+            spec: definition with ``name`` (of the data set) and ``protocol``.
+
+        Raises:
+            UserError: the extra is not installed, the TSV is absent, altered, or lacks a column that the kit needs.
+        """
+        self._name, self._protocol = spec["name"], spec["protocol"]
+        require("vlmeval", f"task {self._name}")
+        if not folder.is_dir():  # the kit would silently take another one
+            raise UserError(
+                f"task {self._name}: the folder {folder} does not exist; create it, and {self._name}.tsv "
+                "is downloaded into it, or give the folder that holds it with --data-path or LMUData."
+            )
+        with data_root(folder):
+            self._dataset = build(self._name, folder)
+        self.ids = [str(i) for i in self._dataset.data["index"]]
+
+    def sample(self, i: int) -> Sample:
+        """Row ``i`` with the kit's prompt.
+
+        Raises:
+            UserError: the kit cannot build its prompt from this row.
+        """
+        row = self._dataset.data.iloc[i]
+        try:
+            images, question = flatten(self._dataset.build_prompt(row))
+        except (KeyError, AssertionError, ValueError) as error:
+            raise UserError(
+                f"{self._name}.tsv, row {i + 1}: VLMEvalKit cannot build its prompt "
+                f"({type(error).__name__}: {error}); fetch the file again."
+            ) from error
+        values = {str(k): plain(v) for k, v in row.items() if k not in _PIXELS}
+        return Sample(
+            id=self.ids[i],
+            images=tuple(images),
+            question=question,
+            target={
+                "type": "vlmeval",
+                "kind": KIT_TASKS[self._name].kind,
+                "dataset": self._name,
+                "protocol": self._protocol,
+                "row": values,
+            },
+            cluster=_cluster(row),
+            meta={
+                k: values[k]
+                for k in ("split", "category", "data_type", "ui_type", "doc_type")
+                if values.get(k) is not None
+            },
+        )
+
+
+def build(name: str, folder: Path) -> Any:
+    """The kit's data set object; ``LMUData`` must already point to ``folder``.
+
+    Raises:
+        UserError: the TSV is absent and cannot be downloaded, altered, or without a needed column.
+    """
+    path = folder / f"{name}.tsv"
+    if KIT_TASKS[name].kind == "olmocr":
+        for module in ("fuzzysearch", "bs4", "rapidfuzz", "playwright"):
+            require(module, f"task {name}")
+    from vlmeval.dataset import build_dataset
+
+    cls: Any = None
+    if KIT_TASKS[name].kind == "mmlongbench":
+        from .mmlongbench import PageByPage
+
+        cls = PageByPage
+    check_md5(name, path)
+    try:
+        return cls(name) if cls else build_dataset(name)
+    except UserError:
+        raise
+    except (KeyError, AssertionError, ValueError) as error:
+        raise UserError(
+            f"{path} is not in the format of VLMEvalKit ({type(error).__name__}: {error}); fetch the file again."
+        ) from error
+    except Exception as error:
+        if path.exists():
+            raise
+        raise UserError(
+            f"{path} is missing and cannot be downloaded ({error}); connect to the network once, or give "
+            "the folder that holds it with --data-path or LMUData."
+        ) from error
+
+
+def check_md5(name: str, path: Path) -> None:
+    """Refuse a TSV that is not the published file: the kit would replace it by a download without asking.
+
+    With ``VTPRUNE_EVAL_LOCAL_TSV=1`` a subset of one's own is accepted as it is, for this process.
+
+    Raises:
+        UserError: another MD5 than the kit's.
+    """
+    from vlmeval.dataset import DATASET_CLASSES
+
+    cls = next(c for c in DATASET_CLASSES if name in c.supported_datasets())
+    wanted = getattr(cls, "DATASET_MD5", {}).get(name)
+    if wanted is None or not path.exists():
+        return
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() == wanted:
+        return
+    if os.environ.get(LOCAL_TSV) != "1":
+        raise UserError(
+            f"{path} is not the published file (MD5 {digest.hexdigest()}, {wanted} expected): move it away "
+            f"to have it downloaded again, or set {LOCAL_TSV}=1 to use it as a subset of your own."
+        )
+    del cls.DATASET_MD5[name]
+
+
+def flatten(message: Sequence[dict[str, Any]]) -> tuple[list[Path], str]:
+    """Images in order, and all texts joined by line breaks behind them: the form that our prompt has.
+
+    A system prompt becomes the first text. A text before an image moves behind it; both directions of the integration
+    do this alike.
+
+    Raises:
+        ValueError: a kind of item that is neither text nor image.
+    """
+    for item in message:
+        if item["type"] not in ("text", "image"):
+            raise ValueError(f"an item of type {item['type']!r}; only text and images are supported")
+    images = [Path(m["value"]) for m in message if m["type"] == "image"]
+    return images, "\n".join(str(m["value"]) for m in message if m["type"] == "text")
+
+
+def plain(value: Any) -> Any:
+    """A cell as a plain JSON value; a missing one is None."""
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _cluster(row: Any) -> str | None:
+    """Questions about one document or one picture are not independent."""
+    if "doc_id" in row:
+        return str(row["doc_id"])
+    if "image" in row:
+        return hashlib.sha256(str(row["image"]).encode()).hexdigest()[:12]
+    return str(row["image_path"]) if "image_path" in row else None
+
+
+@contextmanager
+def data_root(folder: Path) -> Iterator[None]:
+    """The kit reads its data folder from the environment when a data set is built."""
+    before = os.environ.get(DATA_ROOT)
+    os.environ[DATA_ROOT] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DATA_ROOT]
+        else:
+            os.environ[DATA_ROOT] = before
