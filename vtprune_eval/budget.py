@@ -133,3 +133,19 @@ class StageBudget:
         if self.asked.kind == "percent" and self.asked.value is not None:
             return self.asked.value / 100
         return Fraction(1) if self.n_keep is None or not self.n_full else Fraction(self.n_keep, self.n_full)
+
+    @property
+    def limit(self) -> int:
+        """Visual tokens (cache entries) that may survive; all of them where the method decides itself."""
+        return self.n_full if self.n_keep is None else self.n_keep
+
+    @property
+    def image_limits(self) -> tuple[int, ...]:
+        """``per_image``, for a method without a count of its own, which is never asked to decide itself.
+
+        Raises:
+            RuntimeError: it was.
+        """
+        if self.per_image is None:
+            raise RuntimeError(f"budget {self.asked} has no count per image")
+        return self.per_image

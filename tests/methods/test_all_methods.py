@@ -18,7 +18,6 @@ from vtprune_eval.methods.base import (
     ImageView,
     LayerEdit,
     LayerView,
-    Method,
     PatchView,
     TokenEdit,
     TokenLayout,
@@ -105,7 +104,7 @@ def draw_for(rows, heads: int, seed: int):
 
 def observed(method, grids, seed: int, n_layers: int = 6) -> tuple:
     """What the method would have observed of all layers of this prompt."""
-    if type(method).observe is Method.observe:
+    if not method.observes:
         return ()
     layout = layout_of(grids)
     return tuple(

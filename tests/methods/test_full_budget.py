@@ -27,7 +27,7 @@ from tests.methods.test_all_methods import (
 )
 from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.methods.base import ImageView, LayerEdit, PatchView, TokenEdit, TokenView
-from vtprune_eval.pipeline.select import kept_by_score
+from vtprune_eval.methods.kernels.topk import kept_by_score
 from vtprune_eval.registry import make_method, method_class
 
 # PixelPrune drops what repeats a neighbour at tau = 0; a budget only makes it drop more.

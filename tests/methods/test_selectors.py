@@ -18,8 +18,8 @@ from vtprune_eval.methods.dart import Dart
 from vtprune_eval.methods.divprune import max_min
 from vtprune_eval.methods.focusui import FocusUI, padding
 from vtprune_eval.methods.guipruner_ssp import spread
-from vtprune_eval.methods.kernels.attention import best
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
+from vtprune_eval.methods.kernels.topk import best
 from vtprune_eval.methods.prumerge import outliers
 from vtprune_eval.methods.pyramiddrop import stage_lengths, stage_share
 from vtprune_eval.methods.sparsevlm import clusters, listed_shares, stage_shares

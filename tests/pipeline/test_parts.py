@@ -10,12 +10,12 @@ import torch
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
+from vtprune_eval.methods.kernels.topk import kept_by_score
 from vtprune_eval.models import qwen_vl
 from vtprune_eval.pipeline import images, prompt
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.pipeline.select import kept_by_score
 from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.profiling.memory import PeakMemory, release_freed
 from vtprune_eval.registry import make_method

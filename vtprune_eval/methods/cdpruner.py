@@ -44,7 +44,7 @@ class CDPruner(Method):
         if self.theta:
             quality = (self.theta / (2 * (1 - self.theta)) * quality).exp()
         keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
-        keep[greedy_map(view.features, quality, min(n, n if budget.n_keep is None else budget.n_keep))] = True
+        keep[greedy_map(view.features, quality, min(n, budget.limit))] = True
         return keep
 
 

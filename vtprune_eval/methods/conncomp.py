@@ -31,10 +31,9 @@ class ConnComp(Method):
 
     def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
         """See :meth:`Method.select_patches`."""
-        assert budget.per_image is not None
         rng = np.random.default_rng(view.seed)
         masks = []
-        for image, n in zip(view.images, budget.per_image, strict=True):
+        for image, n in zip(view.images, budget.image_limits, strict=True):
             labels = connected_components(image, view.block, self.tau, self.metric)
             keep = thin(labels.reshape(-1), 1 - n / labels.size, rng)
             masks.append(align(keep, n, rng).reshape(labels.shape))

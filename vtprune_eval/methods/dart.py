@@ -36,7 +36,7 @@ class Dart(ShallowPruner):
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""
         n_visual = int(view.visual.sum())
-        n_keep = min(n_visual, budget.n_keep or n_visual)
+        n_keep = min(n_visual, budget.limit)
         norms = view.keys.float().abs().sum((0, 2))
         visual, text = view.visual.nonzero()[:, 0], (~view.visual).nonzero()[:, 0]
         by_norm = [rows[torch.sort(norms[rows], descending=True, stable=True).indices] for rows in (visual, text)]

@@ -37,7 +37,7 @@ class DivPrune(Method):
         """See :meth:`Method.select_tokens`."""
         n = len(view.features)
         keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
-        keep[max_min(view.features, min(n, n if budget.n_keep is None else budget.n_keep))] = True
+        keep[max_min(view.features, min(n, budget.limit))] = True
         return keep
 
 

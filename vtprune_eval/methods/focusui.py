@@ -17,8 +17,8 @@ import torch
 from ..budget import StageBudget
 from ..errors import UserError
 from .base import Method, TokenEdit, TokenLayout, TokenView, hyper
-from .kernels.attention import best
 from .kernels.labels import graph_components, graph_weights
+from .kernels.topk import best
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ class FocusUI(Method):
             UserError: no scorer weights for this model, or an empty instruction.
         """
         n = len(view.features)
-        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        n_keep = min(n, budget.limit)
         scores = self.scores(view)
         if self.per_image and budget.per_image is not None:
             keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
@@ -108,11 +108,13 @@ class FocusUI(Method):
     def _file(self, view: TokenView) -> Path:
         if self.scorer != "auto":
             return Path(self.scorer)
+        from .kernels.scorer import holds_scorer
+
         folder = view.model_folder
-        if folder is not None:
-            own = folder / SCORER_FILE
-            if own.exists() or view.model.startswith("focusui"):
-                return own if own.exists() else folder
+        if folder is not None and (folder / SCORER_FILE).exists():
+            return folder / SCORER_FILE
+        if folder is not None and holds_scorer(folder):
+            return folder
         raise UserError(
             f"focusui needs a trained scorer, and {view.model or 'this model'} has none; give a FocusUI "
             "checkpoint with --set focusui.scorer=FOLDER, rank by the UI graph with --set "

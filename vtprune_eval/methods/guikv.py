@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from .base import LayerView, hyper
-from .kernels.attention import best
-from .snapkv import SnapKV
+from .base import LayerView, Room, hyper
+from .kernels.topk import best
+from .kernels.window import WindowScored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class GuiKV(SnapKV):
+class GuiKV(WindowScored):
     """Spatial saliency, temporal redundancy, uniform layer budget."""
 
     name: ClassVar[str] = "guikv"
@@ -46,9 +46,9 @@ class GuiKV(SnapKV):
         choices=("attn_input", "residual"),
     )
 
-    def scores(self, view: LayerView, capacity: int, window: int) -> Tensor:
-        """See :meth:`SnapKV.scores`."""
-        scores = self.attention(view, window)
+    def score_kv(self, view: LayerView, room: Room) -> Tensor:
+        """See :meth:`Method.score_kv`."""
+        scores = super().score_kv(view, room)
         n_images = len(view.layout.spans)
         current = view.rows_of(-1) if n_images else torch.empty(0, dtype=torch.long)
         if not len(current):
@@ -60,7 +60,7 @@ class GuiKV(SnapKV):
             inside = current < past
             scores[:, current[inside]] += bonus[inside]
         earlier = torch.cat([view.rows_of(i) for i in range(n_images - 1)] or [current[:0]])
-        n_zero = int((1 - capacity / len(view.index)) * len(earlier))
+        n_zero = int((1 - max(2, room.capacity) / len(view.index)) * len(earlier))
         if self.rank and n_zero > 0:
             residual = residuals(view.keys, current, earlier, self.rank)
             repeated = earlier[best(-residual, n_zero)]  # (n_kv, n_zero)

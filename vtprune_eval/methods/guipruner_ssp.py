@@ -7,6 +7,7 @@ outlines touch), the best of the background, and a uniform grid of what is left.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,7 +18,8 @@ from ..budget import StageBudget
 from ..errors import UserError
 from .base import LayerView, Method, TokenLayout, first_layers, hyper
 from .guipruner_tar import EPSILON
-from .kernels.attention import best, received_attention
+from .kernels.attention import received_attention
+from .kernels.topk import best
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,6 +91,10 @@ class GuiPrunerSSP(Method):
     def share(self, budget: StageBudget) -> float:
         """mu, the share of the current screenshot's tokens that stays."""
         return self.mu or (0.75 if budget.n_keep is None else float(budget.share))
+
+    def left_behind(self, kept: Sequence[int], budget: StageBudget) -> int:
+        """See :meth:`Method.left_behind`; only the last image is cut."""
+        return sum(kept[:-1]) + self.n_current(kept[-1], budget)
 
     def n_current(self, n: int, budget: StageBudget) -> int:
         """Tokens that stay of a current screenshot of ``n`` tokens; history and text are not cut."""

@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..budget import StageBudget
-from .base import LayerView, Method, hyper
-from .kernels.attention import best, received_attention
-from .snapkv import all_entries, with_window
+from .base import LayerView, Method, Room, hyper
+from .kernels.attention import per_kv_head, received_attention
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,13 +35,10 @@ class H2O(Method):
         """All queries."""
         return -1
 
-    def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
-        """See :meth:`Method.compress_kv`."""
-        assert budget.n_keep is not None
-        n, n_kv = len(view.index), view.keys.shape[0]
-        capacity = max(1, budget.n_keep)
-        if capacity >= n:
-            return all_entries(view, n_kv)
-        window = max(1, int(capacity * self.recent + 1e-9))
-        received = received_attention(view.queries, view.keys).view(n_kv, -1, n).sum(1)
-        return with_window(best(received[:, : n - window], capacity - window), n, window)
+    def kept_window(self, capacity: int) -> int:
+        """See :meth:`Method.kept_window`."""
+        return max(1, int(capacity * self.recent + 1e-9))
+
+    def score_kv(self, view: LayerView, room: Room) -> Tensor:
+        """See :meth:`Method.score_kv`."""
+        return per_kv_head(received_attention(view.queries, view.keys), view.keys.shape[0], "sum")

@@ -13,7 +13,7 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenView, hyper
-from .kernels.attention import best
+from .kernels.topk import best
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +47,7 @@ class HiPrune(Method):
         """See :meth:`Method.select_tokens`."""
         middle, last = (view.extras[name].float() for name in self.needs)
         n = len(view.features)
-        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        n_keep = min(n, budget.limit)
         anchors = best(middle[None], max(1, round(n_keep * self.alpha / 5)))[0]
         keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
         keep[anchors] = True

@@ -39,7 +39,7 @@ class Oracle(Method):
         full[-rows * cols :] = torch.from_numpy(covered).reshape(-1).float()
         scores = full[view.present.cpu()]
         n = len(scores)
-        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        n_keep = min(n, budget.limit)
         order = torch.sort(scores, descending=True, stable=True).indices
         keep = torch.zeros(n, dtype=torch.bool)
         keep[order[: min(n_keep, int((scores > 0).sum()))]] = True

@@ -27,13 +27,12 @@ class Pool(Method):
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
         """See :meth:`Method.select_tokens`."""
-        assert budget.per_image is not None
         if not bool(view.present.all()):
             raise UserError("pool needs every visual token: it cannot follow a method that drops patches.")
         keep = torch.zeros(len(view.features), dtype=torch.bool, device=view.features.device)
         features = []
         at = 0
-        for (rows, cols), n in zip(view.layout.grids, budget.per_image, strict=True):
+        for (rows, cols), n in zip(view.layout.grids, budget.image_limits, strict=True):
             if n:
                 width, height = largest_within((cols, rows), 1, n)
                 cell_r = torch.arange(rows) * height // rows

@@ -13,7 +13,7 @@ import torch
 from ..budget import StageBudget
 from .base import Method, TokenEdit, TokenView, hyper
 from .guipruner_ssp import spread
-from .kernels.attention import best
+from .kernels.topk import best
 
 if TYPE_CHECKING:
     from torch import Tensor

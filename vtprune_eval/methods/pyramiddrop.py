@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..budget import StageBudget
-from ..pipeline.select import kept_by_score
 from .base import LayerView, Method, hyper
 from .kernels.attention import window_attention
+from .kernels.topk import kept_by_score
 
 if TYPE_CHECKING:
     from torch import Tensor

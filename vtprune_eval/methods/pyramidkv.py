@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .base import LayerView, hyper
+from .base import LayerView, Room, hyper
+from .kernels.window import WindowScored
 from .snapkv import SnapKV
 
 
@@ -33,7 +34,7 @@ def layer_past(layer: int, n_layers: int, past: int, candidates: int, beta: int)
 
 
 @dataclass(frozen=True)
-class PyramidKV(SnapKV):
+class PyramidKV(WindowScored):
     """Linearly decreasing layer budgets."""
 
     name: ClassVar[str] = "pyramidkv"
@@ -45,9 +46,9 @@ class PyramidKV(SnapKV):
 
     beta: int = hyper(20, "the top layer keeps about 1/beta of the uniform share", low=1)
 
-    def past_entries(self, view: LayerView, past: int, window: int) -> int:
-        """See :meth:`SnapKV.past_entries`."""
-        n = len(view.index)
-        if n < 2 * past or view.n_layers < 2:
-            return past
-        return layer_past(view.layer, view.n_layers, past, n - window, self.beta)
+    def layer_capacity(self, view: LayerView, room: Room) -> int:
+        """See :meth:`Method.layer_capacity`."""
+        n, past = len(view.index), max(1, room.capacity - room.window)
+        if n >= 2 * past and view.n_layers > 1:
+            past = layer_past(view.layer, view.n_layers, past, n - room.window, self.beta)
+        return room.window + past

@@ -28,10 +28,9 @@ class Random(Method):
 
     def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
         """See :meth:`Method.select_patches`."""
-        assert budget.per_image is not None
         rng = np.random.default_rng(view.seed)
         masks = []
-        for (rows, cols), n in zip(view.grids, budget.per_image, strict=True):
+        for (rows, cols), n in zip(view.grids, budget.image_limits, strict=True):
             if self.reseed:
                 rng = np.random.default_rng(42)
             keep = np.zeros(rows * cols, bool)

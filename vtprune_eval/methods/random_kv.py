@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
-from .base import LayerView, Method, hyper
-from .snapkv import all_entries, window_of, with_window
+from .base import LayerView, Method, Room, hyper
+from .kernels.window import window_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,14 +22,13 @@ class RandomKV(Method):
 
     window_size: int = hyper(8, "last prompt positions that always stay", low=1, unit="tokens")
 
-    def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
-        """See :meth:`Method.compress_kv`."""
-        assert budget.n_keep is not None
-        n, n_kv = len(view.index), view.keys.shape[0]
-        capacity = max(2, budget.n_keep)
-        window = window_of(self.window_size, capacity)
-        if capacity >= n:
-            return all_entries(view, n_kv)
+    def kept_window(self, capacity: int) -> int:
+        """See :meth:`Method.kept_window`."""
+        return window_of(self.window_size, capacity)
+
+    def score_kv(self, view: LayerView, room: Room) -> Tensor:
+        """See :meth:`Method.score_kv`; the same draws in every layer."""
+        n = len(view.index)
         generator = torch.Generator().manual_seed(view.seed)
-        past = torch.randperm(n - window, generator=generator)[: capacity - window].sort().values
-        return with_window(past.to(view.index.device).expand(n_kv, -1), n, window)
+        order = torch.randperm(n - room.window, generator=generator)
+        return -order.argsort().float()[None].to(view.index.device)

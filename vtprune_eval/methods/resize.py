@@ -24,10 +24,9 @@ class Resize(Method):
 
     def reduce_images(self, images: tuple[ImageView, ...], budget: StageBudget) -> tuple[tuple[int, int], ...]:
         """See :meth:`Method.reduce_images`."""
-        assert budget.per_image is not None
         copied = budget.asked.kind in {"like", "auto"}
         rule = scaled_size if copied else largest_within
-        return tuple(rule(v.full_size, v.factor, n) for v, n in zip(images, budget.per_image, strict=True))
+        return tuple(rule(v.full_size, v.factor, n) for v, n in zip(images, budget.image_limits, strict=True))
 
 
 def scaled_size(size: tuple[int, int], factor: int, n: int) -> tuple[int, int]:

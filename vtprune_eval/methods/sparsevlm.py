@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..budget import StageBudget
-from ..pipeline.select import kept_by_score
 from .base import LayerEdit, LayerView, Method, hyper
 from .kernels.attention import rows_attention
+from .kernels.topk import kept_by_score
 from .pyramiddrop import stage_lengths
 
 if TYPE_CHECKING:

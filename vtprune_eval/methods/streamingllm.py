@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
-from .base import LayerView, Method, hyper
+from .base import LayerView, Method, Room, hyper
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,10 +29,10 @@ class StreamingLLM(Method):
 
     sinks: int = hyper(4, "first positions that always stay", low=0, unit="tokens")
 
-    def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
-        """See :meth:`Method.compress_kv`."""
-        assert budget.n_keep is not None
-        n, capacity = len(view.index), min(max(1, budget.n_keep), len(view.index))
-        first = min(self.sinks, capacity - 1)
-        kept = torch.cat([torch.arange(first), torch.arange(n - capacity + first, n)]).to(view.index.device)
-        return kept.expand(view.keys.shape[0], -1)
+    def kept_window(self, capacity: int) -> int:
+        """See :meth:`Method.kept_window`; all that the sinks leave."""
+        return max(1, capacity - self.sinks)
+
+    def score_kv(self, view: LayerView, room: Room) -> Tensor:
+        """See :meth:`Method.score_kv`; the first entries are the best."""
+        return -torch.arange(len(view.index), device=view.index.device, dtype=torch.float32)[None]

@@ -21,8 +21,7 @@ class Stride(Method):
 
     def select_patches(self, view: PatchView, budget: StageBudget) -> tuple[np.ndarray, ...]:
         """See :meth:`Method.select_patches`."""
-        assert budget.per_image is not None
-        return tuple(even_grid(*grid, n) for grid, n in zip(view.grids, budget.per_image, strict=True))
+        return tuple(even_grid(*grid, n) for grid, n in zip(view.grids, budget.image_limits, strict=True))
 
 
 def even_grid(rows: int, cols: int, n: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenEdit, TokenView, hyper
-from .kernels.attention import best
+from .kernels.topk import best
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ class VisionZip(Method):
         """See :meth:`Method.select_tokens`."""
         received, keys = (view.extras[name] for name in self.needs)
         n = len(view.features)
-        n_keep = min(n, n if budget.n_keep is None else budget.n_keep)
+        n_keep = min(n, budget.limit)
         n_dominant = max(1, round(n_keep * self.dominant))
         keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
         keep[best(received.float()[None], n_dominant)[0]] = True

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..budget import StageBudget
 from .base import LayerView, Method, TokenLayout, hyper
-from .kernels.attention import best, pooled, sparse_share, window_attention
-from .snapkv import GRANULARITY, all_entries, with_window
+from .kernels.attention import per_kv_head, pooled, sparse_share, window_attention
+from .kernels.topk import best_and_window, everything
+from .kernels.window import GRANULARITY
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,12 +100,11 @@ class VLCache(Method):
 
     def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.compress_kv`; ``view.observed`` holds every layer's sparsity and entries."""
-        assert budget.n_keep is not None
         gammas, lengths = zip(*view.observed, strict=True)
         if self.upstream_compat:
             share = layer_shares(gammas, 0.001)[view.layer]
-            return self.layer_entries(view, int(budget.n_keep * view.n_layers * share + 1e-9))
-        return self.layer_entries(view, layer_sizes(gammas, lengths, budget.n_keep)[view.layer])
+            return self.layer_entries(view, int(budget.limit * view.n_layers * share + 1e-9))
+        return self.layer_entries(view, layer_sizes(gammas, lengths, budget.limit)[view.layer])
 
     def layer_entries(self, view: LayerView, size: int) -> Tensor:
         """Entries of one layer whose budget is ``size`` per head."""
@@ -112,16 +112,13 @@ class VLCache(Method):
         heads = view.queries.shape[0] if self.granularity == "query_head" else n_kv
         size = max(2, size)
         if size >= n:
-            return all_entries(view, heads)
+            return everything(n, heads, view.index.device)
         if self.upstream_compat:
             window = after if size > after else size - 1
             observers = window
         else:
             window, observers = max(1, int(size * self.recent + 1e-9)), after
         received = window_attention(view.queries[:, -observers:], view.keys)[:, : n - window]
-        if self.granularity == "kv_head":
-            received = received.view(n_kv, -1, n - window).mean(1)
-        elif self.granularity == "first":
-            received = received.view(n_kv, -1, n - window)[:, 0]
-        received = pooled(received, self.kernel, self.pooling)
-        return with_window(best(received, size - window, ties="late"), n, window)
+        if self.granularity != "query_head":
+            received = per_kv_head(received, n_kv, {"kv_head": "mean"}.get(self.granularity, "first"))
+        return best_and_window(pooled(received, self.kernel, self.pooling), size, n, window)

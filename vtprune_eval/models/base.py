@@ -178,6 +178,11 @@ class VlmAdapter(ABC):
         """
         return self.text.layers[layer].self_attn.o_proj(mixed)
 
+    def final_norm(self, rows: Tensor) -> Tensor:
+        """The decoder's final norm, weights included, of hidden states ``(m, dim)`` on whatever device they are."""
+        there = self.text.norm.weight.device
+        return self.text.norm(rows.to(there)).to(rows.device)
+
     def point(
         self,
         last: Tensor,

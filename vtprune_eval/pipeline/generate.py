@@ -13,6 +13,7 @@ from torch import Tensor
 from ..budget import Budget, StageBudget
 from ..errors import UserError
 from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
+from ..methods.kernels.topk import kept_by_score
 from ..models.base import Encoded, VlmAdapter
 from ..outcome import Outcome
 from ..profiling.clock import StageClock
@@ -30,7 +31,6 @@ from .images import Images, load_images
 from .prefill import Compression, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .recall import recall_of
-from .select import kept_by_score
 from .stages import Begun, Entered, frozen, memory_errors, value_of
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ..budget import StageBudget
 from ..methods.base import LayerEdit, LayerView, Method, TokenLayout
+from ..methods.kernels.topk import kept_by_score
 from ..models.base import VlmAdapter
 from ..profiling.clock import StageClock
 from .cache import KVCache
-from .select import kept_by_score
 
 
 @dataclass
@@ -113,7 +113,7 @@ class Hooks:
     def observers(self) -> tuple[Method, ...]:
         """Methods whose ``observe`` is called after every layer."""
         methods = (*self.compressors, *([self.pruner] if self.pruner else []))
-        return tuple(m for m in methods if type(m).observe is not Method.observe)
+        return tuple(m for m in methods if m.observes)
 
 
 @dataclass
@@ -269,6 +269,7 @@ def _views(
             images=hooks.images,
             observed=_observed(seen, method, keys.device),
             next_layer=next_layer,
+            final_norm=adapter.final_norm,
         )
 
     return view

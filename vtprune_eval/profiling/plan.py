@@ -115,20 +115,6 @@ def block_grids(
     return tuple(grids)
 
 
-def n_left(method: Method, kept: Sequence[int], budget: StageBudget) -> int:
-    """Visual tokens behind the layer after which ``prune_layer`` of ``method`` runs.
-
-    Args:
-        method: one that cuts only the last image says how far (``n_current``).
-        kept: visual tokens per image that reach the decoder; budget: what the method is told.
-    """
-    of_last = getattr(method, "n_current", None)
-    if of_last is not None:
-        return sum(kept[:-1]) + int(of_last(kept[-1], budget))
-    assert budget.n_keep is not None  # a percentage or a token count
-    return min(budget.n_keep, sum(kept))
-
-
 def planned_counts(
     dims: ModelDims,
     grids: Sequence[tuple[int, int]],
@@ -177,7 +163,7 @@ def planned_counts(
                     raise UserError(
                         f"{method.name} drops tokens after several layers; its FLOPs stand in the records of a run."
                     )
-                n_last = n_left(method, kept, stage)
+                n_last = method.left_behind(kept, stage)
                 layer_visual = [sum(kept) if layer <= at[0] else n_last for layer in range(dims.layers)]
                 entries = n_text + n_last if method.trim_cache else entries
     layer_tokens = tuple(n_text + n for n in layer_visual)

@@ -16,9 +16,9 @@ from PIL import Image
 
 from vtprune_eval.methods.base import TokenLayout
 from vtprune_eval.methods.focusui import padding
-from vtprune_eval.methods.kernels.attention import best
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_components, graph_weights
 from vtprune_eval.methods.kernels.scorer import Scorer, saliency_loss
+from vtprune_eval.methods.kernels.topk import best
 from vtprune_eval.models.smart_resize import smart_resize
 
 Case = tuple[str, str | None]

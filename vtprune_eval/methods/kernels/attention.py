@@ -92,6 +92,15 @@ def sparse_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: b
     return float(small / (n_q * visible_pairs))
 
 
+def per_kv_head(received: Tensor, n_kv: int, how: str = "mean") -> Tensor:
+    """Reduce scores of query heads ``(n_q_heads, n)`` to kv heads ``(n_kv_heads, n)``: ``mean``, ``max`` or ``sum`` of
+    each group, or its ``first`` query head."""
+    grouped = received.view(n_kv, -1, received.shape[1])
+    if how == "first":
+        return grouped[:, 0]
+    return {"mean": grouped.mean, "sum": grouped.sum, "max": grouped.amax}[how](1)
+
+
 def pooled(scores: Tensor, kernel: int, kind: str) -> Tensor:
     """Pool scores ``(heads, n)`` over neighbours with stride 1.
 
@@ -103,26 +112,6 @@ def pooled(scores: Tensor, kernel: int, kind: str) -> Tensor:
     if kind == "max":
         return torch.nn.functional.max_pool1d(scores[None], kernel, 1, half)[0]
     return torch.nn.functional.avg_pool1d(scores[None], kernel, 1, half, count_include_pad=True)[0]
-
-
-def best(scores: Tensor, k: int, *, ties: str = "early") -> Tensor:
-    """Indices of the ``k`` largest scores per row, sorted by position.
-
-    Args:
-        scores: ``(heads, n)``; k: at most ``n``.
-        ties: which of equal scores wins: ``early`` or ``late`` positions.
-
-    Returns:
-        int64 ``(heads, k)``.
-    """
-    if k < 1:
-        return torch.empty(scores.shape[0], 0, dtype=torch.long, device=scores.device)
-    # A partial selection finds the cut; what lies above it is in, and ties at the cut are taken from one end.
-    cut = torch.topk(scores, k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
-    above, tied = scores > cut, scores == cut
-    room = k - above.sum(-1, keepdim=True)
-    rank = tied.cumsum(-1) if ties == "early" else tied.sum(-1, keepdim=True) - tied.cumsum(-1) + 1
-    return (above | (tied & (rank <= room))).nonzero()[:, 1].view(scores.shape[0], k)
 
 
 def rows_attention(queries: Tensor, rows: Tensor, keys: Tensor) -> Tensor:

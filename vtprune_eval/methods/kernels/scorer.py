@@ -71,6 +71,21 @@ def random_scorer(dim: int, dtype: torch.dtype, device: torch.device) -> Scorer:
 
 
 @lru_cache(maxsize=2)
+def holds_scorer(folder: Path) -> bool:
+    """Whether a model's own checkpoint has tensors of a scorer, by their names."""
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                if any("patch_scorer." in name for name in tensors.keys()):  # noqa: SIM118 (no mapping)
+                    return True
+        except SafetensorError:
+            continue  # loading says what is wrong with it
+    return False
+
+
+@lru_cache(maxsize=2)
 def load_scorer(path: Path, dim: int, dtype: torch.dtype, device: torch.device) -> Scorer:
     """Read a scorer and check every tensor by name and shape.
 

@@ -1,0 +1,76 @@
+"""Hook 5, ``compress_kv``: which cache entries of a decoder layer stay for decoding.
+
+Most methods write one function, :meth:`CacheHook.score_kv`: a score per head and entry. The window of recent entries,
+the best of each head, the heads that share a set and the budget are done here, the same for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..kernels.topk import best_and_window, everything
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...budget import StageBudget
+    from .layers import LayerView
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a layer's cache may hold.
+
+    Attributes:
+        capacity: entries per head that the budget gives to a layer on average, the window included.
+        window: last entries of the prompt that always stay.
+    """
+
+    capacity: int
+    window: int
+
+
+class CacheHook:
+    """A method that shortens the cache of the prompt."""
+
+    @property
+    def kv_granularity(self) -> str:
+        """Heads that hold sets of their own: ``kv_head``, or ``query_head`` (each stores its entries once)."""
+        return "kv_head"
+
+    @property
+    def deferred(self) -> bool:
+        """Whether the cache is cut only after the last layer, when ``observed`` is known for all layers."""
+        return False
+
+    def kept_window(self, capacity: int) -> int:
+        """Last entries of the prompt that always stay, out of ``capacity``; none by default."""
+        return 0
+
+    def layer_capacity(self, view: LayerView, room: Room) -> int:
+        """Entries of this layer, the window included; uniform by default."""
+        return room.capacity
+
+    def score_kv(self, view: LayerView, room: Room) -> torch.Tensor:
+        """Score of the entries, float32 ``(heads, n)``; those of the window (the last) may be left out.
+
+        ``heads`` is the number of kv heads (of query heads where ``kv_granularity`` says so), or 1 for a set that all
+        heads share.
+        """
+        raise AssertionError("not overridden")
+
+    def compress_kv(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
+        """Sorted indices into the view's ``n`` entries to keep, int64 ``(heads, n_kept)``; equal counts per head.
+
+        Overridden only by a method that is no score: one with layer budgets of all layers, for example.
+        """
+        n, per_query = len(view.index), self.kv_granularity == "query_head"
+        heads = (view.queries if per_query else view.keys).shape[0]
+        capacity = max(1, budget.limit)
+        room = Room(capacity, min(self.kept_window(capacity), capacity))
+        size = self.layer_capacity(view, room)
+        if capacity >= n or size >= n:
+            return everything(n, heads, view.index.device)
+        scores = self.score_kv(view, room)
+        return best_and_window(scores.expand(heads, -1), size, n, min(room.window, size))

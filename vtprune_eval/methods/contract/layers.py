@@ -1,0 +1,169 @@
+"""Hook 4, ``prune_layer``: which visual tokens leave the sequence after a decoder layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from ...budget import StageBudget
+    from .common import TokenLayout
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What ``prune_layer`` and the cache hook may see of decoder layer ``layer`` during prefill.
+
+    Attributes:
+        layer: index from 0; n_layers: their number.
+        layout: the full prompt.
+        index: positions in the full prompt of the tokens that reached this layer, sorted int64 ``(n,)``.
+        visual: which of them are visual tokens, bool ``(n,)``.
+        keys: rotated keys, ``(n_kv_heads, n, head_dim)``.
+        values: ``(n_kv_heads, n, head_dim)``.
+        queries: rotated queries of the last ``window`` tokens, ``(n_q_heads, window, head_dim)``.
+        hidden_in: hidden states that entered the layer, ``(n, dim)``; hidden_out: that left it.
+        hidden_normed: the layer's input after its input norm (GUI-KV's upstream reads this one), ``(n, dim)``.
+        seed: seed of this sample.
+        images: as in :class:`PatchView`.
+        observed: what :meth:`Method.observe` returned, by layer; so far, or of all layers where ``deferred``.
+        next_layer: rotated queries ``(n_q_heads, m, head_dim)`` and keys ``(n_kv_heads, m, head_dim)`` that the next
+            layer would compute from ``hidden_out`` of the given rows ``(m,)``.
+        final_norm: the decoder's final norm with its weights, of rows ``(m, dim)``.
+
+    The tensors are the model's own, not copies: a hook must not write into them.
+    """
+
+    layer: int
+    n_layers: int
+    layout: TokenLayout
+    index: torch.Tensor
+    visual: torch.Tensor
+    keys: torch.Tensor
+    values: torch.Tensor
+    queries: torch.Tensor
+    hidden_in: torch.Tensor
+    hidden_out: torch.Tensor
+    hidden_normed: torch.Tensor
+    seed: int
+    images: tuple[np.ndarray, ...] = ()
+    observed: tuple[Any, ...] = ()
+    next_layer: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
+    final_norm: Callable[[torch.Tensor], torch.Tensor] | None = None
+
+    def rows_of(self, image: int) -> torch.Tensor:
+        """Rows of this view that show ``image`` (negative counts from the end), sorted int64 ``(m,)``."""
+        start, end = self.layout.spans[image]
+        return ((self.index >= start) & (self.index < end)).nonzero()[:, 0]
+
+    @property
+    def text_after(self) -> torch.Tensor:
+        """Rows behind the last visual token, sorted int64 ``(m,)``; all of them where there is none."""
+        import torch
+
+        n = len(self.index)
+        return torch.arange(n - self.n_after_images, n, device=self.index.device)
+
+    @property
+    def n_after_images(self) -> int:
+        """Tokens behind the last visual token; all of them when there is none."""
+        places = self.visual.nonzero()
+        return len(self.index) - (int(places[-1]) + 1 if len(places) else 0)
+
+    @property
+    def value_norms(self) -> torch.Tensor:
+        """Euclidean norm of every value, float32 ``(n_kv_heads, n)``; ``score * view.value_norms`` weighs by it."""
+        return self.values.float().norm(dim=-1)
+
+
+@dataclass(frozen=True)
+class LayerEdit:
+    """A richer answer of ``prune_layer``, for methods that merge what they drop.
+
+    Attributes:
+        keep: bool ``(n,)`` over the tokens of the view; text entries are kept whatever it says.
+        rows: int64 ``(m,)``, rows of the view whose hidden state is replaced; they must be kept.
+        hidden: their new hidden states, ``(m, dim)``.
+    """
+
+    keep: torch.Tensor
+    rows: torch.Tensor
+    hidden: torch.Tensor
+
+
+class Observer:
+    """What a method inside the decoder asks to see; shared by ``prune_layer`` and the cache hook."""
+
+    @property
+    def window(self) -> int:
+        """Last queries needed in ``LayerView.queries`` (1 unless the method observes more; -1 for all)."""
+        return 1
+
+    def observation(self, layout: TokenLayout) -> int:
+        """The same for this prompt; ``window`` unless it depends on the prompt."""
+        return self.window
+
+    def observed_layers(self, n_layers: int) -> tuple[int, ...]:
+        """Layers after which ``observe`` runs, where it is overridden; all of them by default."""
+        return tuple(range(n_layers))
+
+    def observe(self, view: LayerView) -> Any:
+        """A small statistic of each layer, kept for the later calls of the same prompt (``LayerView.observed``)."""
+        return None
+
+
+class LayerHook(Observer):
+    """A method that shortens the sequence between decoder layers."""
+
+    name: ClassVar[str]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Decoder layers (from 0, negative counts from the end) after which ``prune_layer`` runs."""
+        return ()
+
+    def layers_of(self, n_layers: int) -> tuple[int, ...]:
+        """The same for a decoder of ``n_layers``, none negative; ``layers`` unless they depend on its depth.
+
+        Raises:
+            UserError: a layer that the decoder does not have.
+        """
+        for k in self.layers:
+            if not -n_layers <= k < n_layers:
+                raise UserError(
+                    f"{self.name} prunes after decoder layer {k}, and this decoder has {n_layers} layers: "
+                    f"choose one from {-n_layers} to {n_layers - 1}."
+                )
+        return tuple(k % n_layers for k in self.layers)
+
+    @property
+    def trim_cache(self) -> bool:
+        """Whether a dropped token also leaves the caches of the earlier layers."""
+        return False
+
+    def left_behind(self, kept: Sequence[int], budget: StageBudget) -> int:
+        """Visual tokens behind the cut, given those per image that reach the decoder; for costs without a model."""
+        return min(budget.limit, sum(kept))
+
+    def prune_layer(self, view: LayerView, budget: StageBudget) -> torch.Tensor | LayerEdit:
+        """Score (float) or keep mask (bool) over the ``n`` tokens of the view; text entries are ignored (kept).
+
+        A :class:`LayerEdit` where hidden states change, too.
+        """
+        raise AssertionError("not overridden")
+
+
+def first_layers(method: str, field: str, value: int, n_layers: int) -> str:
+    """The sentence for a hyper-parameter that must leave at least one of ``n_layers`` decoder layers behind it."""
+    remedy = (
+        f"choose 1 to {n_layers - 1} with --set {method}.{field}="
+        if n_layers > 1
+        else "choose a method of another stage"
+    )
+    return f"{method}: {field}={value} leaves no layer with fewer tokens in a decoder of {n_layers}; {remedy}."

@@ -1,0 +1,69 @@
+"""From scores to what stays: the only places where a count meets a score."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def kept_by_score(scores: Tensor, n_keep: int) -> Tensor:
+    """Mask of the ``n_keep`` highest scores; ties go to the earlier entry, NaN counts as the lowest.
+
+    Args:
+        scores: float ``(n,)``.
+        n_keep: entries to keep; at least 1, capped at ``n``.
+
+    Returns:
+        bool ``(n,)`` with exactly ``min(n, max(1, n_keep))`` True entries.
+    """
+    n = scores.shape[0]
+    keep = torch.zeros(n, dtype=torch.bool, device=scores.device)
+    if n:
+        clean = torch.nan_to_num(scores.float(), nan=float("-inf"))
+        order = torch.sort(clean, descending=True, stable=True).indices
+        keep[order[: min(n, max(1, n_keep))]] = True
+    return keep
+
+
+def best(scores: Tensor, k: int, *, ties: str = "early") -> Tensor:
+    """Indices of the ``k`` largest scores per row, sorted by position.
+
+    Args:
+        scores: ``(heads, n)``; k: at most ``n``.
+        ties: which of equal scores wins: ``early`` or ``late`` positions.
+
+    Returns:
+        int64 ``(heads, k)``.
+    """
+    if k < 1:
+        return torch.empty(scores.shape[0], 0, dtype=torch.long, device=scores.device)
+    # A partial selection finds the cut; what lies above it is in, and ties at the cut are taken from one end.
+    cut = torch.topk(scores, k, dim=-1, sorted=False).values.amin(-1, keepdim=True)
+    above, tied = scores > cut, scores == cut
+    room = k - above.sum(-1, keepdim=True)
+    rank = tied.cumsum(-1) if ties == "early" else tied.sum(-1, keepdim=True) - tied.cumsum(-1) + 1
+    return (above | (tied & (rank <= room))).nonzero()[:, 1].view(scores.shape[0], k)
+
+
+def everything(n: int, heads: int, device: torch.device) -> Tensor:
+    """All of ``n`` entries for every head, int64 ``(heads, n)``."""
+    return torch.arange(n, device=device).expand(heads, -1)
+
+
+def with_window(past: Tensor, n: int, window: int) -> Tensor:
+    """Append the last ``window`` of ``n`` positions to every row of ``past``."""
+    last = torch.arange(n - window, n, device=past.device).expand(past.shape[0], -1)
+    return torch.cat([past, last], 1)
+
+
+def best_and_window(scores: Tensor, size: int, n: int, window: int) -> Tensor:
+    """The last ``window`` of ``n`` entries and, per head, the best of the others up to ``size``; later ones on ties.
+
+    Args:
+        scores: ``(heads, n)``, or without the window's columns.
+        size: entries per head, the window included; n: entries; window: at most ``size``.
+
+    Returns:
+        sorted int64 ``(heads, size)``.
+    """
+    return with_window(best(scores[:, : n - window], size - window, ties="late"), n, window)

@@ -1,0 +1,58 @@
+"""The observation window of SnapKV and of the methods that build on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..base import LayerView, Method, Room, hyper
+from .attention import per_kv_head, pooled, window_attention
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GRANULARITY = (
+    "sets per query head (stored once each, as published), per kv head (mean over its query heads), or "
+    "the set of each group's first query head"
+)
+
+
+def window_of(size: int, capacity: int) -> int:
+    """Observation window for a capacity: at most ``size``, and two entries are left for the past (GUI-KV, Q6)."""
+    return min(size, max(1, capacity - 2))
+
+
+@dataclass(frozen=True)
+class WindowScored(Method):
+    """Entries are scored by the attention of the last prompt positions, which always stay."""
+
+    window_size: int = hyper(8, "last prompt positions that observe and always stay", low=1, unit="tokens")
+    kernel: int = hyper(5, "pooling width along the prompt (odd)", low=1, unit="tokens", choices=(1, 3, 5, 7, 9, 11))
+    pooling: str = hyper("avg", "pooling of the scores", choices=("avg", "max"))
+    granularity: str = hyper("query_head", GRANULARITY, choices=("query_head", "kv_head", "first"))
+
+    @property
+    def window(self) -> int:
+        """Last queries needed."""
+        return self.window_size
+
+    @property
+    def kv_granularity(self) -> str:
+        """Heads that hold separate sets."""
+        return "query_head" if self.granularity == "query_head" else "kv_head"
+
+    def kept_window(self, capacity: int) -> int:
+        """See :meth:`Method.kept_window`."""
+        return window_of(self.window_size, capacity)
+
+    def layer_capacity(self, view: LayerView, room: Room) -> int:
+        """See :meth:`Method.layer_capacity`; the window and at least one entry."""
+        return room.window + max(1, room.capacity - room.window)
+
+    def score_kv(self, view: LayerView, room: Room) -> Tensor:
+        """Pooled window attention of the past, ``(heads, n - window)``, for the heads that hold sets."""
+        past = len(view.index) - room.window
+        received = window_attention(view.queries[:, -room.window :], view.keys)[:, :past]
+        if self.granularity != "query_head":
+            received = per_kv_head(received, view.keys.shape[0], {"kv_head": "mean"}.get(self.granularity, "first"))
+        return pooled(received, self.kernel, self.pooling)
