@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.methods.literal import guikv_scores
 from tests.methods.test_all_methods import layer_view, layout_of
 from vtprune_eval.budget import Budget, StageBudget
+from vtprune_eval.methods.base import Room
 from vtprune_eval.methods.guikv import GuiKV, saliency
 from vtprune_eval.methods.kernels.attention import received_attention, rows_attention, sparse_share, window_attention
 from vtprune_eval.methods.pyramidkv import layer_past
@@ -32,7 +33,7 @@ def test_batched_scores_equal_the_loops(seed, n_images, capacity, granularity):
     view = layer_view(GRIDS[:n_images], seed, 1, 8)
     method = GuiKV(granularity=granularity, rank=4)
     window = min(8, max(1, capacity - 2))
-    got = method.scores(view, capacity, window)
+    got = method.score_kv(view, Room(capacity, window))
     want = guikv_scores(view, capacity, window, alpha=2.0, temperature=3.5, rank=4, grouped=granularity == "kv_head")
     torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-6)
 
@@ -70,7 +71,7 @@ def test_suppressed_tokens_are_never_kept(seed, capacity):
     capacity = min(capacity, len(view.index) - 1)
     method = GuiKV(rank=4)
     kept = method.compress_kv(view, StageBudget(capacity, None, 46, Budget.parse("10")))
-    zero = method.scores(view, capacity, 8) == 0
+    zero = method.score_kv(view, Room(capacity, 8)) == 0
     for h in range(4):
         assert not bool(zero[h][kept[h][:-8]].any())
 
