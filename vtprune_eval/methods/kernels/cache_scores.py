@@ -54,7 +54,7 @@ def lagkv(keys: Tensor, values: Tensor, lag: int, sinks: int = SINKS) -> Tensor:
         part = x[:, sinks : sinks + blocks * lag].float().view(n_kv, blocks, lag, -1)
         low, high = part[:, 1:].amin(2, keepdim=True), part[:, 1:].amax(2, keepdim=True)
         total += ((part[:, :-1] - low) / (high - low)).std(-1).softmax(-1) / 2
-    rank = total.argsort(-1, stable=True).argsort(-1, stable=True)
+    rank = total.argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
     score[:, sinks : sinks + (blocks - 1) * lag] = (rank / lag).flatten(1)
     return score
 

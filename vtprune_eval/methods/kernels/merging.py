@@ -19,7 +19,7 @@ def nearest_target(x: Tensor, targets: Tensor, others: Tensor) -> Tensor:
 
 
 def group_sums(x: Tensor, members: Tensor, group: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Sum of the rows ``members`` of ``x`` in each of ``n`` groups, ``(n, dim)`` float32 or wider, and their numbers."""
+    """Sum of the rows ``members`` of ``x`` in each of ``n`` groups, ``(n, dim)``, and how many they are."""
     wide = x if x.dtype == torch.float64 else x.float()
     sums = wide.new_zeros(n, x.shape[1]).index_add_(0, group, wide[members])
     return sums, torch.bincount(group, minlength=n)
