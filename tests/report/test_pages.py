@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import gzip
 import io
 import json
 import re
@@ -11,11 +13,11 @@ import pytest
 
 from tests.report.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
+from vtprune_eval.report.board import details_of, page
 from vtprune_eval.report.pages import (
     AXES,
     PER_QUERY_HEAD,
     as_csv,
-    as_html,
     as_markdown,
     drop_repeated_full,
     mark_dominated,
@@ -103,18 +105,22 @@ def test_hostile_text_stays_text(run):
     result, _ = from_run(found)
     rows = rows_of(result, {k: list(v.values()) for k, v in found.records.items()})
     mark_dominated(rows)
-    page = as_html(rows)
-    assert page.count("</script>") == 2 and "<img" not in page
-    embedded = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])
-    assert any(s["answer"] == HOSTILE for r in embedded["rows"] for s in r["samples"])
+    records = {k: list(v.values()) for k, v in found.records.items()}
+    text = page(rows, {result["name"]: details_of(result, records, None)}, "note")
+    assert text.count("</script>") == 3 and "<img" not in text
+    embedded = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    assert any(HOSTILE in r["machine"] for r in embedded["rows"])
+    packed = re.search(rf'id="details-{re.escape(result["name"])}">(.*?)</script>', text, re.S)[1]
+    details = json.loads(gzip.decompress(base64.b64decode(packed)))
+    assert set(details["tasks"]["mini-doc"]["cells"]["pixelprune@10"]["answers"]) == {HOSTILE}
     assert "<img" not in as_markdown(rows) and "[b]" not in as_markdown(rows)
     assert not any(c.startswith("=") for line in csv.reader(io.StringIO(as_csv(rows))) for c in line)
 
 
 def test_pages_refer_to_nothing_outside(result):
-    page = as_html(rows_of_marked(result))
-    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//|@import|url\(""", page)
-    assert "default-src 'none'" in page
+    text = page(rows_of_marked(result), {}, "note")
+    assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//|@import|url\(""", text)
+    assert "default-src 'none'" in text
 
 
 def rows_of_marked(result):
@@ -138,7 +144,7 @@ def test_a_cell_of_few_episodes_has_no_interval(run):
     assert f"{100 * rows[0]['accuracy']:.1f} (few clusters)" in as_markdown(rows)
     (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
     assert line["accuracy"] and line["ci95_low"] == line["ci95_high"] == ""
-    assert '"ci95": null' in as_html(rows)
+    assert '"ci95"' not in page(rows, {}, "note")
 
 
 def test_rows_say_what_was_set():

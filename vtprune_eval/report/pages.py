@@ -5,8 +5,8 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..registry import method_class
 from ..results.folder import Key
 from ..results.stats import shown
 from ..results.store import write_atomic
+from ..results.summary import untouched
+from .board import details_of, page
 from .result_file import GROUPS, device_of, read, result_paths
 
 # Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
@@ -29,7 +31,7 @@ AXES = {
 # Settings of a run that change answers or costs of every row, and their defaults.
 ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
 PER_QUERY_HEAD = "entries are stored once per query head"  # how such a note of a record begins
-SHOWN_ANSWERS, SHOWN_LENGTH = 8, 300
+SHOWN_LENGTH = 300
 NANO_NOTE = (
     "The embedded model compares methods and tests the harness; its accuracies say nothing about large "
     "models. Rows of different groups or sample sets are never ranked together."
@@ -52,6 +54,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "records_file": f"results/{result['records']['file']}",
                 "group": result["group"],
                 "model": settings["model"],
+                "reading": settings.get("reading"),
                 "weights": settings["fingerprint"],
                 "task": task,
                 "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
@@ -73,14 +76,41 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "finding": against["verdict"] if against else None,
                 "marked": list((result["environment"].get("gpu") or {}).get("warnings", [])),
                 "speedup": costs.get("speedup"),
+                "speedup_ci95": costs.get("speedup_ci95"),
+                "no_effect": untouched(own),
+                "flops_prefill": _mean(own, lambda r: r["flops"]["total_prefill"]),
+                "layer_visual_pct": costs.get("layer_visual_pct"),
+                "e2e_ms": costs.get("e2e_ms"),
+                "target_recall": (costs.get("target_recall") or {}).get("cache"),
+                "author": result["environment"].get("author"),
+                "date": result["environment"].get("date"),
+                **method_facts(cell["method"]),
                 "visual_kept_pct": costs.get("visual_kept_pct"),
                 "energy_per_correct_j": costs.get("energy_per_correct_j"),
                 **{axis: costs.get(axis) for axis in AXES},
-                "settings": settings,
-                "samples": _samples(own),
             }
         )
     return rows
+
+
+def method_facts(method: str) -> dict[str, Any]:
+    """What a reader asks of a method: one sentence, paper, whether it reads the question, whether it was trained."""
+    if method == "full":
+        return {}
+    parts = [method_class(part) for part in method.split("+")]
+    return {
+        "description": (parts[0].__doc__ or "").strip().split("\n")[0],
+        "paper": "; ".join(p.paper for p in parts if p.paper),
+    }
+
+
+def _mean(own: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> float | None:
+    """Mean over the answered records; None where the records do not say."""
+    try:
+        found = [value(r) for r in own if r["status"] == "ok" and r["flops"]]
+    except KeyError:
+        return None
+    return sum(found) / len(found) if found else None
 
 
 def settings_of_row(settings: dict[str, Any], method: str) -> str:
@@ -128,20 +158,6 @@ def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def _samples(own: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A few records for the page: wrong answers first."""
-    chosen = sorted(own, key=lambda r: r["score"] == 1.0)[:SHOWN_ANSWERS]
-    return [
-        {
-            "id": str(r["id"])[:SHOWN_LENGTH],
-            "answer": str(r["answer"])[:SHOWN_LENGTH],
-            "score": r["score"],
-            "reason": str(r["reason"])[:SHOWN_LENGTH],
-        }
-        for r in chosen
-    ]
-
-
 def mark_dominated(rows: Sequence[dict[str, Any]]) -> None:
     """Add ``dominated``: per axis, True where another row is at least as accurate and costs no more, and one strictly.
 
@@ -174,13 +190,24 @@ def _scope(row: dict[str, Any], machine: bool) -> tuple[str, ...]:
     return tuple(row[k] for k in keys)
 
 
-def build(folder: Path) -> list[Path]:
+def budget_order(budget: str) -> tuple[float, str]:
+    """Budgets in the order of their numbers; words (``auto``, ``like:...``) come behind."""
+    number = re.match(r"\d+(\.\d+)?", budget)
+    return (float(number.group()) if number else float("inf"), budget)
+
+
+def build(folder: Path, *, pictures: bool = True) -> list[Path]:
     """Write ``index.html``, ``leaderboard.md`` and ``leaderboard.csv`` from ``folder/results``.
+
+    Args:
+        folder: of the leaderboard.
+        pictures: False leaves out the pictures of samples beside the page.
 
     Raises:
         UserError: a result file that cannot be trusted; no page is written then.
     """
     rows: list[dict[str, Any]] = []
+    parts: dict[str, dict[str, Any]] = {}
     seen: dict[str, Path] = {}
     for path in result_paths(folder / "results"):
         result, records = read(path)
@@ -189,6 +216,7 @@ def build(folder: Path) -> list[Path]:
             raise UserError(f"{path.name} and {seen[print_].name} hold the same records; remove one of them.")
         seen[print_] = path
         rows += rows_of(result, records)
+        parts[result["name"]] = details_of(result, records, folder if pictures else None)
     rows = drop_repeated_full(rows)
     mark_dominated(rows)
     order = {group: i for i, group in enumerate(("full-scale", "embedded", "random", "scripted"))}
@@ -199,30 +227,19 @@ def build(folder: Path) -> list[Path]:
             r["model"],
             -(r["accuracy"] or 0.0),
             r["method"],
-            r["budget"],
+            budget_order(r["budget"]),
             r["set_to"],
             r["result"],
         )
     )
-    pages = {"index.html": as_html(rows), "leaderboard.md": as_markdown(rows), "leaderboard.csv": as_csv(rows)}
+    pages = {
+        "index.html": page(rows, parts, NANO_NOTE),
+        "leaderboard.md": as_markdown(rows),
+        "leaderboard.csv": as_csv(rows),
+    }
     for name, text in pages.items():
         write_atomic(folder / name, text)
     return [folder / name for name in pages]
-
-
-def as_html(rows: Sequence[dict[str, Any]]) -> str:
-    """The page with its data inside."""
-    data = {
-        "rows": list(rows),
-        "axes": {k: label for k, (label, _) in AXES.items()},
-        "groups": GROUPS,
-        "note": NANO_NOTE,
-    }
-    # Inside a script element only "<" can end or open anything; \u003c is the same character to the JSON parser.
-    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    template = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
-    head, tail = template.split("/*DATA*/")
-    return head + text + tail
 
 
 def as_markdown(rows: Sequence[dict[str, Any]]) -> str:

@@ -86,7 +86,7 @@ def draw(sample: Sample, panels: list[Panel], benchmark: str = "") -> Image.Imag
         Undrawable: an image that cannot be opened, or no record with its size.
         UserError: records that do not fit the image.
     """
-    frames = [_open(path) for path in sample.images]
+    frames = [open_image(path) for path in sample.images]
     block = block_size(panels)
     captions = [_caption(p) for p in panels]
     top = MARGIN + CAPTION_LINE * max(map(len, captions))
@@ -112,7 +112,7 @@ def draw(sample: Sample, panels: list[Panel], benchmark: str = "") -> Image.Imag
     return sheet
 
 
-def _open(path: Any) -> Image.Image:
+def open_image(path: Any) -> Image.Image:
     try:
         with Image.open(path) as image:
             return ImageOps.exif_transpose(image).convert("RGB")

@@ -202,6 +202,18 @@ def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> flo
     return float(np.median([b["times"][name] for _, b in pairs])) / low if low > 0 else None
 
 
+def untouched(records: Sequence[dict[str, Any]]) -> bool:
+    """True if a method dropped nothing of any answered sample."""
+    done = [r for r in records if r["status"] == "ok"]
+    return bool(done) and all(
+        r["counts"]["patches"] == r["counts"]["patches_full"]
+        and r["counts"]["visual"] == r["counts"]["visual_full"]
+        and len(set(r["counts"]["layer_tokens"])) == 1
+        and min(r["counts"]["cache_entries"]) == r["counts"]["layer_tokens"][0]
+        for r in done
+    )
+
+
 def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
     notes = []
     done = [r for r in own if r["status"] == "ok"]
@@ -211,16 +223,8 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
             f"WARNING: {method} at {budget} crashed on {len(crashed)} of {len(own)} samples, first on "
             f"{crashed[0]['id']} ({crashed[0]['message']}): a fault of the program, no verdict on the method"
         )
-    if method != "full" and budget != "100" and done:
-        untouched = all(
-            r["counts"]["patches"] == r["counts"]["patches_full"]
-            and r["counts"]["visual"] == r["counts"]["visual_full"]
-            and len(set(r["counts"]["layer_tokens"])) == 1
-            and min(r["counts"]["cache_entries"]) == r["counts"]["layer_tokens"][0]
-            for r in done
-        )
-        if untouched:
-            notes.append(f"WARNING: {method} at budget {budget} dropped nothing")
+    if method != "full" and budget != "100" and untouched(done):
+        notes.append(f"WARNING: {method} at budget {budget} dropped nothing")
     under = sum(any(n.startswith("under budget") for n in r["notes"]) for r in done)
     if under:
         notes.append(f"{method} at {budget}: under budget on {under} of {len(done)} samples")

@@ -1,0 +1,253 @@
+"""The leaderboard's page: one HTML file that needs neither a server nor the network, and small pictures beside it.
+
+The page holds three kinds of data. ``rows`` (one per cell of a result) are read at once. ``details`` (what every sample
+was asked and answered, one part per result) are compressed and unpacked by the browser when a row is opened, so that
+they cost nothing before. Pictures are WebP files in ``pictures/``, of the samples on which the rows disagree most.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..results.folder import Key, spec_of, task_of
+from ..results.store import write_atomic
+from ..sample import Sample, target_box
+from .pictures import predicted_point
+from .result_file import GROUPS
+
+# Samples per task of a result whose pictures and kept blocks the page holds, and the largest side of a picture in px.
+PICTURED, PICTURE_SIDE, PICTURE_QUALITY = 24, 640, 55
+# Bytes of all pictures beside the page: the least contested samples go without where this is reached.
+PICTURES_LIMIT = 24_000_000
+# Samples per task of a result whose questions and answers the page holds; scores are held of all.
+DETAILED, TEXT_LENGTH = 400, 200
+
+# Costs that a curve or a limit can be drawn on: key of a row, label, unit, factor from the row's unit, and whether it
+# depends on the machine. The first is the default: pruning at every stage moves it.
+AXES: tuple[dict[str, Any], ...] = (
+    {"key": "kv_bytes", "label": "KV cache after prefill", "unit": "kB", "factor": 1e-3, "machine": False},
+    {"key": "flops_prefill", "label": "FLOPs to the first token", "unit": "GFLOP", "factor": 1e-9, "machine": False},
+    {"key": "flops", "label": "FLOPs, whole answer", "unit": "GFLOP", "factor": 1e-9, "machine": False},
+    {"key": "layer_visual_pct", "label": "visual tokens per decoder layer", "unit": "%", "factor": 1, "machine": False},
+    {"key": "visual_kept_pct", "label": "visual tokens into the decoder", "unit": "%", "factor": 1, "machine": False},
+    {"key": "ttft_ms", "label": "time to first token", "unit": "ms", "factor": 1, "machine": True},
+    {"key": "e2e_ms", "label": "whole answer", "unit": "ms", "factor": 1, "machine": True},
+    {"key": "peak_bytes", "label": "peak memory", "unit": "MB", "factor": 1e-6, "machine": True},
+    {"key": "energy_j", "label": "energy per answer", "unit": "J", "factor": 1, "machine": True},
+)
+
+
+def page(rows: Sequence[dict[str, Any]], parts: Mapping[str, dict[str, Any]], note: str) -> str:
+    """The page with its data inside.
+
+    Args:
+        rows: of :func:`.pages.rows_of`, ranked and marked.
+        parts: details of every result, by its name (:func:`details_of`).
+        note: sentence under the title.
+    """
+    data = {"rows": [_slim(r) for r in rows], "axes": AXES, "groups": GROUPS, "note": note}
+    scripts = "\n".join(
+        f'<script type="text/plain" id="details-{name}">{packed(part)}</script>' for name, part in parts.items()
+    )
+    return (
+        asset("page.html")
+        .replace("/*STYLE*/", asset("style.css"))
+        .replace("<!--DETAILS-->", scripts)
+        .replace("/*SCRIPT*/", "\n".join(asset(name) for name in SCRIPTS))
+        .replace("/*DATA*/", plain_json(data))
+    )
+
+
+SCRIPTS = ("base.js", "state.js", "curves.js", "within.js", "table.js", "detail.js", "export.js", "main.js")
+_NOT_SHOWN = ("samples", "settings")
+
+
+def _slim(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as the page needs it: numbers to six digits, what is absent left out."""
+    out: dict[str, Any] = {}
+    for key, value in row.items():
+        if key in _NOT_SHOWN or value is None or value == [] or value == "":
+            continue
+        out[key] = float(f"{value:.6g}") if isinstance(value, float) else value
+    return out
+
+
+def asset(name: str) -> str:
+    """One file of ``page/``."""
+    return (resources.files("vtprune_eval.report") / "page" / name).read_text(encoding="utf-8")
+
+
+def plain_json(data: Any) -> str:
+    """JSON for inside a script element: only ``<`` can end or open anything; ``\\u003c`` is the same to a parser."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def packed(data: Any) -> str:
+    """JSON, gzip, base64: of letters that HTML gives no meaning."""
+    return base64.b64encode(gzip.compress(json.dumps(data, separators=(",", ":")).encode(), mtime=0)).decode()
+
+
+def details_of(
+    result: dict[str, Any],
+    records: dict[Key, list[dict[str, Any]]],
+    folder: Path | None,
+    data_path: str | None = None,
+) -> dict[str, Any]:
+    """What every sample of a result was asked and answered.
+
+    Args:
+        result: the result file's content.
+        records: its records by (task, method, budget).
+        folder: where ``pictures/`` is, None for no pictures.
+        data_path: folder of the original data of a task that is not embedded.
+
+    Returns:
+        ``settings``, ``command``, and per task ``tasks[name]``: ``ids``, ``clusters``, ``groups``
+        (``{key: [value per sample]}``), ``asked`` and ``expected`` (of the first :data:`DETAILED` samples),
+        ``pictures`` (``{sample number: [file, columns, rows]}``), and ``cells["METHOD@BUDGET"]`` with ``scores``
+        (one per sample, None for no score), ``answers``, ``reasons``, ``kept`` (``{sample number: [hex bitmap at layer
+        0, size that the model saw, hex bitmap after the last layer, answered point in fractions]}``); ``boxes`` are
+        targets in pixels of the file.
+    """
+    tasks: dict[str, Any] = {}
+    for task in dict.fromkeys(t for t, _, _ in records):
+        own = {(m, b): r for (t, m, b), r in records.items() if t == task}
+        samples = _samples_of(result["settings"], task, data_path)
+        tasks[task] = _task_details(task, own, samples, folder)
+    return {"settings": result["settings"], "command": command_of(result["settings"]), "tasks": tasks}
+
+
+def _samples_of(settings: dict[str, Any], task: str, data_path: str | None) -> dict[str, Sample]:
+    """The task's samples by id; {} where its data is not here or is other data: the page then shows answers alone."""
+    try:
+        loaded = task_of(spec_of(settings), task, data_path)
+        if settings["data"].get(task) != f"v{loaded.version} {loaded.fingerprint}":
+            return {}
+        return {s.id: s for s in loaded.samples}
+    except UserError:
+        return {}
+
+
+def _task_details(
+    task: str,
+    cells: dict[tuple[str, str], list[dict[str, Any]]],
+    samples: Mapping[str, Sample],
+    folder: Path | None,
+) -> dict[str, Any]:
+    first = next(iter(cells.values()))
+    ids = [str(r["id"]) for r in first]
+    at = {i: n for n, i in enumerate(ids)}
+    keys = sorted({k for r in first for k, v in r["meta"].items() if isinstance(v, (str, int, bool))})
+    contested = sorted(range(len(ids)), key=lambda n: (-_contest(n, cells), n))
+    shown = contested[:PICTURED]
+    out: dict[str, Any] = {
+        "ids": ids,
+        "clusters": [str(r["cluster"] or r["id"]) for r in first],
+        "groups": {k: [str(r["meta"].get(k, ""))[:60] for r in first] for k in keys},
+        "asked": [_cut(samples[i].instruction or samples[i].question) if i in samples else "" for i in ids[:DETAILED]],
+        "expected": [expected(samples[i].target) if i in samples else "" for i in ids[:DETAILED]],
+        "pictures": {},
+        "boxes": {n: box for n in shown if ids[n] in samples and (box := target_box(samples[ids[n]].target))},
+        "cells": {},
+    }
+    for number in shown if folder is not None else ():
+        sample = samples.get(ids[number])
+        drawn = _picture(task, sample, folder) if sample is not None and folder is not None else None
+        if drawn is not None:
+            out["pictures"][number] = drawn
+    for (method, budget), own in cells.items():
+        ordered = sorted(own, key=lambda r: at[str(r["id"])])
+        out["cells"][f"{method}@{budget}"] = {
+            "scores": [r["score"] for r in ordered],
+            "answers": [_cut(str(r["answer"])) for r in ordered[:DETAILED]],
+            "reasons": [str(r["reason"])[:60] for r in ordered[:DETAILED]],
+            "kept": {
+                n: [
+                    str(r["kept"][-1]),
+                    r["frame"]["model_sizes"][-1],
+                    str(r.get("kept_last", r["kept"])[-1]),
+                    predicted_point(r),
+                ]
+                for n in shown
+                if (r := ordered[n])["status"] == "ok" and r["kept"] and r["frame"]
+            },
+        }
+    return out
+
+
+def _contest(number: int, cells: Mapping[Any, list[dict[str, Any]]]) -> float:
+    """How evenly a sample divides the cells into right and wrong, 0 to 0.25."""
+    scores = [own[number]["score"] for own in cells.values() if own[number]["score"] is not None]
+    share = sum(scores) / len(scores) if scores else 0.0
+    return share * (1 - share)
+
+
+def expected(target: Mapping[str, Any]) -> str:
+    """The target as a short text."""
+    rest = {k: v for k, v in target.items() if k not in ("type", "regions") and v is not None}
+    if not rest:
+        return ""
+    value = next(iter(rest.values())) if len(rest) == 1 else rest
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
+    """One line without control characters or half characters, of a bounded length."""
+    flat = " ".join("".join(ch if ch.isprintable() else " " for ch in text[: 4 * TEXT_LENGTH]).split())
+    return flat if len(flat) <= TEXT_LENGTH else flat[: TEXT_LENGTH - 1] + "…"
+
+
+def _picture(task: str, sample: Sample, folder: Path) -> list[Any] | None:
+    """Write the last image of a sample small; its file, and its own size in pixels; None if it cannot be opened."""
+    import io
+
+    from PIL import Image
+
+    from .pictures import Undrawable, open_image
+
+    if not sample.images:
+        return None
+    try:
+        image = open_image(sample.images[-1])
+    except Undrawable:
+        return None
+    size = list(image.size)
+    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=PICTURE_QUALITY, method=6)
+    digest = hashlib.sha256(stream.getvalue()).hexdigest()[:16]
+    path = folder / "pictures" / f"{digest}.webp"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = sum(p.stat().st_size for p in path.parent.glob("*.webp"))
+        if held + stream.tell() > PICTURES_LIMIT:
+            return None
+        write_atomic(path, stream.getvalue())
+    return [f"pictures/{path.name}", *size]
+
+
+def command_of(settings: Mapping[str, Any]) -> str:
+    """The command that runs a result again."""
+    from shlex import quote
+
+    words = ["python -m vtprune_eval"]
+    names = {"methods": "method", "budgets": "budget", "tasks": "tasks"}
+    skipped = {"package", "fingerprint", "architecture", "data", "params"}
+    defaults = {"weights": "hub", "history": None, "limit": None, "max_new_tokens": None, "protocol": None}
+    for key, value in settings.items():
+        if key in skipped or value is None or value is False or defaults.get(key, "") == value:
+            continue
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words.append(f"--{names.get(key, key).replace('_', '-')} {quote(text)}")
+    words += [f"--set {quote(f'{k}={v}')}" for k, v in (settings.get("params") or {}).items()]
+    return " ".join(words)
