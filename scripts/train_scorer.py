@@ -27,11 +27,12 @@ from nano.pool import Pool
 from safetensors.torch import save_file
 
 from vtprune_eval.benchmarks.tasks import load_task
+from vtprune_eval.image_file import open_image
 from vtprune_eval.methods.focusui import SCORER_FILE
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_components, graph_weights, saliency_label
 from vtprune_eval.methods.kernels.scorer import Scorer, saliency_loss
 from vtprune_eval.models import load_model
-from vtprune_eval.pipeline.prompt import open_image, patch_rows
+from vtprune_eval.pipeline.prompt import patch_rows
 
 BLOCK = 32
 

@@ -30,12 +30,13 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from vtprune_eval.budget import Budget
+from vtprune_eval.image_file import open_image
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import NANO, load_model
 from vtprune_eval.models.base import VlmAdapter
 from vtprune_eval.outcome import Outcome
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.pipeline.prompt import build_prompt, full_size, open_image, patch_rows, resize
+from vtprune_eval.pipeline.prompt import build_prompt, full_size, patch_rows, resize
 from vtprune_eval.sample import Sample
 
 TARGET = 1.03

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from vtprune_eval.image_file import open_image
 from vtprune_eval.models import NANO
 from vtprune_eval.models.base import ImageRules
 from vtprune_eval.models.qwen3_vl import Qwen3VL
-from vtprune_eval.pipeline.prompt import build_prompt, full_size, open_image, patch_rows, resize
+from vtprune_eval.pipeline.prompt import build_prompt, full_size, patch_rows, resize
 from vtprune_eval.sample import Sample
 
 RULES = ImageRules(16, 2, 2, 4096, 1 << 17, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

@@ -111,13 +111,13 @@ def _unscorable(faults: dict[str, list[str]], ids: Sequence[str]) -> list[str]:
 
 def _size(path: Path, known: dict[Path, Size | None]) -> Size | None:
     """(width, height) in pixels from a file's header; None where it cannot be read, which is told elsewhere."""
-    from PIL import Image
+    from ..errors import SampleError
+    from ..image_file import image_size
 
     if path not in known:
         try:
-            with Image.open(path) as image:
-                known[path] = image.size
-        except Exception:  # whatever a damaged file makes the decoder raise
+            known[path] = image_size(path)
+        except SampleError:
             known[path] = None
     return known[path]
 
@@ -144,7 +144,7 @@ def _unexpected(expected: dict[str, Any], n: int, counts: dict[str, Counter[str]
 
 def _damage(path: Any, size: Any, own: str) -> list[str]:
     from ..errors import SampleError
-    from ..pipeline.prompt import open_image
+    from ..image_file import open_image
 
     try:
         pixels = open_image(path)

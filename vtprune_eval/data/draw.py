@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..benchmarks.marks import Mark, marks_of
 from ..benchmarks.tasks import Task, definition, load_task
 from ..errors import SampleError, UserError
-from ..pipeline.prompt import open_image
+from ..image_file import open_picture
 
 HEIGHT, THUMB_HEIGHT, LINE, WIDTH_CHARS = 720, 240, 18, 110
 TARGET, POINT, FAINT, PAPER, INK = (220, 0, 60), (0, 90, 230), (240, 150, 30), (255, 255, 255), (20, 20, 20)
@@ -77,7 +77,7 @@ def draw_sample(task: Task, sample: Any) -> tuple[Image.Image, str]:
 
 def _opened(path: Path) -> tuple[Image.Image, str]:
     try:
-        return Image.fromarray(open_image(path)), ""
+        return open_picture(path), ""
     except SampleError as error:
         return Image.new("RGB", (640, 360), (210, 210, 210)), str(error)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown_name
+from ..image_file import image_size
 from ..models import MODELS
 from ..runner.spec import RunSpec, from_mapping
 from ..sample import Sample
@@ -144,12 +145,7 @@ def file_frame(images: Sequence[Path], coordinates: str) -> dict[str, Any]:
         images: paths of the images; only their headers are read.
         coordinates: one of :data:`COORDINATES`.
     """
-    from PIL import Image
-
-    sizes = []
-    for path in images:
-        with Image.open(path) as image:
-            sizes.append(list(image.size))
+    sizes = [list(image_size(path)) for path in images]
     return {"coordinates": coordinates, "model_sizes": sizes, "file_sizes": sizes}
 
 

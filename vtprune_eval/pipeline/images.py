@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..image_file import open_image
 from ..models.base import ImageRules
 from ..profiling.clock import StageClock
 from ..sample import Sample
 from .disk_cache import DiskCache
-from .prompt import full_size, open_image, resize
+from .prompt import full_size, resize
 
 
 @dataclass(frozen=True)

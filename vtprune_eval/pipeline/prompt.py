@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from ..errors import SampleError
 from ..methods.base import TokenLayout
 from ..models.base import ImageRules, VlmAdapter
 from ..models.smart_resize import smart_resize
-
-# A file that decodes to more than this many pixels is refused: a decompression bomb would take the machine down.
-MAX_FILE_PIXELS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -35,28 +29,6 @@ class Prompt:
     ids: Tensor
     layout: TokenLayout
     pixels: tuple[np.ndarray, ...]
-
-
-def open_image(path: Path, content: bytes | None = None) -> np.ndarray:
-    """Decode one file to RGB uint8 ``(height, width, 3)``; transparency is dropped as the processors do.
-
-    Args:
-        path: the file; content: its bytes, where they have been read already.
-
-    Raises:
-        SampleError: ``bad_image`` for a missing, empty, corrupt or oversized file.
-    """
-    try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
-            if image.width * image.height > MAX_FILE_PIXELS:
-                raise SampleError("bad_image", f"{path.name}: {image.width}x{image.height} pixels are too many.")
-            return np.array(image.convert("RGB"))
-    except SampleError:
-        raise
-    except FileNotFoundError:
-        raise SampleError("bad_image", f"{path.name}: the file is missing.") from None
-    except Exception as error:
-        raise SampleError("bad_image", f"{path.name}: not a readable image ({type(error).__name__}).") from error
 
 
 def full_size(size: tuple[int, int], rules: ImageRules, name: str) -> tuple[int, int]:

@@ -10,10 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from ..benchmarks.marks import marks_of
-from ..errors import UserError
+from ..errors import SampleError, UserError
+from ..image_file import open_picture
 from ..sample import Sample
 
 COLUMN = 420  # pixels of a column at most; screenshots are wider than what a page can show side by side
@@ -114,11 +115,11 @@ def draw(sample: Sample, panels: list[Panel], benchmark: str = "") -> Image.Imag
 
 def open_image(path: Any) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return open_picture(path)
+    except SampleError as error:
         raise Undrawable(
-            f"the image {path} cannot be opened ({error}); restore it or give its folder with --data-path."
+            f"the image {path} cannot be opened ({str(error).rstrip('.')}); restore it or give its folder with "
+            "--data-path."
         ) from None
 
 

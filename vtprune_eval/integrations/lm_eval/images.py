@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from ...image_file import image_size, open_picture
+
 
 class LazyImage(Image.Image):
     """An RGB picture on disk: size and path are known, pixels are decoded anew at every use and never kept."""
@@ -20,11 +22,10 @@ class LazyImage(Image.Image):
         """Read the header only.
 
         Raises:
-            OSError: the file is absent or no picture.
+            SampleError: the file is absent or no picture.
         """
         super().__init__()
-        with Image.open(path) as image:
-            self._size = image.size
+        self._size = image_size(Path(path))
         self._mode = "RGB"
         self.filename = str(path)
 
@@ -33,8 +34,7 @@ class LazyImage(Image.Image):
         """The pixels."""
         if self._im is not None:  # changed in place
             return self._im
-        with Image.open(self.filename) as image:
-            return image.convert("RGB").im
+        return open_picture(Path(self.filename)).im
 
     @im.setter
     def im(self, value: Any) -> None:
