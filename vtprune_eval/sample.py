@@ -29,6 +29,14 @@ class Sample:
     meta: dict[str, Any] = field(default_factory=dict)
     instruction: str | None = None
 
+    def __post_init__(self) -> None:
+        """Half a surrogate pair, as a cut JSON escape leaves it, becomes the replacement sign: no tokenizer takes it."""
+        for name in ("question", "instruction"):
+            text = getattr(self, name)
+            if text is not None and not text.isascii():
+                whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+                object.__setattr__(self, name, whole)
+
 
 def target_box(target: dict[str, Any]) -> tuple[float, float, float, float] | None:
     """The rectangle (x1, y1, x2, y2) around a target that is a place, in pixels of the last file; None for others.

@@ -96,7 +96,7 @@ class NvmlGpu:
     def __post_init__(self) -> None:
         try:
             self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)
-        except self.nvml.NVMLError:
+        except (self.nvml.NVMLError, UnicodeError):
             self.energy_source = "sampled power"
 
     def start(self) -> None:
@@ -153,7 +153,7 @@ class NvmlGpu:
         """Give NVML back; a lost GPU is no error any more."""
         try:
             self.nvml.nvmlShutdown()
-        except self.nvml.NVMLError:
+        except (self.nvml.NVMLError, UnicodeError):
             pass
 
     def _throttling(self) -> list[str]:
@@ -190,6 +190,9 @@ class NvmlGpu:
             ):
                 self.reason = f"the GPU was lost during the run ({error})"
                 self._warn(self.reason)
+            return None
+        except UnicodeError:  # a driver that gives a text in no encoding at all
+            self._warn(f"{getattr(function, '__name__', 'a reading')} is a text that is not UTF-8")
             return None
 
     def _warn(self, text: str) -> None:
@@ -252,7 +255,7 @@ def open_gpu(device: str, profile: str, uuid: str | None = None, nvml: Any = Non
         return NvmlGpu(nvml, nvml.nvmlDeviceGetHandleByUUID(uuid or _uuid(device)))
     except nvml.NVMLError as error:
         return NoGpu(f"NVML cannot be used ({error})")
-    except (RuntimeError, AssertionError, AttributeError) as error:
+    except (RuntimeError, AssertionError, AttributeError, UnicodeError) as error:
         return NoGpu(f"the GPU of {device} cannot be told ({error})")
 
 
