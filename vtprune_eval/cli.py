@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from .console import debug, print_anything, tell_crash
 from .errors import UserError
 from .lazy import load_on_first_use
 
@@ -122,7 +123,8 @@ def run_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 the user can mend it, 130 interrupted)."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = debug(list(sys.argv[1:] if argv is None else argv))
+    print_anything()
     load_on_first_use("torch")  # modules of methods import it; their names and hyper-parameters do not need it
     try:
         if args and args[0] == "list":
@@ -134,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(getattr(importlib.import_module(f"vtprune_eval.{module}"), function)(args[1:]))
         return _run(args)
     except UserError as error:
+        tell_crash(error)
         print(f"vtprune_eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:  # before the first sample, or the second Ctrl-C of a run

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+
+_loud = False
 
 
 def print_anything() -> None:
@@ -15,3 +19,25 @@ def print_anything() -> None:
         change = getattr(stream, "reconfigure", None)
         if change is not None and getattr(stream, "errors", "") == "strict":
             change(errors="backslashreplace")
+
+
+def debug(argv: list[str]) -> list[str]:
+    """Take ``--debug`` out of a command line; with it, :func:`tell_crash` prints."""
+    global _loud
+    _loud = "--debug" in argv
+    return [a for a in argv if a != "--debug"]
+
+
+def tell_crash(error: BaseException) -> None:
+    """Print the traceback of something that is otherwise one sentence, where ``--debug`` was given."""
+    if _loud:
+        print("", file=sys.stderr)
+        traceback.print_exception(error)
+
+
+def crash_sentence(error: BaseException, length: int = 300) -> str:
+    """Kind, message, and the file and line where it happened: the last place outside of installed packages."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<")] or frames
+    at = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}"[: length - len(at)] + at

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+# Reason of a score of None: the rule cannot read the annotation, so that no answer could be right.
+UNSCORABLE = "unscorable"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -30,7 +33,7 @@ class Sample:
     instruction: str | None = None
 
     def __post_init__(self) -> None:
-        """Half a surrogate pair, as a cut JSON escape leaves it, becomes the replacement sign: no tokenizer takes it."""
+        """Half a surrogate pair, as a cut JSON escape leaves it, becomes a replacement sign: no tokenizer takes it."""
         for name in ("question", "instruction"):
             text = getattr(self, name)
             if text is not None and not text.isascii():

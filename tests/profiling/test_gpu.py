@@ -263,3 +263,27 @@ def test_a_real_gpu():
     assert joules is not None and 1 < joules < 2000
     assert gpu.state()["name"] and gpu.state()["driver"]
     gpu.close()
+
+
+@pytest.mark.parametrize("name", ["nvmlDeviceGetName", "nvmlSystemGetDriverVersion", "nvmlDeviceGetPowerUsage"])
+def test_a_text_that_is_not_utf_8_is_absent_and_told(nvml, name, monkeypatch):
+    def broken(*args):
+        raise UnicodeDecodeError("utf-8", b"\xf8", 0, 1, "invalid start byte")
+
+    broken.__name__ = name
+    monkeypatch.setattr(nvml, name, broken)
+    nvml.no_counter = name == "nvmlDeviceGetPowerUsage"
+    gpu = open_gpu("cuda:0", "full", uuid="GPU-x", nvml=nvml)
+    gpu.start()
+    energy, state = gpu.stop(), gpu.state()
+    key = {"nvmlDeviceGetName": "name", "nvmlSystemGetDriverVersion": "driver"}.get(name)
+    assert state[key] is None if key else energy is None
+    assert f"{name} is a text that is not UTF-8" in state["warnings"] and gpu.reason == ""
+
+
+def test_nvml_that_cannot_be_started_for_its_text_is_no_gpu(nvml, monkeypatch):
+    def broken():
+        raise UnicodeDecodeError("utf-8", b"\xf8", 0, 1, "invalid start byte")
+
+    monkeypatch.setattr(nvml, "nvmlInit", broken)
+    assert isinstance(open_gpu("cuda:0", "full", uuid="GPU-x", nvml=nvml), NoGpu)

@@ -24,6 +24,7 @@ from ..methods.base import HOOKS
 from ..registry import method_class
 from ..results.compare import compare_cells
 from ..results.folder import Key, Run, identity_of, parse_records, read_json, spec_of
+from ..results.record import all_failed
 from ..results.store import write_atomic
 from ..results.summary import accuracy, costs_of
 
@@ -126,7 +127,23 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]])
 
 
 def from_run(run: Run) -> tuple[dict[str, Any], str]:
-    """The result file of a run, and the text of its records file."""
+    """The result file of a run, and the text of its records file.
+
+    Raises:
+        UserError: a program crashed, or nothing of a task was answered: neither can be ranked.
+    """
+    for (task, method, budget), own in run.records.items():
+        crashed = [r for r in own.values() if r["reason"] == "crash"]
+        if crashed:
+            raise UserError(
+                f"{run.path}: {method} at {budget} crashed on {len(crashed)} of {len(own)} samples of {task} "
+                f"({crashed[0]['message']}), which is no verdict on the method; mend it and run again in a new folder."
+            )
+    for task in run.spec.tasks:
+        if all_failed([r for (name, *_), own in run.records.items() if name == task for r in own.values()]):
+            raise UserError(
+                f"{run.path}: every sample of {task} failed, so there is nothing to rank; run again in a new folder."
+            )
     name = f"{run.settings['model']}-{identity_of(run.settings)}"
     lines = [_line(key, r) for key, own in run.records.items() for r in own.values()]
     text = "".join(line + "\n" for line in lines)

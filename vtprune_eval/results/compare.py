@@ -20,6 +20,7 @@ from typing import Any
 from .stats import holm, mcnemar, paired_difference, sign_flip, stated
 
 ALPHA = 0.05
+NO_VERDICT = "no verdict (crashed)"
 # With more reduced cells than this only cells of one budget are compared with each other: every further pair would
 # cost power (Holm) and time, and answer a question that nobody asked.
 ALL_PAIRS = 12
@@ -36,7 +37,8 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
         ``n`` pairs, ``difference`` own - other in [-1, 1] with ``ci95`` of a paired bootstrap over clusters
         (None of fewer than :data:`.stats.MIN_CLUSTERS`),
         ``only_own`` and ``only_other`` (samples on which one scores higher), ``test`` (``mcnemar`` or ``sign-flip``),
-        and its ``p``; None where no scored sample is shared.
+        its ``p``, and ``crashed``, pairs of which a side is a crash of the program; None where no scored
+        sample is shared.
     """
     by_id = {r["id"]: r for r in other if r["score"] is not None}
     pairs = [(r, by_id[r["id"]]) for r in own if r["score"] is not None and r["id"] in by_id]
@@ -54,14 +56,20 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
         "only_other": sum(x < y for x, y in zip(a, b, strict=True)),
         "test": "mcnemar" if exact else "sign-flip",
         "p": mcnemar(a, b) if exact else sign_flip(a, b, clusters),
+        "crashed": sum("crash" in (p["reason"], q["reason"]) for p, q in pairs),
     }
 
 
 def adjust(family: Sequence[dict[str, Any]]) -> None:
     """Add ``p_holm``, ``distinguishable`` and ``verdict`` to all comparisons of one family, in place.
 
-    The verdict is ``better``, ``worse``, ``not distinguishable``, or ``equal on every sample``.
+    The verdict is ``better``, ``worse``, ``not distinguishable``, ``equal on every sample``, or ``no verdict``: a
+    program that crashed on one side says nothing about its method, and takes no part in the adjustment.
     """
+    for entry in family:
+        if entry.get("crashed"):
+            entry |= {"p": 1.0, "p_holm": 1.0, "distinguishable": False, "verdict": NO_VERDICT}
+    family = [e for e in family if not e.get("crashed")]
     for entry, p in zip(family, holm([e["p"] for e in family]), strict=True):
         entry["p_holm"] = p
         entry["distinguishable"] = p < ALPHA

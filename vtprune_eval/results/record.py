@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..outcome import Outcome
@@ -116,6 +117,11 @@ def failed_record(
         "peak_bytes": None,
         "times": None,
     }
+
+
+def all_failed(records: Sequence[dict[str, Any]]) -> bool:
+    """True where not one of at least one sample was answered."""
+    return bool(records) and all(r["status"] == "failed" for r in records)
 
 
 def result_of(record: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .compare import ALPHA, compare_cells
+from ..sample import UNSCORABLE
+from .compare import ALPHA, NO_VERDICT, compare_cells
 from .stats import mean_interval, shown, stated
 
 Records = dict[str, dict[str, Any]]
@@ -64,7 +65,11 @@ def summarise(
         reference = [r for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
         costs = costs_of(everything, reference, trained)
         if base and trained:
-            changes = [t["vs_full"]["difference"] for t in per_task.values() if "vs_full" in t]
+            changes = [
+                t["vs_full"]["difference"]
+                for t in per_task.values()
+                if "vs_full" in t and t["vs_full"]["verdict"] != NO_VERDICT
+            ]
             costs["accuracy_change"] = 0.0 if (method, budget) == base else float(np.mean(changes)) if changes else None
         notes = _notes(everything, method, budget)
         if trained and (method, budget) == cells[0]:  # it is the same in every row
@@ -84,14 +89,16 @@ def summarise(
 
 
 def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:
-    n = sum(r["reason"] == "no_target" for r in own)
-    if not n:
-        return []
-    name = task.split()[0]
-    return [
-        f"{'WARNING: ' if n == len(own) else ''}{task}: {n} of {len(own)} samples are not scored, because their "
-        f"records have no target (`python -m vtprune_eval data check {name}` says more)"
-    ]
+    name, out = task.split()[0], []
+    for reason, why in (("no_target", "their records have no target"), (UNSCORABLE, "their annotation cannot be read")):
+        found = [r for r in own if r["reason"] == reason]
+        if found:
+            first = f"; first {found[0]['id']}: {found[0]['parts']['why']}" if reason == UNSCORABLE else ""
+            out.append(
+                f"{'WARNING: ' if len(found) == len(own) else ''}{task}: {len(found)} of {len(own)} samples are not "
+                f"scored, because {why} (`python -m vtprune_eval data check {name}` says more{first})"
+            )
+    return out
 
 
 def accuracy(graded: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..benchmarks.tasks import Task
+from ..console import crash_sentence, tell_crash
 from ..errors import SampleError, UserError
 from ..outcome import Outcome
 from ..profiling.gpu import Gpu
 from ..results.record import failed_record, make_record
 from ..results.store import RecordWriter, rewrite_in_order
-from ..sample import Sample
+from ..sample import UNSCORABLE, Sample, Score
 from ..units import parse_bytes
 from .spec import Cell, RunSpec
 
@@ -320,12 +321,18 @@ def record_of(key: str, task: Task, sample: Sample, outcome: Outcome | Exception
     if isinstance(outcome, SampleError):
         return failed_record(key, sample, outcome.reason, str(outcome), task.scored, task.protocol)
     if isinstance(outcome, Exception):
-        return failed_record(
-            key, sample, "crash", f"{type(outcome).__name__}: {outcome}"[:300], task.scored, task.protocol
-        )
+        tell_crash(outcome)
+        return failed_record(key, sample, "crash", crash_sentence(outcome), task.scored, task.protocol)
     frame = {
         "coordinates": coordinates,
         "model_sizes": [list(s) for s in outcome.model_sizes],
         "file_sizes": [list(s) for s in outcome.file_sizes],
     }
-    return make_record(key, sample, outcome, task.score(sample, outcome.text, frame), frame, task.protocol)
+    try:
+        score = task.score(sample, outcome.text, frame)
+    except UserError:
+        raise
+    except Exception as error:  # rules read whatever a model says; what they cannot read is the annotation
+        tell_crash(error)
+        score = Score(None, None, UNSCORABLE, {"why": crash_sentence(error)})
+    return make_record(key, sample, outcome, score, frame, task.protocol)

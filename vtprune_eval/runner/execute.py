@@ -7,6 +7,7 @@ import json
 import platform
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -20,7 +21,7 @@ from ..models import check_model_name
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
 from ..results.breakdown import breakdown, breakdown_text
-from ..results.record import light
+from ..results.record import all_failed, light
 from ..results.store import RunFolder, digests, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..sample import target_box
@@ -250,6 +251,14 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         for cell in spec.cells():
             done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
             records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
+    dead = [
+        t for t in tasks if all_failed([r for (label, *_), own in records.items() if label == t.label for r in own])
+    ]
+    for task in dead:
+        print(f"vtprune_eval: {_why_dead(spec, task, records)}", file=sys.stderr)
+    tasks = [t for t in tasks if t not in dead]
+    if not tasks:
+        return 1
     summary = summarise(
         spec.model,
         [(c.method, c.budget) for c in spec.cells()],
@@ -291,7 +300,22 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
             f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",
             file=sys.stderr,
         )
-    return int(any(r["reason"] == "crash" for own in records.values() for r in own))
+    return int(bool(dead) or any(r["reason"] == "crash" for own in records.values() for r in own))
+
+
+def _why_dead(task: Task, own: list[dict[str, Any]]) -> str:
+    """The sentence for a task of which nothing was answered: a table of 0.0 would look like a result."""
+    counts = ", ".join(f"{n} times {reason}" for reason, n in Counter(r["reason"] for r in own).most_common())
+    only_images = {r["reason"] for r in own} == {"bad_image"}
+    remedy = (
+        f"`python -m vtprune_eval data check {task.name}` lists the images; mend them and run again in a new folder"
+        if only_images
+        else "mend the cause and run again in a new folder (--out)"
+    )
+    first = str(own[0]["message"]).rstrip(".")
+    return (
+        f"every sample of {task.name} failed ({counts}; the first: {first}), so there is nothing to compare; {remedy}."
+    )
 
 
 def _profiler_of(folder: RunFolder) -> dict[str, float] | None:
