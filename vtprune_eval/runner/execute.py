@@ -251,11 +251,12 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         for cell in spec.cells():
             done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
             records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
-    dead = [
-        t for t in tasks if all_failed([r for (label, *_), own in records.items() if label == t.label for r in own])
-    ]
-    for task in dead:
-        print(f"vtprune_eval: {_why_dead(spec, task, records)}", file=sys.stderr)
+    dead = []
+    for task in tasks:
+        own = [r for (label, *_), found in records.items() if label == task.label for r in found]
+        if all_failed(own) and not spec.shard:  # of a shard's few samples all may fail; `merge` looks at the whole
+            dead.append(task)
+            print(f"vtprune_eval: {_why_dead(task, own)}", file=sys.stderr)
     tasks = [t for t in tasks if t not in dead]
     if not tasks:
         return 1
