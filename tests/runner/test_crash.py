@@ -126,7 +126,7 @@ def test_other_tasks_of_a_run_keep_their_table(tmp_path, capsys, monkeypatch):
 
 
 def test_an_annotation_that_no_rule_can_read_is_a_record_with_its_reason(tmp_path, capsys, monkeypatch):
-    from vtprune_eval.tasks import Task
+    from vtprune_eval.benchmarks.tasks import Task
 
     score, broken = Task.score, load_task("mini-doc", 4).samples.ids[2]
 
