@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..paths import inside_folder
 from .grammars import Action
 
 Spec = Mapping[str, Any]
@@ -132,18 +132,6 @@ def numbers(record: Any, key: str, where: str, n: int | None) -> list[float]:
     return values
 
 
-def inside_folder(folder: Path, name: str, where: str) -> Path:
-    """``folder / name``, which must stay inside.
-
-    Raises:
-        UserError: an absolute name or one with ``..``: a record must not open other files.
-    """
-    # Texts instead of paths: this runs for every screenshot of every sample.
-    if name.startswith("/") or ".." in name.replace("\\", "/").split("/") or "\0" in name or os.path.isabs(name):
-        raise UserError(f"{where}: the image name {name[:80]!r} points outside of the data folder; refused.")
-    return folder / name
-
-
 class ImageRoots:
     """Where images lie: archives of one data set unpack to different folders.
 
@@ -153,7 +141,8 @@ class ImageRoots:
     """
 
     def __init__(self, folder: Path, roots: Sequence[str], *, flat: bool = False) -> None:
-        self._roots = [folder / r for r in roots if (folder / r).is_dir()] or [folder]
+        self._folder = folder
+        self._roots = [r for r in roots if (folder / r).is_dir()] or [""]
         self._flat = flat
         self._found: dict[str, Path] = {}
 
@@ -163,13 +152,13 @@ class ImageRoots:
             if name not in self._found:  # nothing is looked up on disk here, and histories name a screenshot again
                 if len(self._found) >= 256:
                     self._found.clear()
-                self._found[name] = inside_folder(self._roots[0], name, where)
+                self._found[name] = inside_folder(self._folder, name, where, self._roots[0])
             return self._found[name]
         names = [name, Path(name).name] if self._flat and Path(name).name != name else [name]
         first = None
         for root in self._roots:
             for candidate in names:
-                path = inside_folder(root, candidate, where)
+                path = inside_folder(self._folder, candidate, where, root)
                 if path.exists():
                     return path
                 first = first or path

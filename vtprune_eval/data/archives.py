@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from ..errors import UserError
+from ..paths import inside_folder
 
 ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 # Screenshots do not compress: an archive that grows a hundredfold is not a data set.
@@ -69,11 +70,10 @@ def _targets(archive: Path, folder: Path, sizes: dict[str, int], below: str) -> 
     out = []
     for name in sizes:
         pure = PurePosixPath(name.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts or "\0" in name or (pure.parts and ":" in pure.parts[0]):
-            raise UserError(f"{archive.name} holds {name!r}, which points outside of the folder; refused.")
+        inside_folder(folder, str(pure), archive.name)
         if below and not pure.is_relative_to(below):
             continue
-        out.append((name, folder / (pure.relative_to(below) if below else pure)))
+        out.append((name, inside_folder(folder, str(pure.relative_to(below) if below else pure), archive.name)))
     return iter(out)
 
 

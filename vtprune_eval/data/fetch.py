@@ -15,9 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.base import inside_folder
 from ..benchmarks.tasks import default_data_path, definition, where_to_get
 from ..errors import UserError
+from ..paths import inside_folder
 from .archives import ENDINGS, unpack
 from .receipt import CHUNK_BYTES, Receipt, digest_of
 
@@ -131,12 +131,13 @@ def _from_hub(source: Mapping[str, Any], receipt: Receipt) -> list[Path]:
             f"{name} cannot be fetched from the hub ({first}); check the connection and run the command "
             "again: it goes on where it stopped."
         ) from error
-    for s in wanted:
+    paths = [inside_folder(folder, s.rfilename, name) for s in wanted]
+    for s, path in zip(wanted, paths, strict=True):
         stated = getattr(s.lfs, "sha256", None)
-        _verify(folder / s.rfilename, s.size, stated)
-        receipt.settle(folder / s.rfilename, f"{name}@{info.sha}", stated)
+        _verify(path, s.size, stated)
+        receipt.settle(path, f"{name}@{info.sha}", stated)
     receipt.revisions[name] = str(info.sha)
-    return [folder / s.rfilename for s in wanted]
+    return paths
 
 
 def _from_bucket(source: Mapping[str, Any], receipt: Receipt, only: Sequence[str]) -> list[Path]:

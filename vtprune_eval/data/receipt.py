@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..paths import inside_folder
 from ..results.store import write_atomic
 
 # Not *.json: some data sets are "every JSON file of the folder".
@@ -77,7 +78,7 @@ class Receipt:
         """
         out = []
         for name, known in self.files.items():
-            path = self.folder / name
+            path = inside_folder(self.folder, name, self._path.name)
             if path.is_file() and (
                 path.stat().st_size != known.get("size") or (read and digest_of(path) != known.get("sha256"))
             ):

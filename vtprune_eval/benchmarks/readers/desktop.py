@@ -104,12 +104,12 @@ def _operation(name: str, where: str) -> str:
 @lru_cache(maxsize=4096)
 def _size(path: Path) -> tuple[int, int] | None:
     """(width, height) from a file's header; None where it cannot be read."""
-    from PIL import Image
+    from ...errors import SampleError
+    from ...image_file import image_size
 
     try:
-        with Image.open(path) as image:
-            return image.size
-    except Exception:  # a broken screenshot fails its own sample; here it only leaves a point out of a prompt
+        return image_size(path)
+    except SampleError:  # a broken screenshot fails its own sample; here it only leaves a point out of a prompt
         return None
 
 

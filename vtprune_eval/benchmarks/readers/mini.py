@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...errors import UserError
+from ...paths import inside_folder
 from ..base import Item, Records, Spec, need
 from ..formats.spans import LineSpans
 
@@ -24,11 +26,15 @@ class Mini(Records):
 
     def item(self, i: int) -> Item:
         r = self._records[i]
-        images = tuple(self._folder / name for name in need(r, "images", self._where, list))
+        where = f"{self._where}, record {self._ids[i]!r}"
+        images = tuple(inside_folder(self._folder, name, where) for name in need(r, "images", where, list))
+        question = need(r, "question", where, str)
+        if not images or not question.strip():
+            raise UserError(f"{where}: {'no image' if not images else 'an empty question'}; every record needs both.")
         return Item(
             id=self._ids[i],
             images=images,
-            fields={"question": need(r, "question", self._where, str)},
+            fields={"question": question},
             target=need(r, "target", self._where, dict),
             cluster=r.get("cluster"),
             meta=r.get("meta", {}),
