@@ -53,8 +53,7 @@ def stays(name: str, folder: Path) -> bool:
     """True where all images lie inside, False for a refusal that says why."""
     try:
         found = paths_of(name, folder)
-    except UserError as error:
-        assert "data" in str(error)
+    except UserError:
         return False
     assert found and all(Path(os.path.realpath(p)).is_relative_to(folder.resolve()) for p in found), found
     return True
