@@ -6,11 +6,14 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .console import debug, print_anything, tell_crash
 from .errors import UserError
 from .lazy import load_on_first_use
+
+if TYPE_CHECKING:
+    from .runner.spec import RunSpec
 
 USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
        python -m vtprune_eval list models|methods|tasks [--format json]
@@ -18,6 +21,7 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval data get|check|sample TASK
        python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
        python -m vtprune_eval merge RUN ... --out DIR
+       python -m vtprune_eval verify RUN                       python -m vtprune_eval serve-bench --method M[,M...]
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
@@ -30,6 +34,8 @@ _COMMANDS = {
     "show": ("commands.show", "main"),
     "table": ("report.paper_table", "main"),
     "merge": ("runner.workers.merge", "main"),
+    "verify": ("commands.verify", "main"),
+    "serve-bench": ("commands.serve_bench", "main"),
 }
 
 
@@ -112,10 +118,15 @@ def run_parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--engine",
-        help="local (default: this process) or ray: workers of a Ray cluster, the one of "
-        "RAY_ADDRESS or one started here",
+        help="local (default: this process), ray: workers of a Ray cluster, the one of RAY_ADDRESS or one started "
+        "here, or vllm: many samples at once, accuracy without costs",
     )
-    p.add_argument("--workers", type=int, help="of --engine ray (default: one per GPU; without GPUs one per machine)")
+    p.add_argument(
+        "--workers",
+        type=int,
+        help="of --engine ray (default: one per GPU; without GPUs one per machine); "
+        "with --engine vllm: engines under Ray",
+    )
     p.add_argument("--config", metavar="FILE", help="YAML file with any of these settings; options override it")
     p.add_argument("--format", help="of the summary on stdout: table (default), json, md, csv")
     return p
@@ -148,7 +159,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
-def _run(args: list[str]) -> int:
+def spec_of_arguments(args: list[str]) -> RunSpec:
+    """The settings that the options of a run, and its config file, come to.
+
+    Raises:
+        UserError: anything a user can mend.
+    """
     from .runner.spec import from_mapping, read_yaml
 
     given = vars(run_parser().parse_args(args))
@@ -158,7 +174,11 @@ def _run(args: list[str]) -> int:
     for old, new in (("method", "methods"), ("budget", "budgets"), ("task", "tasks")):
         if new in given:
             values.pop(old, None)
-    spec = from_mapping({**values, **given})
+    return from_mapping({**values, **given})
+
+
+def _run(args: list[str]) -> int:
+    spec = spec_of_arguments(args)
     from .runner.execute import execute
 
     return execute(spec)

@@ -15,6 +15,7 @@ EXTRAS = {
     "bs4": ("vlmeval", "beautifulsoup4"),
     "rapidfuzz": ("vlmeval", "rapidfuzz"),
     "playwright": ("vlmeval", "playwright"),
+    "vllm": ("vllm", "vllm"),
 }
 
 

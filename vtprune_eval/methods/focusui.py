@@ -62,6 +62,11 @@ class FocusUI(Method):
     pooling: str = hyper("mean", "pooling of the scores over the words", choices=("mean", "max"))
     per_image: bool = hyper(False, "share the budget over the images instead of letting them compete")
 
+    def tokens_kept(self, layout: TokenLayout, present: np.ndarray, budget: StageBudget) -> int | None:
+        """Unknown with markers: their number follows from the scores."""
+        known = super().tokens_kept(layout, present, budget)
+        return known if known == int(present.sum()) or self.pad == "none" else None
+
     def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
         """See :meth:`Method.select_tokens`.
 

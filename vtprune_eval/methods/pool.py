@@ -8,14 +8,17 @@ token: DeepStack levels are not averaged, which spares the method a look at feat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
 from ..budget import StageBudget
 from ..errors import UserError
-from .base import Method, TokenEdit, TokenView
+from .base import Method, TokenEdit, TokenLayout, TokenView
 from .resize import largest_within
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,16 @@ class Pool(Method):
 
     name: ClassVar[str] = "pool"
     default_like: ClassVar[str | None] = "pixelprune"
+
+    def tokens_kept(self, layout: TokenLayout, present: np.ndarray, budget: StageBudget) -> int | None:
+        """One per cell."""
+        assert budget.per_image is not None
+        grids = [
+            largest_within((cols, rows), 1, n)
+            for (rows, cols), n in zip(layout.grids, budget.per_image, strict=True)
+            if n
+        ]
+        return sum(width * height for width, height in grids)
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
         """See :meth:`Method.select_tokens`."""

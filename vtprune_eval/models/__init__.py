@@ -24,6 +24,7 @@ __all__ = [
     "check_model_name",
     "family_of",
     "fingerprint",
+    "folder_of",
     "load_model",
     "model_names",
 ]
@@ -250,16 +251,10 @@ def load_model(
         )
     random, note, revision = weights == "random", "", None
     folder: Path | None
-    if path:
-        folder = Path(path)
-    elif name == "nano":
-        folder = NANO
-    elif random:
+    if random and not path and name != "nano":
         folder, note = None, "text tokens are those of nano's tokenizer, because the model's own needs a download"
     else:
-        assert card.hub_id
-        folder = hub_folder(name, card.hub_id, card.revision, card.remote_code)
-        revision = card.revision or folder.name  # a snapshot's folder is named by its commit
+        folder, revision = folder_of(name, path)
     identity: dict[str, Any] = {
         "model": name,
         "hub_id": card.hub_id,
@@ -290,6 +285,23 @@ def load_model(
     if path and name in family.sizes:
         adapter.identity["note"] = _size_note(name, adapter.model.config, family.true_config(name))
     return adapter
+
+
+def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
+    """The folder of a model's weights, downloaded where it has to be, and the commit of the hub that it is.
+
+    Args:
+        name: short name; path: a local folder instead.
+
+    Raises:
+        UserError: no such model on the hub, or no network.
+    """
+    card = check_model_name(name)
+    if path or name == "nano":
+        return Path(path) if path else NANO, None
+    assert card.hub_id
+    folder = hub_folder(name, card.hub_id, card.revision, card.remote_code)
+    return folder, card.revision or folder.name  # a snapshot's folder is named by its commit
 
 
 def _size_note(name: str, found: Any, true: Any) -> str:

@@ -16,6 +16,7 @@ from ..results.folder import Key
 from ..results.stats import shown
 from ..results.store import write_atomic
 from ..results.summary import untouched
+from ..results.verified import engine_of, share_of
 from .board import details_of, page
 from .result_file import GROUPS, device_of, read, result_paths
 
@@ -62,7 +63,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "method": cell["method"],
                 "budget": cell["budget"],
                 "stage": cell["stage"],
-                "set_to": settings_of_row(settings, cell["method"]),
+                "set_to": _set_to(result, cell),
                 "notes": _notes(own, full),
                 "ranked": cell["ranked"],
                 "device": device,
@@ -111,6 +112,15 @@ def _mean(own: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float
     except KeyError:
         return None
     return sum(found) / len(found) if found else None
+
+
+def _set_to(result: dict[str, Any], cell: dict[str, Any]) -> str:
+    """Settings of a row, and where another engine answered, how many of its answers are the pipeline's."""
+    settings, engine = result["settings"], engine_of(result["settings"])
+    own = [settings_of_row(settings, cell["method"])]
+    if engine is not None:
+        own += [engine, share_of(result["environment"], cell["method"], cell["budget"]) or "not verified"]
+    return ", ".join(filter(None, own))
 
 
 def settings_of_row(settings: dict[str, Any], method: str) -> str:

@@ -27,6 +27,7 @@ from ..results.folder import Key, Run, identity_of, parse_records, read_json, sp
 from ..results.record import all_failed
 from ..results.store import write_atomic
 from ..results.summary import accuracy, costs_of
+from ..results.verified import check_rows
 
 SCHEMA = 1
 ENDING = ".records.jsonl.gz"
@@ -130,8 +131,10 @@ def from_run(run: Run) -> tuple[dict[str, Any], str]:
     """The result file of a run, and the text of its records file.
 
     Raises:
-        UserError: a program crashed, or nothing of a task was answered: neither can be ranked.
+        UserError: a program crashed, or nothing of a task was answered: neither can be ranked; rows of an engine that
+            were not compared with the pipeline, or that differ from it.
     """
+    check_rows(run.settings, run.environment, [(c.method, c.budget) for c in run.spec.cells()])
     for (task, method, budget), own in run.records.items():
         crashed = [r for r in own.values() if r["reason"] == "crash"]
         if crashed:
@@ -266,6 +269,7 @@ def _grouped(lines: list[str], name: str) -> dict[Key, list[dict[str, Any]]]:
 
 def _check_cells(path: Path, result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> None:
     spec = spec_of(result["settings"])
+    check_rows(result["settings"], result["environment"], [(c.method, c.budget) for c in spec.cells()])
     expected = {(t, c.method, c.budget) for t in spec.tasks for c in spec.cells()}
     if set(records) != expected:
         one = sorted(expected ^ set(records))[0]

@@ -14,6 +14,7 @@ from ..outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
 from ..results.folder import Key, expected_key, spec_of, task_of
+from ..results.verified import engine_of
 from ..runner.spec import RunSpec
 from .check_costs import Measured, Size, fault
 from .result_file import differs, group_of, read
@@ -51,11 +52,24 @@ def validate(path: Path, data_path: str | None = None) -> list[str]:
         for key, own in records.items():
             if key[0] == name:
                 _check_cell(path, task, key, own, expected_key(settings, name, cells[key[1], key[2]]), settings)
-        said.append(_check_costs(path, spec, task, settings, records))
+        if engine_of(settings) is None:
+            said.append(_check_costs(path, spec, task, settings, records))
         said.append(f"{name}: data, sample ids, keys and scores of {len(task.samples)} samples per cell agree")
-    said.append(_check_flops(path, settings, records))
+    said.append(_check_flops(path, settings, records) if engine_of(settings) is None else _check_none(path, records))
     said += _check_weights(path, settings)
     return said
+
+
+def _check_none(path: Path, records: dict[Key, list[dict[str, Any]]]) -> str:
+    """Costs come from the pipeline alone: an engine's records must have none."""
+    for (task, method, budget), own in records.items():
+        for record in own:
+            if any(record.get(name) is not None for name in ("times", "peak_bytes", "flops", "kv_bytes", "energy_j")):
+                raise UserError(
+                    f"{path.name}: {method} at {budget} on {task}: sample {record['id']!r} states costs, and answers "
+                    "of an engine have none; make the file again from the run folder."
+                )
+    return "no costs are stated, since another engine answered"
 
 
 def _check_cell(

@@ -20,7 +20,7 @@ from .store import digests
 
 Key = tuple[str, str, str]
 # In run.json beside the settings that were asked for: what the model and the data turned out to be.
-_MADE_BY = {"fingerprint", "architecture", "data"}
+_MADE_BY = {"fingerprint", "architecture", "data", "engine_version"}
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ def make_record(
         "counts": _fields(outcome.counts),
         "flops": outcome.flops,
         "kv_bytes": outcome.kv_bytes,
-        "kept": [_bitmap(kept) for kept in outcome.kept],
-        **({"kept_last": [_bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
+        "kept": [bitmap(kept) for kept in outcome.kept],
+        **({"kept_last": [bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
         "frame": frame,
         "notes": list(outcome.notes),
         "target_recall": outcome.target_recall and {k: round(v, 6) for k, v in outcome.target_recall.items()},
@@ -159,7 +159,7 @@ def _one_name_each(values: dict[str, Any]) -> dict[str, Any]:
     return {sys.intern(k): v for k, v in values.items()}
 
 
-def _bitmap(kept: tuple[int, ...]) -> str:
+def bitmap(kept: tuple[int, ...]) -> str:
     """Hexadecimal number with bit i set for every kept i; bytes, because a growing integer is copied for every bit."""
     bits = bytearray(max(kept, default=0) // 8 + 1)
     for i in kept:

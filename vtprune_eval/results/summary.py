@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -151,8 +151,8 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         * sum(sum(r["counts"]["patches"]) for r in done)
         / sum(sum(r["counts"]["patches_full"]) for r in done),
         "layer_visual_pct": _layer_visual_pct(done),
-        "flops": float(np.mean([r["flops"]["total"] for r in done])),
-        "kv_bytes": float(np.mean([r["kv_bytes"] for r in done])),
+        "flops": _mean(r["flops"] and r["flops"]["total"] for r in done),
+        "kv_bytes": _mean(r["kv_bytes"] for r in done),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
     recall = target_recall(done)
@@ -187,10 +187,16 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
             both = [(a, b) for a, b in pairs if a["times"] is not None and b["times"] is not None]
             out["speedup"] = _ratio(both, "e2e_ms")
             out["speedup_ttft"] = _ratio(both, "ttft_ms")
-            out["flops_ratio"] = float(
-                np.mean([b["flops"]["total"] for _, b in pairs]) / np.mean([a["flops"]["total"] for a, _ in pairs])
-            )
+            counted = [(a["flops"]["total"], b["flops"]["total"]) for a, b in pairs if a["flops"] and b["flops"]]
+            if counted:
+                out["flops_ratio"] = float(np.mean([b for _, b in counted]) / np.mean([a for a, _ in counted]))
     return out
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    """None where an engine cannot know them."""
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _layer_visual_pct(done: list[dict[str, Any]]) -> float | None:

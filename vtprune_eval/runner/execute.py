@@ -47,6 +47,33 @@ def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = T
     Returns:
         The exit code: 0 done, 1 after a crash, 130 interrupted.
     """
+    tasks = load_tasks(spec)
+    _check_targets(spec, tasks)
+    if spec.shard:  # after the checks, so that all shards of a run are refused alike
+        tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
+    with RunFolder(spec.folder) as folder:
+        if spec.engine == "ray" or (spec.engine == "vllm" and spec.workers):
+            from .workers.ray import run_on_ray
+
+            identity, finished = run_on_ray(spec, tasks, folder)
+        elif spec.engine == "vllm":
+            from .workers.vllm import run_on_vllm
+
+            identity, finished = run_on_vllm(spec, tasks, folder)
+        else:
+            identity, finished = _run_here(spec, tasks, folder, adapter, progress)
+        if not finished:
+            print(f"interrupted; start the same command again to go on ({folder.path}).", file=sys.stderr)
+            return 130
+        return report(spec, tasks, folder, identity)
+
+
+def load_tasks(spec: RunSpec) -> list[Task]:
+    """The tasks of a run, as its model is asked.
+
+    Raises:
+        UserError: absent data, or one folder for several tasks.
+    """
     style = style_of(spec.model, check_model_name(spec.model).family)
     tasks = [
         load_task(name, spec.limit, spec.data_path, protocol=spec.protocol, history=spec.history, style=style)
@@ -54,20 +81,7 @@ def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = T
     ]
     if spec.data_path and len(tasks) > 1:
         raise UserError("--data-path belongs to one task; run the tasks one at a time.")
-    _check_targets(spec, tasks)
-    if spec.shard:  # after the checks, so that all shards of a run are refused alike
-        tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
-    with RunFolder(spec.folder) as folder:
-        if spec.engine == "ray":
-            from .workers.ray import run_on_ray
-
-            identity, finished = run_on_ray(spec, tasks, folder)
-        else:
-            identity, finished = _run_here(spec, tasks, folder, adapter, progress)
-        if not finished:
-            print(f"interrupted; start the same command again to go on ({folder.path}).", file=sys.stderr)
-            return 130
-        return report(spec, tasks, folder, identity)
+    return tasks
 
 
 def _check_targets(spec: RunSpec, tasks: list[Task]) -> None:
@@ -121,6 +135,7 @@ def settings_of(spec: RunSpec, tasks: list[Task], identity: dict[str, Any]) -> d
         "architecture": identity["architecture"],
         "data": {t.name: f"v{t.version} {t.fingerprint}" for t in tasks},
         **({"shard": spec.shard} if spec.shard else {}),
+        **({"engine_version": identity["engine"]} if "engine" in identity else {}),
     }
 
 

@@ -68,7 +68,8 @@ class RunSpec:
         max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
         cache_size: its limit.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
-        engine: ``local`` (this process) or ``ray`` (a cluster); workers: of the engine ray, None for its own number.
+        engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once); workers: of the engine
+        ray, None for its own number, or replicas of vLLM under Ray, None for one engine without Ray.
     """
 
     model: str = "nano"
@@ -117,7 +118,7 @@ class RunSpec:
             ("--share", self.share, ("auto", "off")),
             ("--attn", self.attn, ATTENTION),
             ("--budget-of", self.budget_of, ("visual", "prompt")),
-            ("--engine", self.engine, ("local", "ray")),
+            ("--engine", self.engine, ("local", "ray", "vllm")),
             ("--format", self.format, ("table", "json", "md", "csv")),
         ):
             if value not in known:
@@ -143,12 +144,17 @@ class RunSpec:
             raise UserError("a run needs at least one method, one budget and one task.")
         if self.shard is not None:
             Shard.parse(self.shard)
-        if self.workers is not None and self.engine != "ray":
-            raise UserError("--workers belongs to --engine ray; add it, or leave --workers out.")
-        if self.engine == "ray" and (self.cache is not None or self.timings is not None):
+        if self.workers is not None and self.engine == "local":
+            raise UserError("--workers belongs to --engine ray or vllm; add one, or leave --workers out.")
+        if self.engine != "local" and (self.cache is not None or self.timings is not None):
             name = "--cache" if self.cache is not None else "--timings"
-            raise UserError(f"{name} belongs to --engine local; leave it out: workers answer every sample alone.")
+            why = "workers answer every sample alone" if self.engine == "ray" else "vLLM caches and times on its own"
+            raise UserError(f"{name} belongs to --engine local; leave it out: {why}.")
         self._check_cells()
+        if self.engine == "vllm":
+            from ..integrations.vllm.engine import check_engine
+
+            check_engine(self)
 
     def _check_cells(self) -> None:
         """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
@@ -210,6 +216,8 @@ class RunSpec:
     def canonical(self) -> dict[str, Any]:
         """The settings that make up the identity, as plain JSON values."""
         data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
+        if self.engine == "vllm":  # its answers may differ in the last bits; those of workers are the local ones
+            data["engine"] = self.engine
         return {"package": __version__, **json.loads(json.dumps(data))}
 
     @property

@@ -80,6 +80,16 @@ class TokenHook:
         """
         return ()
 
+    def tokens_kept(self, layout: TokenLayout, present: np.ndarray, budget: StageBudget) -> int | None:
+        """Visual tokens that ``select_tokens`` will leave, where that follows before the encoder has run; else None.
+
+        An engine that lays out its prompts before it encodes their images needs the number.
+
+        Args:
+            layout: the full prompt; present: bool ``(n_visual,)``, which tokens still exist; budget: as for the hook.
+        """
+        return None if budget.n_keep is None else min(int(present.sum()), budget.n_keep)
+
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Any:
         """Score ``(n_present,)`` (float) or keep mask ``(n_present,)`` (bool), or a :class:`TokenEdit`.
 

@@ -1,0 +1,19 @@
+"""What a run asks of vLLM's workers beside answers (``worker_extension_cls``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Extension:
+    """Methods that ``collective_rpc`` finds on every worker."""
+
+    model_runner: Any
+
+    def vtprune_report(self) -> dict[str, dict[str, Any]]:
+        """See :meth:`.back.Back.report`."""
+        return self.model_runner.get_model().back.report()
+
+    def vtprune_count(self, *fields: Any) -> int:
+        """See :meth:`.back.Back.count`."""
+        return self.model_runner.get_model().back.count(*fields)

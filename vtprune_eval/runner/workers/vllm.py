@@ -1,0 +1,112 @@
+"""``--engine vllm``: the samples of a run are answered inside vLLM, many at once.
+
+The run folder, its records and its resume are those of every run. What an engine that computes many samples together
+cannot know (times, memory, energy, FLOPs and bytes of one sample) is null: costs come from our own pipeline alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ...benchmarks.tasks import Task
+from ...errors import UserError
+from ...outcome import Outcome
+from ...profiling.gpu import open_gpu
+from ...results.store import RunFolder, rewrite_in_order
+from ...sample import Sample
+from .. import execute as loop
+from ..cells import OpenCell, record_of
+from ..spec import Cell, RunSpec
+
+if TYPE_CHECKING:
+    from ...integrations.vllm.engine import VllmEngine
+
+# Fields of a record that stand for one sample's own cost.
+COSTS = ("times", "peak_bytes", "energy_j", "gpu_process_bytes", "flops", "kv_bytes")
+
+
+def record_of_engine(
+    engine: VllmEngine, key: str, task: Task, sample: Sample, outcome: Outcome | Exception
+) -> dict[str, Any]:
+    """The record of one answer: without costs, with the engine's name and version."""
+    record = record_of(key, task, sample, outcome, engine.coordinates)
+    return {**record, **dict.fromkeys(COSTS), "engine": engine.identity["engine"]}
+
+
+def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+    """All cells of a run in one engine of this process; identity of the model, and False if the user interrupted.
+
+    Raises:
+        UserError: as :class:`~vtprune_eval.integrations.vllm.engine.VllmEngine`, and other settings in the folder.
+    """
+    from tqdm import tqdm
+
+    from ...integrations.vllm.engine import VllmEngine
+
+    engine = VllmEngine(spec)
+    folder.settle(loop.settings_of(spec, tasks, engine.identity))
+    gpu = open_gpu(spec.device, spec.profile)
+    loop.write_environment(folder, loop.environment_of(engine.identity), gpu.state(), gpu.reason)
+    plan = loop.plan_of(spec, tasks, folder)
+    total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
+    with (
+        loop.interrupts() as stop,
+        tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar,
+    ):
+        for task, cell, path, done in plan:
+            answer_cell(engine, spec, OpenCell(task, cell, loop.cell_key(spec, task, cell), path, done), bar, stop)
+            if stop:
+                break
+    gpu.close()
+    return engine.identity, not stop
+
+
+def answer_cell(engine: VllmEngine, spec: RunSpec, cell: OpenCell, bar: Any, stop: list[bool]) -> None:
+    """Answer what a cell lacks; records are written as answers come, and put in order with the last.
+
+    Args:
+        engine: the loaded one; spec: of the run; cell: to be answered; bar: progress.
+        stop: filled when the user interrupts: the requests on their way are given up, the records so far are kept.
+
+    Raises:
+        UserError: see :meth:`VllmEngine.answer`; a full disk.
+    """
+    task = cell.task
+    pending = task.samples.without(cell.done)
+    if len(pending):
+        with cell:
+            for sample, outcome in engine.answer(cell.cell, pending, spec.max_new_tokens or task.max_new_tokens):
+                if isinstance(outcome, UserError):
+                    raise outcome
+                cell.add(record_of_engine(engine, cell.key, task, sample, outcome))
+                if cell.graded:
+                    bar.set_postfix_str(
+                        f"{task.name} {cell.cell.method}@{cell.cell.budget} acc {100 * cell.right / cell.graded:.1f}",
+                        refresh=False,
+                    )
+                bar.update()
+                if stop:
+                    return
+    if list(cell.done) != task.samples.ids:
+        rewrite_in_order(cell.path, task.samples.ids)
+
+
+def answer_some(
+    engine: VllmEngine, spec: RunSpec, task: Task, cell: Cell, key: str, samples: list[Sample]
+) -> list[dict[str, Any]]:
+    """Records of ``samples``, in their order: what a worker of a cluster is asked for."""
+    limit = spec.max_new_tokens or task.max_new_tokens
+    found = {sample.id: outcome for sample, outcome in engine.answer(cell, samples, limit)}
+    return [record_of_engine(engine, key, task, sample, found[sample.id]) for sample in samples]
+
+
+def bench_engine(spec: RunSpec, in_flight: int) -> VllmEngine:
+    """An engine for measuring throughput; on a GPU it computes in a process of its own, beside the preparation."""
+    import os
+
+    from ...integrations.vllm.engine import VllmEngine
+
+    if spec.device != "cpu":
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    return VllmEngine(spec, max_num_seqs=in_flight)
