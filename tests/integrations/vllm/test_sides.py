@@ -8,6 +8,7 @@ import torch
 
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
+from vtprune_eval.image_file import open_image
 from vtprune_eval.integrations.vllm import back as worker
 from vtprune_eval.integrations.vllm.back import Back, first_positions, from_columns, take_positions, to_columns
 from vtprune_eval.integrations.vllm.front import Front, read_about, split_picture, stack
@@ -17,7 +18,6 @@ from vtprune_eval.models import NANO, load_model
 from vtprune_eval.models.folder import chat_tokenizer
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.pipeline.prompt import open_image
 from vtprune_eval.profiling.clock import StageClock
 
 CPU = torch.device("cpu")

@@ -258,7 +258,7 @@ class VllmEngine:
 
     def _prepared(self, cell: Cell, sample: Sample) -> tuple[np.ndarray | None, Plan, list[int], list[tuple[int, int]]]:
         """All images of a sample as one picture, its plan, and its prompt with one placeholder per image."""
-        from ...pipeline.prompt import open_image
+        from ...image_file import open_image
         from .front import stack
 
         files = [open_image(path) for path in sample.images]

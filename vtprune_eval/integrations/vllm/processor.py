@@ -18,6 +18,7 @@ from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import BaseDummyInputsBuilder, BaseMultiModalProcessor, PromptReplacement
 
 from ...errors import SampleError, UserError
+from ...image_file import flat, upright
 from ...models.qwen_vl import QwenVL
 from .front import Fields, Front
 from .plan import NAME, CountUnknown, Plan
@@ -155,7 +156,7 @@ class Processor(BaseMultiModalProcessor):
             image = items.get(i)
             if not isinstance(image, Image.Image):
                 raise UserError("the pruned classes take images as PIL images or files, not as arrays or embeddings.")
-            pictures.append(np.array(image.convert("RGB")))
+            pictures.append(np.array(flat(upright(image), "the image")))
         return pictures
 
     def _get_mm_fields_config(
