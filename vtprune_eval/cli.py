@@ -98,6 +98,11 @@ def run_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")
     p.add_argument(
+        "--decode-batch",
+        metavar="N",
+        help="answers that are decoded together: auto (default), N, or 1; what is answered does not depend on it",
+    )
+    p.add_argument(
         "--timings",
         type=int,
         metavar="N",

@@ -86,6 +86,16 @@ class KVCache:
         branch._kept = list(self._kept)
         return branch
 
+    def fork_for_decoding(self) -> KVCache:
+        """A branch that can be decoded while others that share entries with it wait: its room is its own."""
+        branch = KVCache(len(self._keys), self._room)
+        for layer, held in enumerate(self._keys):
+            if held is not None:
+                keys, values = self.entries(layer)
+                branch._reserve(layer, keys[None], values[None], keys.shape[1])
+                branch.update(keys[None], values[None], layer)
+        return branch
+
     def lengths(self) -> tuple[int, ...]:
         """Entries held per head, for every layer."""
         return tuple(self._length)

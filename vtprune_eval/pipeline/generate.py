@@ -402,31 +402,60 @@ class Pipeline:
         memory: PeakMemory,
     ) -> Outcome:
         """Stage 6: decode from ``cache``, and count."""
-        adapter, layout = self.adapter, entered.prompt.layout
-        held, counts = cache.held_bytes(), counts_of(entered, begun, result, cache)
+        draft = self.draft(entered, begun, budgets, result, cache)
         with clock.stage("decode"):
             new, finish = (
-                greedy(decoder, first, adapter.eos_ids, self.max_new_tokens)
+                greedy(decoder, first, self.adapter.eos_ids, self.max_new_tokens)
                 if result.pointed is None
                 else ([], "pointer")
             )
-        counts = replace(counts, n_new=len(new))
-        body = [t for t in new if t not in adapter.eos_ids]
+        return self.outcome(draft, new, finish, clock.ms, memory.read())
+
+    def draft(
+        self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], result: PrefillResult, cache: KVCache
+    ) -> Outcome:
+        """Everything of an outcome that is known before the first decode step; ``text`` where the model points."""
+        layout, counts = entered.prompt.layout, counts_of(entered, begun, result, cache)
         return Outcome(
-            text=adapter.tokenizer.decode(body, skip_special_tokens=True) if result.pointed is None else result.pointed,
-            ids=tuple(new),
-            finish=finish,
+            text=result.pointed or "",
+            ids=(),
+            finish="",
             model_sizes=layout.image_sizes,
             file_sizes=entered.file_sizes,
             kept=begun.kept,
             kept_last=_per_image(result.visual_index, layout.spans) if "prune_layer" in self._by_hook else (),
             counts=counts,
-            times=times_of(clock.ms, len(new)),
-            flops=flops_of(adapter.dims, counts),
-            kv_bytes=held,
-            peak_bytes=memory.read(),
-            notes=notes_of(adapter, self.budget, counts, budgets, begun.edit),
+            times=times_of({}, 0),
+            flops={},
+            kv_bytes=cache.held_bytes(),
+            peak_bytes=0,
+            notes=notes_of(self.adapter, self.budget, counts, budgets, begun.edit),
             target_recall=recall_of(entered, begun, result, cache),
+        )
+
+    def outcome(
+        self, draft: Outcome, ids: Sequence[int], finish: str, ms: dict[str, float], peak_bytes: int
+    ) -> Outcome:
+        """A draft with its answer.
+
+        Args:
+            draft: from :meth:`draft`.
+            ids: generated ids, the end token included.
+            finish: ``eos``, ``length`` or ``pointer``.
+            ms: times of the stages.
+            peak_bytes: peak memory.
+        """
+        adapter, counts = self.adapter, replace(draft.counts, n_new=len(ids))
+        body = [t for t in ids if t not in adapter.eos_ids]
+        return replace(
+            draft,
+            text=draft.text if finish == "pointer" else adapter.tokenizer.decode(body, skip_special_tokens=True),
+            ids=tuple(ids),
+            finish=finish,
+            counts=counts,
+            times=times_of(ms, len(ids)),
+            flops=flops_of(adapter.dims, counts),
+            peak_bytes=peak_bytes,
         )
 
     def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:

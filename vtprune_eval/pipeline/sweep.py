@@ -19,18 +19,19 @@ from torch import Tensor
 from ..budget import StageBudget
 from ..errors import UserError
 from ..methods.base import Method
-from ..models.base import Encoded
+from ..models.base import Encoded, VlmAdapter
 from ..outcome import Outcome
 from ..profiling.clock import StageClock
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
+from .batch import ALONE, Branch, DecodePool
 from .cache import KVCache
 from .decode import Decoder
 from .disk_cache import DiskCache
 from .generate import Pipeline
 from .images import Images
-from .prefill import Compression
-from .stages import Entered, value_of
+from .prefill import Compression, PrefillResult
+from .stages import Begun, Entered, value_of
 
 # What the cells of an answer had in common, from less to more.
 IMAGES, VIT, PREFILL = "images", "vit", "prefill"
@@ -41,19 +42,31 @@ class Answer:
     """One cell's answer to one sample.
 
     Attributes:
-        cell: its number; outcome: what came out, or the exception that this cell alone would have raised.
+        cell: its number.
+        outcome: what came out, or the exception that this cell alone would have raised.
         shared: ``prefill``, ``vit`` or ``images``: what it was branched from.
+        sample: that was asked; where branches decode together, an answer may come after later samples were begun.
+        decoded: ``batched``, ``alone``, or ``again`` where a batched step was too close to call.
     """
 
     cell: int
     outcome: Outcome | Exception
     shared: str
+    sample: Sample
+    decoded: str = ALONE
 
 
 class Sweep:
     """The pipelines of one model that answer the same samples."""
 
-    def __init__(self, pipelines: Sequence[Pipeline], *, max_branch_bytes: int, store: DiskCache | None = None) -> None:
+    def __init__(
+        self,
+        pipelines: Sequence[Pipeline],
+        *,
+        max_branch_bytes: int,
+        store: DiskCache | None = None,
+        decode_batch: int = 1,
+    ) -> None:
         """Take the cells.
 
         Args:
@@ -61,9 +74,17 @@ class Sweep:
             max_branch_bytes: memory for the state that cells share. Where it does not suffice, fewer cells branch from
                 a prefill at a time, then none.
             store: cache of ViT outputs.
+            decode_batch: branches that decode together at most, 1 for none.
         """
         self._pipelines, self._max, self._store = list(pipelines), max_branch_bytes, store
-        self.failures: list[str] = []  # why samples were done cell by cell although they could have been shared
+        self._failures: list[str] = []
+        self._decode_batch = decode_batch
+        self._pool: DecodePool | None = None
+
+    @property
+    def failures(self) -> list[str]:
+        """Why samples were done cell by cell, or branches decoded one by one, although they could have been shared."""
+        return self._failures + (self._pool.failures if self._pool else [])
 
     def sharing(self, cells: Sequence[int] | None = None) -> dict[str, int]:
         """How many cells share a prefill, and how many an output of the ViT, with at least one other."""
@@ -82,7 +103,8 @@ class Sweep:
 
     @torch.inference_mode()
     def run(self, sample: Sample, images: Images, cells: Sequence[int]) -> Iterator[Answer]:
-        """Answers of ``cells``, in the order in which they are ready.
+        """Answers of ``cells``, in the order in which they are ready; some may be of earlier samples, and some of this
+        one may come from a later call or from :meth:`drain`.
 
         Where something goes wrong in what is shared, the cells are done one by one, so that each fails, or not, as it
         would alone; :attr:`failures` says why.
@@ -92,29 +114,33 @@ class Sweep:
         """
         for group in self._groups(cells, "select_patches"):
             answered: set[int] = set()
-            if len(group) > 1 or self._store is not None:
+            if len(group) > 1 or self._store is not None or self._decode_batch > 1:
                 try:
-                    for answer in self._behind_vit(sample, images, group):
-                        answered.add(answer.cell)
-                        yield answer
+                    yield from self._behind_vit(sample, images, group, answered)
                 except UserError:
                     raise
                 except Exception as error:  # found again below, by the cell whose mistake it is
-                    self.failures.append(f"{sample.id}: {type(error).__name__}: {error}"[:300])
+                    self._failures.append(f"{sample.id}: {type(error).__name__}: {error}"[:300])
             for cell in group:
                 if cell not in answered:
                     yield self._alone(cell, sample, images)
 
+    @torch.inference_mode()
+    def drain(self) -> Iterator[Answer]:
+        """The answers that are still being decoded."""
+        if self._pool is not None:
+            yield from self._pool.drain()
+
     def _alone(self, cell: int, sample: Sample, images: Images) -> Answer:
         try:
-            return Answer(cell, self._pipelines[cell].run(sample, images), IMAGES)
+            return Answer(cell, self._pipelines[cell].run(sample, images), IMAGES, sample)
         except UserError:
             raise
         except Exception as error:
-            return Answer(cell, error, IMAGES)
+            return Answer(cell, error, IMAGES, sample)
 
-    def _behind_vit(self, sample: Sample, images: Images, group: list[int]) -> Iterator[Answer]:
-        """Cells that share the output of the ViT."""
+    def _behind_vit(self, sample: Sample, images: Images, group: list[int], answered: set[int]) -> Iterator[Answer]:
+        """Cells that share the output of the ViT; ``answered`` gets those that need not be done again."""
         leader = self._pipelines[group[0]]
         clock = StageClock(leader.adapter.device)
         budgets = {cell: self._pipelines[cell].budgets(sample, images, clock) for cell in group}
@@ -128,16 +154,64 @@ class Sweep:
             for first in range(0, len(part), max(1, n_branches)):
                 some = part[first : first + max(1, n_branches)]
                 if len(some) > 1:
-                    yield from self._behind_prefill(entered, budgets, some)
+                    yield from self._behind_prefill(entered, budgets, some, answered)
                 else:
                     cell, shared = some[0], VIT if len(group) > 1 else IMAGES
-                    yield Answer(
-                        cell,
-                        self._pipelines[cell].answer(
-                            entered, budgets[cell], StageClock(leader.adapter.device), PeakMemory(leader.adapter.device)
-                        ),
-                        shared,
-                    )
+                    yield from self._single(entered, budgets[cell], cell, shared, answered)
+
+    def _single(
+        self, entered: Entered, budgets: dict[str, StageBudget], cell: int, shared: str, answered: set[int]
+    ) -> Iterator[Answer]:
+        """A cell that shares no prefill: its own, then the pool."""
+        pipeline = self._pipelines[cell]
+        adapter = pipeline.adapter
+        clock, memory = StageClock(adapter.device), PeakMemory(adapter.device)
+        pool = self._pool_of(adapter, entered)
+        if pool is None:
+            outcome = pipeline.answer(entered, budgets, clock, memory)
+            answered.add(cell)
+            yield Answer(cell, outcome, shared, entered.sample)
+            return
+        begun = pipeline.begin(entered, budgets, clock)
+        cache = KVCache(len(adapter.text.layers), pipeline.max_new_tokens)
+        compressions = pipeline.compression(entered, begun, budgets, cache.keep)
+        result = pipeline.prefill(entered, begun, budgets, cache, compressions, clock)
+        first = Decoder(adapter, cache, begun.next_position, adapter.dims.q_heads).first(result.last)
+        branch = self._branch(cell, entered, begun, budgets, result, cache, first, shared)
+        answered.add(cell)
+        yield from pool.add(branch)
+
+    def _branch(
+        self,
+        cell: int,
+        entered: Entered,
+        begun: Begun,
+        budgets: dict[str, StageBudget],
+        result: PrefillResult,
+        cache: KVCache,
+        first: int,
+        shared: str,
+    ) -> Branch:
+        """A branch for the pool; everything but its answer is counted now, so that it holds no more than its cache."""
+        pipeline, sample = self._pipelines[cell], entered.sample
+        draft = pipeline.draft(entered, begun, budgets, result, cache)
+
+        def done(ids: list[int], finish: str, how: str) -> Answer:
+            return Answer(cell, pipeline.outcome(draft, ids, finish, {}, 0), shared, sample, how)
+
+        return Branch(cache, begun.next_position, first, pipeline.max_new_tokens, done)
+
+    def _pool_of(self, adapter: VlmAdapter, entered: Entered) -> DecodePool | None:
+        """The pool, None where branches of this model cannot be batched or there is no memory for two."""
+        n_layers = len(adapter.text.layers)
+        if self._decode_batch == 1 or adapter.points or not all(map(adapter.has_cache, range(n_layers))):
+            return None
+        if self._pool is None:
+            dims, size = adapter.dims, adapter.text.embed_tokens.weight.element_size()
+            longest = entered.prompt.layout.n_prompt + max(p.max_new_tokens for p in self._pipelines)
+            each = 2 * n_layers * longest * 2 * dims.kv_heads * dims.head_dim * size  # its own cache, and a slot
+            self._pool = DecodePool(adapter, max(1, min(self._decode_batch, self._max // each)))
+        return self._pool
 
     def _branches(self, entered: Entered, cells: list[int], room: int) -> int:
         """How many of ``cells`` may branch from one prefill, given bytes for what they share; 1 for none of them.
@@ -158,7 +232,7 @@ class Sweep:
         return max(1, min(len(cells), (room - shared) // per_branch))
 
     def _behind_prefill(
-        self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int]
+        self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int], answered: set[int]
     ) -> Iterator[Answer]:
         """Cells that share the prefill: it runs once, then every branch is cut out, decoded and let go."""
         leader = self._pipelines[cells[0]]
@@ -173,6 +247,7 @@ class Sweep:
             for branch in self._pipelines[cell].compression(entered, begun, budgets[cell], kept[cell].__setitem__)
         ]
         result = leader.prefill(entered, begun, budgets[cells[0]], cache, _one_object_each(branches), clock)
+        pool = self._pool_of(adapter, entered)
         first = None  # the same for all: it depends on the prompt's last hidden state alone
         for cell in cells:
             branch = cache.fork()
@@ -180,13 +255,16 @@ class Sweep:
                 branch.keep(layer, entries)
             decoder = Decoder(adapter, branch, begun.next_position, adapter.dims.q_heads)
             first = decoder.first(result.last) if first is None else first
-            yield Answer(
-                cell,
-                self._pipelines[cell].finish(
-                    entered, begun, budgets[cell], result, branch, decoder, first, clock, memory
-                ),
-                PREFILL,
+            if pool is not None:
+                waiting = self._branch(cell, entered, begun, budgets[cell], result, branch, first, PREFILL)
+                answered.add(cell)
+                yield from pool.add(waiting)
+                continue
+            outcome = self._pipelines[cell].finish(
+                entered, begun, budgets[cell], result, branch, decoder, first, clock, memory
             )
+            answered.add(cell)
+            yield Answer(cell, outcome, PREFILL, entered.sample)
 
 
 def _one_object_each(compressions: list[Compression]) -> tuple[Compression, ...]:

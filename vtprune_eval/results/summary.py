@@ -14,8 +14,10 @@ import numpy as np
 
 from ..sample import UNSCORABLE
 from .compare import ALPHA, NO_VERDICT, compare_cells
-from .stats import mean_interval, shown, stated
+from .stats import mean_interval, paired_ratio, shown, stated
 
+# A change of speed between the first and the last third of the timed samples from which on a row says so.
+DRIFT = 1.15
 Records = dict[str, dict[str, Any]]
 
 
@@ -173,6 +175,7 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
     if len(timed) < len(done):
         out["timed_samples"] = len(timed)
+    out["drift"] = drift_of(done)
     metered = [r for r in done if r.get("energy_j") is not None]
     if metered:
         joules = sum(r["energy_j"] for r in metered)
@@ -185,8 +188,8 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         pairs = [(r, by_id[r["id"]]) for r in done if r["id"] in by_id]
         if pairs:
             both = [(a, b) for a, b in pairs if a["times"] is not None and b["times"] is not None]
-            out["speedup"] = _ratio(both, "e2e_ms")
-            out["speedup_ttft"] = _ratio(both, "ttft_ms")
+            for name, stage in (("speedup", "e2e_ms"), ("speedup_ttft", "ttft_ms"), ("speedup_tpot", "tpot_ms")):
+                out |= _speedup(both, name, stage)
             counted = [(a["flops"]["total"], b["flops"]["total"]) for a, b in pairs if a["flops"] and b["flops"]]
             if counted:
                 out["flops_ratio"] = float(np.mean([b for _, b in counted]) / np.mean([a for a, _ in counted]))
@@ -207,12 +210,32 @@ def _layer_visual_pct(done: list[dict[str, Any]]) -> float | None:
     return 100 * sum(sum(c["layer_visual"]) / len(c["layer_visual"]) for c in counts) / total if total else None
 
 
-def _ratio(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> float | None:
-    """Median time of the full model over the median time of the method, on the same samples; None without any."""
-    if not pairs:
-        return None
-    low = float(np.median([a["times"][name] for a, _ in pairs]))
-    return float(np.median([b["times"][name] for _, b in pairs])) / low if low > 0 else None
+def _speedup(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str, stage: str) -> dict[str, Any]:
+    """Paired ratio of the full model's times over the method's, on samples that both were timed on; nulls for none."""
+    timed = [(a, b) for a, b in pairs if (a["times"][stage] or 0) > 0 and (b["times"][stage] or 0) > 0]
+    if not timed:
+        return {name: None, f"{name}_ci95": None}
+    ratio, low, high = paired_ratio(
+        [b["times"][stage] for _, b in timed],
+        [a["times"][stage] for a, _ in timed],
+        [a["cluster"] or a["id"] for a, _ in timed],
+    )
+    return {name: ratio, f"{name}_ci95": stated(low, high)}
+
+
+def drift_of(own: list[dict[str, Any]]) -> float | None:
+    """How much slower the last third of the timed samples was than the first, per FLOP: 1.1 is a tenth slower.
+
+    A machine that slows down while it is measured makes times of different runs incomparable; ratios of one sample's
+    times do not feel it. None for fewer than nine timed samples.
+    """
+    rates = [
+        math.log(r["times"]["e2e_ms"] / r["flops"]["total"])
+        for r in own
+        if r["status"] == "ok" and r["times"] is not None and r["times"]["e2e_ms"] > 0 and r["flops"]
+    ]
+    third = len(rates) // 3
+    return math.exp(sum(rates[-third:]) / third - sum(rates[:third]) / third) if third >= 3 else None
 
 
 def untouched(records: Sequence[dict[str, Any]]) -> bool:
@@ -258,6 +281,23 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
             + (f"; more than the full model's cache on {larger} of {len(done)} samples" if larger else "")
         )
     return notes
+
+
+def speed_note(row: dict[str, Any]) -> list[str]:
+    """What must be said of a row's speed-up: that none is shown, or that the machine's speed moved."""
+    costs, name = row["costs"], f"{row['method']} at {row['budget']}"
+    out = []
+    interval = costs.get("speedup_ci95")
+    if row["method"] != "full" and interval and interval[0] <= 1 <= interval[1]:
+        out.append(
+            f"{name}: no speed-up shown (end to end {costs['speedup']:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}])"
+        )
+    drift = costs.get("drift")
+    if drift is not None and not 1 / DRIFT <= drift <= DRIFT:
+        out.append(
+            f"{name}: the machine's speed moved while it was timed (last third {drift:.2f}x the first, per FLOP)"
+        )
+    return out
 
 
 def table(summary: dict[str, Any], form: str) -> str:
@@ -387,7 +427,7 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
             else "Times, speed-ups, peak memory and energy are absent: no sample was run on its own."
         )
     for row in summary["rows"]:
-        out += row["notes"]
+        out += row["notes"] + speed_note(row)
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
         if failed:
             out.append(

@@ -7,6 +7,7 @@ the records of all others carry no times: ``times`` and ``peak_bytes`` are null,
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections import Counter
@@ -31,17 +32,19 @@ from .spec import Cell, RunSpec
 if TYPE_CHECKING:
     from ..pipeline.disk_cache import DiskCache
     from ..pipeline.images import Images
-    from ..pipeline.sweep import Sweep
+    from ..pipeline.sweep import Answer, Sweep
 
 # Untimed calls before the first timed one of a cell: three, or as many as fit into two seconds.
 WARMUP_SAMPLES, WARMUP_SECONDS = 3, 2.0
 CRASHES_BEFORE_STOP = 5
+# How an answer was decoded that shared no step with another (:mod:`..pipeline.batch`, which needs torch).
+ALONE = "alone"
 # Samples per task and cell that are timed where the others share computation, unless --timings says another number.
 TIMED_SAMPLES = 8
 
 # Ids of a cell's records in the order of its file; the records themselves stay on disk, or memory would grow with them.
 Done = dict[str, None]
-Answers = Generator[tuple[Sample, int, "Outcome | Exception", str], None, None]
+Answers = Generator[tuple[Sample, int, "Outcome | Exception", str, str], None, None]
 
 
 class Runs(Protocol):
@@ -145,12 +148,11 @@ def answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
 
 def _answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
     timed = timed_ids(job, task)
-    for cell in cells:
-        pending = task.samples.without({**dict.fromkeys(set(task.samples.ids) - timed), **cell.done})
-        if len(pending):
-            _timed(job, cell, pending)
-        if job.stop:
-            return
+    left = [dict.fromkeys(set(task.samples.ids) - timed) | cell.done for cell in cells]
+    if any(len(done) < len(task.samples.ids) for done in left):
+        _timed(job, task, cells, left)
+    if job.stop:
+        return
     rest = [cell for cell in cells if len(cell.done) < len(task.samples)]
     if rest:
         _untimed(job, task, rest)
@@ -175,18 +177,38 @@ def _shares(job: Job, task: Task) -> bool:
     return any(Sweep([job.factory(cell, task) for cell in job.spec.cells()], max_branch_bytes=0).sharing().values())
 
 
-def _timed(job: Job, cell: OpenCell, pending: Sequence[Sample]) -> None:
-    """The given samples of one cell, each alone."""
-    runner = job.factory(cell.cell, cell.task)
-    warm_up(runner, pending)
-    with cell:
+def _timed(job: Job, task: Task, cells: Sequence[OpenCell], done: Sequence[Done]) -> None:
+    """What the cells lack of the timed samples: each answered alone, the cells of a sample one after the other.
+
+    A machine's speed drifts over minutes and its clock over seconds; cells that are measured in turn, in another random
+    order for every sample, meet the same drift, so that the ratio of two times of one sample means something.
+
+    Args:
+        job: of the run.
+        task: whose samples.
+        cells: to be timed.
+        done: per cell, the ids that are there or are not timed.
+    """
+    runners = {}
+    for number, cell in enumerate(cells):
+        own = task.samples.without(done[number])
+        if len(own):
+            runners[number] = job.factory(cell.cell, task)
+            warm_up(runners[number], own)
+    pending = task.samples.without({i: None for i in task.samples.ids if all(i in d for d in done)})
+    with ExitStack() as files:
+        for number in runners:
+            files.enter_context(cells[number])
         for sample in pending:
-            job.meter.start()
-            record = answer(cell.key, cell.task, sample, runner, job.coordinates)
-            record["energy_j"], record["gpu_process_bytes"] = job.meter.stop(), job.meter.process_bytes()
-            _write(job, cell, record)
-            if job.stop:
-                return
+            order = [number for number in runners if sample.id not in done[number]]
+            random.Random(f"{job.spec.seed}/{task.name}/{sample.id}").shuffle(order)
+            for number in order:
+                job.meter.start()
+                record = answer(cells[number].key, task, sample, runners[number], job.coordinates)
+                record["energy_j"], record["gpu_process_bytes"] = job.meter.stop(), job.meter.process_bytes()
+                _write(job, cells[number], record)
+                if job.stop:
+                    return
 
 
 def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
@@ -199,10 +221,11 @@ def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
         )
         for cell in cells:
             files.enter_context(cell)
-        for sample, number, outcome, shared in answers:
+        for sample, number, outcome, shared, decoded in answers:
             cell = cells[number]
             record = record_of(cell.key, task, sample, outcome, job.coordinates)
-            record |= {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None, "shared": shared}
+            record |= {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None}
+            record |= {"shared": shared, "decoded": decoded}
             _write(job, cell, record)
             if job.stop:
                 return
@@ -213,28 +236,38 @@ def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequ
     for sample in pending:
         for number, runner in enumerate(runners):
             if sample.id not in cells[number].done:
-                yield sample, number, outcome_of(runner, sample), ""
+                yield sample, number, outcome_of(runner, sample), "", ALONE
 
 
 def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
+    from ..pipeline.batch import AUTO_SLOTS
     from ..pipeline.images import ahead
     from ..pipeline.sweep import IMAGES, Sweep
 
     pipelines = [job.factory(cell.cell, task) for cell in cells]
     room = parse_bytes(job.spec.max_branch_bytes, "--max-branch-bytes")
+    asked = job.spec.decode_batch
+    batch = 1 if job.spec.share == "off" else AUTO_SLOTS if asked == "auto" else int(asked)
     sweeps: list[tuple[Sweep, list[int]]] = (
         [(Sweep([p], max_branch_bytes=room, store=job.store), [i]) for i, p in enumerate(pipelines)]
         if job.spec.share == "off"
-        else [(Sweep(pipelines, max_branch_bytes=room, store=job.store), list(range(len(cells))))]
+        else [
+            (
+                Sweep(pipelines, max_branch_bytes=room, store=job.store, decode_batch=batch),
+                list(range(len(cells))),
+            )
+        ]
     )
     for sample, future in ahead(pending, _loader(pipelines, job.store)):
         images, failed = _result(future)
         for sweep, numbers in sweeps:
             chosen = [at for at, number in enumerate(numbers) if sample.id not in cells[number].done]
             if images is None:
-                yield from ((sample, numbers[at], failed, IMAGES) for at in chosen)
+                yield from ((sample, numbers[at], failed, IMAGES, ALONE) for at in chosen)
             else:
-                yield from ((sample, numbers[a.cell], a.outcome, a.shared) for a in sweep.run(sample, images, chosen))
+                yield from (_told(a, numbers) for a in sweep.run(sample, images, chosen))
+    for sweep, numbers in sweeps:
+        yield from (_told(a, numbers) for a in sweep.drain())
     failures = [f for sweep, _ in sweeps for f in sweep.failures]
     if failures:
         print(
@@ -242,6 +275,10 @@ def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Se
             f"failed; first: {failures[0]}",
             file=sys.stderr,
         )
+
+
+def _told(answer: Answer, numbers: list[int]) -> tuple[Sample, int, Outcome | Exception, str, str]:
+    return answer.sample, numbers[answer.cell], answer.outcome, answer.shared, answer.decoded
 
 
 def _loader(pipelines: Sequence[Any], store: DiskCache | None) -> Callable[[Sample], Images]:

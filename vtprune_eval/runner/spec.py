@@ -28,6 +28,7 @@ _NOT_IDENTITY = {
     "profile",
     "trust_remote_code",
     "share",
+    "decode_batch",
     "timings",
     "max_branch_bytes",
     "cache",
@@ -65,6 +66,7 @@ class RunSpec:
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
         share: ``auto`` (cells compute once what they have in common) or ``off``; timings: samples per task and cell
         that are timed, each on its own, None for all, or for a few where computation is shared or cached;
+        decode_batch: branches that decode together at most, ``auto``, or 1 for none;
         max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
         cache_size: its limit.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
@@ -94,6 +96,7 @@ class RunSpec:
     format: str = "table"
     profile: str = "full"
     share: str = "auto"
+    decode_batch: str = "auto"
     timings: int | None = None
     max_branch_bytes: str = "4GB"
     cache: str | None = None
@@ -139,6 +142,8 @@ class RunSpec:
         if self.cache is not None and not (isinstance(self.cache, str) and self.cache.strip()):
             raise UserError("--cache needs the name of a folder; leave it out to run without a cache.")
         parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
+        if self.decode_batch != "auto" and not (self.decode_batch.isdecimal() and 1 <= int(self.decode_batch) <= 1024):
+            raise UserError(f"--decode-batch {self.decode_batch!r}: auto, or a whole number from 1 to 1024, is needed.")
         parse_bytes(self.cache_size, "--cache-size")
         if not self.methods or not self.tasks or not self.budgets:
             raise UserError("a run needs at least one method, one budget and one task.")

@@ -1,0 +1,129 @@
+"""Branches that decode together give the ids of decoding alone; where that is too close to call, they decode again."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vtprune_eval.budget import Budget
+from vtprune_eval.pipeline.batch import AGAIN, ALONE, BATCHED, MARGIN, DecodePool
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.pipeline.images import load_images
+from vtprune_eval.pipeline.sweep import Sweep
+from vtprune_eval.profiling.clock import StageClock
+from vtprune_eval.registry import make_method
+
+from .support import tiny_model
+
+PLENTY = 1 << 40
+NAMES = ("full", "snapkv", "h2o", "random-kv", "fastv", "divprune", "stride")
+
+
+def cells_of(adapter, n_new=9):
+    out = []
+    for name in NAMES:
+        for budget in ("100",) if name == "full" else ("20", "70"):
+            out.append(Pipeline(adapter, make_method(name, {}), Budget.parse(budget), max_new_tokens=n_new, seed=3))
+    query_heads = make_method("guikv", {"granularity": "query_head"})
+    return [*out, Pipeline(adapter, query_heads, Budget.parse("30"), max_new_tokens=n_new, seed=3)]
+
+
+def images_of(adapter, sample):
+    return load_images(sample, adapter.images, StageClock(adapter.device), keep_files=True)
+
+
+def answers(adapter, cells, samples, batch):
+    sweep = Sweep(cells, max_branch_bytes=PLENTY, decode_batch=batch)
+    found = [a for s in samples for a in sweep.run(s, images_of(adapter, s), range(len(cells)))]
+    found += sweep.drain()
+    return {(a.sample.id, a.cell): (a.outcome.ids, a.outcome.finish, a.outcome.text) for a in found}, found, sweep
+
+
+@pytest.mark.parametrize("attn", ["sdpa", "eager"])
+@pytest.mark.parametrize("batch", [2, 5, 64])
+def test_ids_are_those_of_decoding_alone(make_sample, attn, batch):
+    adapter = tiny_model(attn)
+    samples = [make_sample(seed, n) for seed, n in ((60, 1), (61, 3), (62, 2))]
+    cells = cells_of(adapter)
+    alone, said, _ = answers(adapter, cells, samples, 1)
+    together, found, sweep = answers(adapter, cells, samples, batch)
+    assert together == alone
+    assert len(found) == len(samples) * len(cells)
+    assert {a.decoded for a in said} == {ALONE}
+    assert BATCHED in {a.decoded for a in found}
+    assert not sweep.failures
+
+
+def test_counts_and_bytes_do_not_depend_on_it(adapter, make_sample):
+    sample, cells = make_sample(63, 2), cells_of(adapter)
+    _, one, _ = answers(adapter, cells, [sample], 1)
+    _, many, _ = answers(adapter, cells, [sample], 16)
+    by_cell = {a.cell: a.outcome for a in many}
+    for answer in one:
+        other = by_cell[answer.cell]
+        for field in ("counts", "flops", "kv_bytes", "kept", "kept_last", "notes"):
+            assert getattr(other, field) == getattr(answer.outcome, field), field
+
+
+def test_a_near_tie_is_decoded_again_alone(adapter, make_sample, monkeypatch):
+    """Two equal rows of the head tie every step in which they win: no order of rounding may decide."""
+    sample, cells = make_sample(64, 1), cells_of(adapter)
+    alone, _, _ = answers(adapter, cells, [sample], 1)
+    winners = {i for ids, _, _ in alone.values() for i in ids[1:]}
+    token = min(winners)
+    twin = next(i for i in range(token + 1, adapter.lm_head.weight.shape[0]) if i not in winners | adapter.eos_ids)
+    with torch.no_grad():
+        kept = adapter.lm_head.weight[twin].clone()
+        adapter.lm_head.weight[twin] = adapter.lm_head.weight[token]
+    try:
+        tied, _, _ = answers(adapter, cells, [sample], 1)
+        together, found, _ = answers(adapter, cells, [sample], 16)
+    finally:
+        with torch.no_grad():
+            adapter.lm_head.weight[twin] = kept
+    assert together == tied
+    met = {a.cell for a in found if token in a.outcome.ids[1:] or twin in a.outcome.ids[1:]}
+    assert met
+    assert {a.cell for a in found if a.decoded == AGAIN} >= met
+
+
+def test_every_step_is_doubted_by_a_margin_of_one(adapter, make_sample):
+    sample, cells = make_sample(65, 1), cells_of(adapter)[:3]
+    sweep = Sweep(cells, max_branch_bytes=PLENTY, decode_batch=8)
+    sweep._pool = DecodePool(adapter, 8, margin=2.1)
+    found = [*sweep.run(sample, images_of(adapter, sample), range(3)), *sweep.drain()]
+    assert {a.decoded for a in found} == {AGAIN}
+
+
+def test_a_step_that_fails_costs_no_answer(adapter, make_sample, monkeypatch):
+    sample, cells = make_sample(66, 2), cells_of(adapter)
+    alone, _, _ = answers(adapter, cells, [sample], 1)
+    from vtprune_eval.pipeline import batch
+
+    def broken(self, margin):
+        raise RuntimeError("no memory for this step")
+
+    monkeypatch.setattr(batch._Lane, "step", broken)
+    together, found, sweep = answers(adapter, cells, [sample], 6)
+    assert together == alone
+    assert "no memory for this step" in sweep.failures[0]
+    assert {a.decoded for a in found} == {AGAIN}
+
+
+def test_without_memory_for_two_branches_each_decodes_alone(adapter, make_sample):
+    sample, cells = make_sample(67, 1), cells_of(adapter)[:4]
+    sweep = Sweep(cells, max_branch_bytes=1, decode_batch=16)
+    found = [*sweep.run(sample, images_of(adapter, sample), range(4)), *sweep.drain()]
+    assert {a.decoded for a in found} == {ALONE}
+
+
+def test_an_answer_of_one_token_needs_no_slot(adapter, make_sample):
+    sample = make_sample(68, 1)
+    pipe = Pipeline(adapter, make_method("full", {}), Budget.parse("100"), max_new_tokens=1)
+    together, _, sweep = answers(adapter, [pipe, pipe], [sample], 4)
+    assert {ids for ids, _, _ in together.values()} == {pipe.run(sample).ids}
+    assert sweep._pool is not None and sweep._pool.waiting == 0
+
+
+def test_margins_are_known_for_the_types_that_run():
+    assert set(MARGIN) == {torch.float32, torch.bfloat16, torch.float16}

@@ -1,0 +1,253 @@
+"""Many branches decode together, and every answer is the one of decoding alone.
+
+At batch 1 a decode step reads all weights for one token; branches of one prompt, or of several, can share that read.
+A pool holds the caches of up to ``slots`` branches, padded to one length per layer. A branch whose answer ends gives
+its slot to the next one. Lengths differ per layer and branch, positions per branch; a mask hides what is padding.
+
+The last bits of a product depend on its number of rows, so a batched step may choose another token where two are nearly
+equal. Such steps are found, not hoped away: where the best logit leads the second by less than :data:`MARGIN` of its
+size, the branch leaves the pool and is decoded again alone, from its own cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.base import VlmAdapter
+from .cache import KVCache
+from .decode import Decoder, greedy
+
+# Share of the best logit's size within which a lead is not believed, by type: over ten times the largest deviation of
+# a batched step's logits from the same step alone, as ``scripts/bench/batched_decode.py`` measures it.
+MARGIN = {torch.float32: 1e-3, torch.bfloat16: 0.06, torch.float16: 0.01}
+AUTO_SLOTS = 32
+ALONE, BATCHED, AGAIN = "alone", "batched", "again"
+
+
+@dataclass
+class Branch:
+    """A prompt that waits for its answer.
+
+    Attributes:
+        cache: its kept entries; read by the pool, never written, so that it can be decoded again.
+        position: logical position of the token after the prompt.
+        first: the first new token, from the prefill.
+        limit: new tokens at most.
+        done: called once with the ids, ``eos`` or ``length``, and how they were decoded; what it returns is handed out.
+    """
+
+    cache: KVCache
+    position: int
+    first: int
+    limit: int
+    done: Callable[[list[int], str, str], Any]
+    ids: list[int] = field(default_factory=list)
+
+
+class DecodePool:
+    """Slots of branches that take their decode steps together; see the module's docstring."""
+
+    def __init__(self, adapter: VlmAdapter, slots: int, margin: float | None = None) -> None:
+        """Reserve nothing yet.
+
+        Args:
+            adapter: the model; all of its decoder layers have a cache.
+            slots: branches at most; 1 decodes every branch alone.
+            margin: share of the best logit within which a lead is not believed, None for that of the model's type.
+        """
+        self._adapter, self._slots = adapter, slots
+        self._margin = MARGIN.get(adapter.dtype, max(MARGIN.values())) if margin is None else margin
+        self._lanes: dict[tuple[int, ...], _Lane] = {}
+        self.failures: list[str] = []  # why branches were decoded one by one although they could have been batched
+
+    @property
+    def waiting(self) -> int:
+        """Branches without an answer."""
+        return sum(len(lane.branches) for lane in self._lanes.values())
+
+    def add(self, branch: Branch) -> Iterator[Any]:
+        """Take a branch; yields what became ready meanwhile."""
+        branch.ids = [branch.first]
+        if self._slots == 1:
+            yield self._alone(branch, ALONE)
+            return
+        if branch.first in self._adapter.eos_ids or branch.limit <= 1:
+            end = "eos" if branch.first in self._adapter.eos_ids else "length"
+            yield branch.done(branch.ids, end, ALONE)
+            return
+        while self.waiting >= self._slots:
+            yield from self._step(max(self._lanes.values(), key=lambda lane: len(lane.branches)))
+        key = branch.cache.heads()
+        lane = self._lanes.setdefault(key, _Lane(self._adapter, self._slots))
+        try:
+            lane.take(branch)
+        except (MemoryError, RuntimeError) as error:
+            self.failures.append(f"{type(error).__name__}: {error}"[:300])
+            yield from self._one_by_one(lane, [branch])
+
+    def drain(self) -> Iterator[Any]:
+        """Step until every branch has its answer."""
+        for lane in list(self._lanes.values()):
+            while lane.branches:
+                yield from self._step(lane)
+        self._lanes.clear()
+
+    def _step(self, lane: _Lane) -> Iterator[Any]:
+        try:
+            chosen, sure = lane.step(self._margin)
+        except (MemoryError, RuntimeError) as error:
+            self.failures.append(f"{type(error).__name__}: {error}"[:300])
+            yield from self._one_by_one(lane, [])
+            return
+        leaving: list[tuple[int, str]] = []
+        for number, (branch, token, certain) in enumerate(zip(lane.branches, chosen, sure, strict=True)):
+            if not certain:
+                leaving.append((number, AGAIN))
+                continue
+            branch.ids.append(token)
+            if token in self._adapter.eos_ids:
+                leaving.append((number, "eos"))
+            elif len(branch.ids) >= branch.limit:
+                leaving.append((number, "length"))
+        for number, why in reversed(leaving):
+            branch = lane.release(number)
+            yield self._alone(branch, AGAIN) if why == AGAIN else branch.done(branch.ids, why, BATCHED)
+
+    def _one_by_one(self, lane: _Lane, more: list[Branch]) -> Iterator[Any]:
+        """What a lane holds, decoded alone: nothing that others share may cost a branch its answer."""
+        held, lane.branches = lane.branches, []
+        self._lanes = {k: v for k, v in self._lanes.items() if v is not lane}
+        for branch in [*held, *more]:
+            yield self._alone(branch, AGAIN)
+
+    def _alone(self, branch: Branch, how: str) -> Any:
+        adapter = self._adapter
+        decoder = Decoder(adapter, branch.cache.fork_for_decoding(), branch.position, adapter.dims.q_heads)
+        ids, end = greedy(decoder, branch.first, adapter.eos_ids, branch.limit)
+        return branch.done(ids, end, how)
+
+
+class _Lane:
+    """Branches whose layers store the same number of heads; active ones are the first rows of every tensor."""
+
+    def __init__(self, adapter: VlmAdapter, slots: int) -> None:
+        self._adapter, self._slots = adapter, slots
+        self.branches: list[Branch] = []
+        n_layers = len(adapter.text.layers)
+        self._keys: list[Tensor | None] = [None] * n_layers
+        self._values: list[Tensor | None] = [None] * n_layers
+        self._lengths = [[0] * slots for _ in range(n_layers)]
+        self._positions = [0] * slots
+
+    def take(self, branch: Branch) -> None:
+        """Copy a branch's cache into the next row."""
+        row = len(self.branches)
+        for layer in range(len(self._keys)):
+            keys, values = branch.cache.entries(layer)
+            self._room_for(layer, keys, values, keys.shape[1] + branch.limit)
+            k, v = self._keys[layer], self._values[layer]
+            assert k is not None and v is not None
+            k[row, :, : keys.shape[1]], v[row, :, : keys.shape[1]] = keys, values
+            self._lengths[layer][row] = keys.shape[1]
+        self._positions[row] = branch.position
+        self.branches.append(branch)
+
+    def _room_for(self, layer: int, keys: Tensor, values: Tensor, need: int) -> None:
+        held = self._keys[layer]
+        if held is not None and held.shape[2] >= need:
+            return
+        room = need if held is None else max(need, held.shape[2] * 5 // 4)
+        for store, like in ((self._keys, keys), (self._values, values)):
+            old = store[layer]
+            # zeros: what is masked is multiplied by nought, and nought times anything but a number is no number
+            new = torch.zeros((self._slots, like.shape[0], room, like.shape[2]), dtype=like.dtype, device=like.device)
+            if old is not None:
+                n = len(self.branches)
+                new[:n, :, : old.shape[2]] = old[:n]
+            store[layer] = new
+
+    def release(self, row: int) -> Branch:
+        """Take a branch out; the last one moves into its row."""
+        last = len(self.branches) - 1
+        branch = self.branches[row]
+        if row != last:
+            for layer, (keys, values) in enumerate(zip(self._keys, self._values, strict=True)):
+                assert keys is not None and values is not None
+                n = self._lengths[layer][last]
+                keys[row, :, :n], values[row, :, :n] = keys[last, :, :n].clone(), values[last, :, :n].clone()
+                self._lengths[layer][row] = n
+            self._positions[row] = self._positions[last]
+            self.branches[row] = self.branches[last]
+        self.branches.pop()
+        return branch
+
+    def logits(self) -> Tensor:
+        """Feed every branch its last token at its next position; logits ``(n, vocabulary)``, in the model's type."""
+        adapter, n = self._adapter, len(self.branches)
+        device = adapter.device
+        tokens = torch.tensor([[b.ids[-1] for b in self.branches]], device=device)
+        hidden = adapter.text.embed_tokens(tokens)
+        positions = torch.tensor([self._positions[:n]], device=device).expand(3, 1, n)
+        rope = adapter.text.rotary_emb(hidden, positions)
+        hidden = hidden[0]
+        for number, layer in enumerate(adapter.text.layers):
+            there = adapter.layer_devices[number]
+            if hidden.device != there:
+                hidden, rope = hidden.to(there), (rope[0].to(there), rope[1].to(there))
+            normed = layer.input_layernorm(hidden)
+            mixed = self._attend(number, *adapter.project(number, normed, rope))
+            hidden = hidden + adapter.attention_output(number, normed, mixed[None])[0]
+            hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+        for row in range(n):
+            self._positions[row] += 1
+        out: Tensor = adapter.lm_head(adapter.text.norm(hidden[None]))[0]
+        return out
+
+    def _attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Append one key and value per branch, and mix the values.
+
+        Args:
+            layer: decoder layer.
+            q: queries ``(q_heads, n, head_dim)``, one per branch.
+            k, v: keys and values ``(kv_heads, n, head_dim)``.
+
+        Returns:
+            ``(n, q_heads * head_dim)``.
+        """
+        keys, values = self._keys[layer], self._values[layer]
+        assert keys is not None and values is not None
+        n, stored = len(self.branches), keys.shape[1]
+        lengths = self._lengths[layer]
+        at = torch.tensor(lengths[:n], device=k.device)
+        rows, spread = torch.arange(n, device=k.device), stored // k.shape[0]
+        keys[rows, :, at] = k.transpose(0, 1).repeat_interleave(spread, 1)
+        values[rows, :, at] = v.transpose(0, 1).repeat_interleave(spread, 1)
+        for row in range(n):
+            lengths[row] += 1
+        longest = max(lengths[:n])
+        mask = torch.arange(longest, device=k.device)[None] <= at[:, None]
+        grouped = q.transpose(0, 1).reshape(n, stored, q.shape[0] // stored, q.shape[2])
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            grouped, keys[:n, :, :longest], values[:n, :, :longest], attn_mask=mask[:, None, None]
+        )
+        return mixed.reshape(n, -1)
+
+    def step(self, margin: float) -> tuple[list[int], list[bool]]:
+        """One token for every branch.
+
+        Args:
+            margin: share of the best logit within which a lead is not believed.
+
+        Returns:
+            The best token of every branch, and whether it leads by more than the margin.
+        """
+        best = self.logits().float().topk(2, dim=-1)
+        lead, size = best.values[:, 0] - best.values[:, 1], best.values.abs().amax(1)
+        sure = lead > margin * size
+        packed = torch.stack([best.indices[:, 0], sure.long()]).tolist()  # one read from the device a step
+        return packed[0], [bool(s) for s in packed[1]]
