@@ -16,22 +16,6 @@ from vtprune_eval.integrations.vlmeval import report
 
 
 @pytest.fixture
-def data(tmp_path, monkeypatch):
-    """A temporary LMUData; subsets are allowed, and no download is ever tried."""
-    import vlmeval.dataset.image_base as base
-
-    def no_network(url, path):
-        raise Exception(f"Failed to download {url}")
-
-    monkeypatch.setattr(base, "download_file", no_network)
-    monkeypatch.setenv(reader.LOCAL_TSV, "1")
-    monkeypatch.setenv("LMUData", str(tmp_path / "elsewhere"))
-    for cls in {type_of(name) for name in catalogue.KIT_TASKS}:
-        monkeypatch.setattr(cls, "DATASET_MD5", dict(cls.DATASET_MD5))
-    return tmp_path
-
-
-@pytest.fixture
 def one_process(monkeypatch):
     """The kit starts 16 processes for a question-answering table; how many there are changes no score."""
     import vlmeval.dataset.image_vqa as vqa

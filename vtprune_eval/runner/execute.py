@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
 from ..errors import UserError
+from ..extras import host_version
 from ..models import check_model_name
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
@@ -363,6 +364,8 @@ def environment_of(identity: dict[str, Any]) -> dict[str, Any]:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
+    if "vlmeval" in sys.modules:  # a task of the kit: its code is the metric
+        versions["vlmeval"] = host_version("vlmeval")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),

@@ -7,11 +7,14 @@ A task has the name of the kit's data set. Its data are ``<name>.tsv`` in the fo
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 READER = RULE = "vlmeval"
+PREFIX = "vlmeval:"
+_OTHER = re.compile(r"vlmeval:[A-Za-z0-9][A-Za-z0-9_.-]*")
 DATA_ROOT = "LMUData"  # the kit's environment variable, in its own spelling
 
 
@@ -41,31 +44,52 @@ _SPLITS = {
     "ScreenSpot_Pro": ("Development", "Creative", "CAD", "Scientific", "Office", "OS"),
 }
 
-KIT_TASKS: dict[str, KitTask] = {
-    "DocVQA_VAL": KitTask("vqa", "DocVQA, validation split (ANLS)", "research use, registration at rrc.cvc.uab.es"),
-    "InfoVQA_VAL": KitTask(
-        "vqa", "InfographicVQA, validation split (ANLS)", "research use, registration at rrc.cvc.uab.es"
-    ),
-    "ChartQA_TEST": KitTask("vqa", "ChartQA, test split (relaxed accuracy)", "GPL-3.0"),
-    "OCRBench": KitTask("ocrbench", "OCRBench (containment)", "several sources, see the data set"),
-    "AI2D_TEST": KitTask("mcq", "AI2D, test split (multiple choice, exact matching)", "see the data set"),
-    "MMLongBench_DOC": KitTask(
-        "mmlongbench",
-        "MMLongBench-Doc, pages rendered at 144 dpi",
-        "see the data set",
-        protocols=("no_judge",),
-        max_new_tokens=128,
-    ),
-    "olmOCRBench": KitTask(
-        "olmocr", "olmOCR-bench, unit tests on pages of PDF documents", "ODC-BY", max_new_tokens=8192
-    ),
-    "OSWorld_G": KitTask("gui", "OSWorld-G as VLMEvalKit distributes it (boxes only)", "see the data set", _GUI),
-    **{
-        f"{name}_{split}": KitTask("gui", f"{name.replace('_', '-')} {split}", "see the data set", _GUI)
-        for name, splits in _SPLITS.items()
-        for split in splits
-    },
-}
+
+class _Tasks(dict[str, KitTask]):
+    """The listed data sets, and any other of the kit's as ``vlmeval:NAME``; whether the kit has it, and scores it
+    without a judge, is known when its table is opened."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and _OTHER.fullmatch(name) is not None)
+
+    def __missing__(self, name: str) -> KitTask:
+        if name not in self:
+            raise KeyError(name)
+        return KitTask("by class", f"VLMEvalKit's {kit_name(name)}", "see the data set", max_new_tokens=512)
+
+
+def kit_name(task: str) -> str:
+    """The kit's name of a task of ours."""
+    return task.removeprefix(PREFIX)
+
+
+KIT_TASKS = _Tasks(
+    {
+        "DocVQA_VAL": KitTask("vqa", "DocVQA, validation split (ANLS)", "research use, registration at rrc.cvc.uab.es"),
+        "InfoVQA_VAL": KitTask(
+            "vqa", "InfographicVQA, validation split (ANLS)", "research use, registration at rrc.cvc.uab.es"
+        ),
+        "ChartQA_TEST": KitTask("vqa", "ChartQA, test split (relaxed accuracy)", "GPL-3.0"),
+        "OCRBench": KitTask("ocrbench", "OCRBench (containment)", "several sources, see the data set"),
+        "AI2D_TEST": KitTask("mcq", "AI2D, test split (multiple choice, exact matching)", "see the data set"),
+        "MMLongBench_DOC": KitTask(
+            "mmlongbench",
+            "MMLongBench-Doc, pages rendered at 144 dpi",
+            "see the data set",
+            protocols=("no_judge",),
+            max_new_tokens=128,
+        ),
+        "olmOCRBench": KitTask(
+            "olmocr", "olmOCR-bench, unit tests on pages of PDF documents", "ODC-BY", max_new_tokens=8192
+        ),
+        "OSWorld_G": KitTask("gui", "OSWorld-G as VLMEvalKit distributes it (boxes only)", "see the data set", _GUI),
+        **{
+            f"{name}_{split}": KitTask("gui", f"{name.replace('_', '-')} {split}", "see the data set", _GUI)
+            for name, splits in _SPLITS.items()
+            for split in splits
+        },
+    }
+)
 
 
 def definition(name: str) -> dict[str, Any]:
@@ -81,7 +105,7 @@ def definition(name: str) -> dict[str, Any]:
         "protocols": list(task.protocols),
         "max_new_tokens": task.max_new_tokens,
         "licence": task.licence,
-        "source": f"VLMEvalKit {name}.tsv",
+        "source": f"VLMEvalKit {kit_name(name)}.tsv",
         "data_folder": str(default_folder()),
     }
 

@@ -12,19 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from vlmeval.dataset.image_base import ImageBaseDataset
-from vlmeval.dataset.mmlongbench import MMLongBench
+
+try:  # its name since the kit has another benchmark called MMLongBench
+    from vlmeval.dataset.mmlongbenchdoc import MMLongBenchDoc, eval_score
+except ImportError:
+    from vlmeval.dataset.mmlongbench import MMLongBench as MMLongBenchDoc
+    from vlmeval.dataset.mmlongbench import eval_score
 
 from ...errors import UserError
 from ...extras import require
+from ...paths import inside_folder
 
+__all__ = ["PageByPage", "eval_score", "render"]
 MAX_PAGES = 120
 DPI = 144
 
 
-class PageByPage(MMLongBench):
+class PageByPage(MMLongBenchDoc):
     """Any model; at most 120 pages at 144 dpi, one image each, none concatenated."""
 
-    def __init__(self, dataset: str = "MMLongBench_DOC") -> None:
+    @classmethod
+    def supported_datasets(cls) -> list[str]:
+        """This one alone: the kit's class may have others by now."""
+        return ["MMLongBench_DOC"]
+
+    def __init__(self, dataset: str = "MMLongBench_DOC", **_: Any) -> None:
+        """Read the table; what the kit's builder passes to its own class is not needed."""
         ImageBaseDataset.__init__(self, dataset)
 
     def dump_image(self, line: Any) -> list[str]:
@@ -35,7 +48,7 @@ class PageByPage(MMLongBench):
         """
         names = line["image_path"]
         names = [names] if isinstance(names, str) else list(names)
-        paths = [Path(self.img_root) / Path(n).name for n in names[:MAX_PAGES]]
+        paths = [inside_folder(Path(self.img_root), Path(n).name, self.dataset_name) for n in names[:MAX_PAGES]]
         if not all(p.exists() for p in paths):
             render(base64.b64decode(line["image"]), paths, str(line["doc_id"]))
         return [str(p) for p in paths]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +15,8 @@ from typing import Any
 from ...errors import UserError
 from ...extras import require
 from ...sample import Sample
-from .catalogue import DATA_ROOT, KIT_TASKS
+from .catalogue import DATA_ROOT, KIT_TASKS, kit_name
+from .table import RAW_INDEX, files_of, text_stays_text
 
 LOCAL_TSV = "VTPRUNE_EVAL_LOCAL_TSV"
 # Columns that hold pictures: they are dumped to files and do not belong into a target.
@@ -37,7 +40,7 @@ class KitTable:
         Raises:
             UserError: the extra is not installed, the TSV is absent, altered, or lacks a column that the kit needs.
         """
-        self._name, self._protocol = spec["name"], spec["protocol"]
+        self._name, self._protocol = kit_name(spec["name"]), spec["protocol"]
         require("vlmeval", f"task {self._name}")
         if not folder.is_dir():  # the kit would silently take another one
             raise UserError(
@@ -46,7 +49,11 @@ class KitTable:
             )
         with data_root(folder):
             self._dataset = build(self._name, folder)
+        self._kind = kind_of(self._name)
         self.ids = [str(i) for i in self._dataset.data["index"]]
+        for i, name in enumerate(self.ids):  # names of files, too, where the table holds no others
+            if not name.strip() or "\0" in name:
+                raise UserError(f"{self._name}.tsv, row {i + 1}, column index: {name!r} names no sample.")
 
     def sample(self, i: int) -> Sample:
         """Row ``i`` with the kit's prompt.
@@ -55,9 +62,13 @@ class KitTable:
             UserError: the kit cannot build its prompt from this row.
         """
         row = self._dataset.data.iloc[i]
+        if self._kind != "olmocr" and "question" in row and _is_missing(row["question"]):  # there it is always empty
+            raise UserError(f"{self._name}.tsv, row {i + 1}, column question: the cell is empty.")
         try:
-            images, question = flatten(self._dataset.build_prompt(row))
-        except (KeyError, AssertionError, ValueError) as error:
+            images, question = flatten(quietly(self._dataset.build_prompt, row))
+        except UserError:
+            raise
+        except Exception as error:  # of whatever kind: a table of another format
             raise UserError(
                 f"{self._name}.tsv, row {i + 1}: VLMEvalKit cannot build its prompt "
                 f"({type(error).__name__}: {error}); fetch the file again."
@@ -69,7 +80,7 @@ class KitTable:
             question=question,
             target={
                 "type": "vlmeval",
-                "kind": KIT_TASKS[self._name].kind,
+                "kind": self._kind,
                 "dataset": self._name,
                 "protocol": self._protocol,
                 "row": values,
@@ -89,20 +100,25 @@ def build(name: str, folder: Path) -> Any:
     Raises:
         UserError: the TSV is absent and cannot be downloaded, altered, or without a needed column.
     """
+    kind = KIT_TASKS[name].kind if name in KIT_TASKS else ""
     path = folder / f"{name}.tsv"
-    if KIT_TASKS[name].kind == "olmocr":
+    if kind == "olmocr":
         for module in ("fuzzysearch", "bs4", "rapidfuzz", "playwright"):
             require(module, f"task {name}")
     from vlmeval.dataset import build_dataset
 
-    cls: Any = None
-    if KIT_TASKS[name].kind == "mmlongbench":
+    if kind == "mmlongbench":
         from .mmlongbench import PageByPage
 
-        cls = PageByPage
+        cls: Any = PageByPage
+    else:
+        cls = class_of(name)
+        kind_of(name)
     check_md5(name, path)
     try:
-        return cls(name) if cls else build_dataset(name)
+        with text_stays_text(cls):
+            dataset = quietly(cls if cls.__name__ == "PageByPage" else build_dataset, name)
+        return settled(dataset, name)
     except UserError:
         raise
     except (KeyError, AssertionError, ValueError) as error:
@@ -118,6 +134,64 @@ def build(name: str, folder: Path) -> Any:
         ) from error
 
 
+def settled(dataset: Any, name: str) -> Any:
+    """The data set with its rows' own names as ids, and with its pictures written by :func:`.table.files_of`."""
+    texts = getattr(dataset.data, "attrs", {}).get(RAW_INDEX)
+    ids = [str(i) for i in dataset.data["index"]]
+    if texts is not None and len(texts) == len(ids) and ids != texts and all(map(_same_number, ids, texts)):
+        dataset.data["index"] = texts  # the kit reads 007 as 7
+    if kind_of(name) != "mmlongbench":  # which renders documents
+        numbers = {i: n for n, i in enumerate(map(str, dataset.data["index"]), 1)}
+        dataset.meta_only = False
+        dataset.dump_image = lambda row: [
+            str(p) for p in files_of(dataset, row, f"{name}.tsv, row {numbers.get(str(row['index']), '?')}")
+        ]
+    return dataset
+
+
+def _same_number(one: str, other: str) -> bool:
+    return one.isdecimal() and other.isdecimal() and int(other) == int(one)
+
+
+def class_of(name: str) -> Any:
+    """The kit's class of a data set.
+
+    Raises:
+        UserError: this version of the kit has none of that name.
+    """
+    from vlmeval.dataset import DATASET_CLASSES
+
+    found = next((c for c in DATASET_CLASSES if name in c.supported_datasets()), None)
+    if found is None:
+        raise UserError(f"the installed VLMEvalKit has no data set {name}; install another version of ms-vlmeval.")
+    return found
+
+
+def kind_of(name: str) -> str:
+    """Which evaluation of the kit scores one row of a data set: that of the catalogue, else that of its class.
+
+    Raises:
+        UserError: the kit's rule needs a judge, or the whole file at once.
+    """
+    if name in KIT_TASKS:
+        return KIT_TASKS[name].kind
+    from vlmeval.dataset import image_mcq, image_vqa, image_yorn
+
+    cls = class_of(name)
+    for kind, base in (
+        ("vqa", image_vqa.ImageVQADataset),
+        ("mcq", image_mcq.ImageMCQDataset),
+        ("yorn", image_yorn.ImageYORNDataset),
+    ):
+        circular = kind == "mcq" and any(part in name.lower() for part in ("mmbench", "ccbench", "circular", "mmcr"))
+        if issubclass(cls, base) and cls.evaluate is base.evaluate and not circular:
+            return kind
+    raise UserError(
+        f"VLMEvalKit scores {name} with a judge or over the whole file at once, not answer by answer; run the kit on "
+        "our model instead (docs/integrations.md)."
+    )
+
+
 def check_md5(name: str, path: Path) -> None:
     """Refuse a TSV that is not the published file: the kit would replace it by a download without asking.
 
@@ -126,9 +200,7 @@ def check_md5(name: str, path: Path) -> None:
     Raises:
         UserError: another MD5 than the kit's.
     """
-    from vlmeval.dataset import DATASET_CLASSES
-
-    cls = next(c for c in DATASET_CLASSES if name in c.supported_datasets())
+    cls = class_of(name)
     wanted = getattr(cls, "DATASET_MD5", {}).get(name)
     if wanted is None or not path.exists():
         return
@@ -171,6 +243,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return None
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def quietly(call: Any, *args: Any, **kwargs: Any) -> Any:
+    """The kit prints progress bars, paths and scores, to both outputs."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        return call(*args, **kwargs)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _cluster(row: Any) -> str | None:

@@ -15,8 +15,6 @@ commercial model extract a short answer first; without it, a sentence around the
 from __future__ import annotations
 
 import ast
-import contextlib
-import io
 import json
 import math
 import re
@@ -27,6 +25,7 @@ from typing import Any
 from ...errors import UserError
 from ...sample import Score
 from ..answers import MAX_CHARS, first_point, fraction
+from .reader import class_of, quietly
 
 _FORMAT_ERROR = Score(0.0, None, "format_error")
 _NUMBER = r"([-+]?\d{1,7}(?:\.\d{1,6})?)"
@@ -72,12 +71,31 @@ def box_corners(dataset: str, bbox: Any) -> tuple[float, float, float, float]:
     return (a, b, c, d) if dataset.startswith("ScreenSpot_Pro") else (a, b, a + c, b + d)
 
 
+# Comparison of words by data set, as the kit chooses it; for others its default.
+_METHODS = {
+    "vqa_score": ("TextVQA",),
+    "relaxed_accuracy": ("ChartQA",),
+    "accuracy": ("OCRVQA", "GQA"),
+    "anls": ("DocVQA", "InfoVQA"),
+}
+
+
+def _yorn(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+    from vlmeval.dataset.utils.yorn import YOrN_Extraction
+
+    said, wanted = YOrN_Extraction(text), str(target["row"]["answer"])
+    if target["dataset"] == "AMBER":
+        said, wanted = said.lower(), wanted.lower()
+    return _FORMAT_ERROR if said.lower() == "unknown" else _graded(said == wanted, text)
+
+
 def _vqa(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     from vlmeval.dataset.utils.vqa_eval import hit_calculate, process_line
 
     name = target["dataset"]
     line = {"answer": str(target["row"]["answer"]), "prediction": text}
-    result = process_line(line, method="relaxed_accuracy" if name.startswith("ChartQA") else "anls")
+    method = next((m for m, parts in _METHODS.items() if any(p in name for p in parts)), None)
+    result = process_line(line, **({"method": method} if method else {}))
     return _graded(hit_calculate([result], name)[0], text)
 
 
@@ -100,10 +118,9 @@ def _ocrbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score
 
 def _gui(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     from PIL import Image
-    from vlmeval.dataset import DATASET_CLASSES
 
     name = target["dataset"]
-    cls: Any = next(c for c in DATASET_CLASSES if name in c.supported_datasets())
+    cls = class_of(name)
     with tempfile.TemporaryDirectory() as folder:
         dataset = cls(dataset=name, skeleton=True)
         # The evaluation opens the picture for its size alone.
@@ -121,7 +138,7 @@ def _gui(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
 
 
 def _mmlongbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
-    from vlmeval.dataset.mmlongbench import eval_score
+    from .mmlongbench import eval_score
 
     row = target["row"]
     # The kit evaluates an answer that begins with a bracket as Python. What a model says is read as a literal only.
@@ -187,7 +204,15 @@ def page_tests(row: dict[str, Any]) -> list[Any]:
     return found
 
 
-_KIT = {"olmocr": _olmocr, "vqa": _vqa, "mcq": _mcq, "ocrbench": _ocrbench, "gui": _gui, "mmlongbench": _mmlongbench}
+_KIT = {
+    "yorn": _yorn,
+    "olmocr": _olmocr,
+    "vqa": _vqa,
+    "mcq": _mcq,
+    "ocrbench": _ocrbench,
+    "gui": _gui,
+    "mmlongbench": _mmlongbench,
+}
 
 
 def _graded(value: Any, text: str) -> Score:
@@ -212,9 +237,3 @@ def _point_reader(cls: Any) -> Any:
     import sys
 
     return sys.modules[cls.__module__].parse_bbox_aguvis
-
-
-def quietly(call: Any, *args: Any, **kwargs: Any) -> Any:
-    """The kit prints progress bars and scores while it evaluates."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return call(*args, **kwargs)

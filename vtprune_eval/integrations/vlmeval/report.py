@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder
-from ...benchmarks.vlmeval.reader import build, data_root, plain
-from ...benchmarks.vlmeval.rules import quietly
+from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder, kit_name
+from ...benchmarks.vlmeval.reader import build, data_root, kind_of, plain, quietly
 from ...errors import UserError
+from ...extras import host_version, require
 
 EXACT = "exact_matching"
 CELL = 32767
@@ -37,8 +37,10 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
             f"{name}: the kit's own number needs a judge model; run the kit on our model instead, with "
             "--judge (see docs/integrations.md)."
         )
+    require("vlmeval", f"the kit's number of {name}")
     from vlmeval.smp import dump
 
+    name = kit_name(name)
     with data_root(folder), tempfile.TemporaryDirectory() as work:
         dataset = build(name, folder)
         data = dataset.data[[str(i) in answers for i in dataset.data["index"]]].copy()
@@ -52,7 +54,7 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
         data = data.drop(columns=[c for c in ("image",) if c in data])
         # The format of the file keeps text as text; the kit's spreadsheets turn "007" into 7 and "NA" into nan.
         path = Path(work) / "ours.pkl"
-        if KIT_TASKS[name].kind == "olmocr":  # this evaluation reads spreadsheets only, and returns nothing
+        if kind_of(name) == "olmocr":  # this evaluation reads spreadsheets only, and returns nothing
             if any(len(a) > CELL for a in answers.values()):
                 raise UserError(
                     f"{name}: the kit's evaluation reads spreadsheets, whose cells end at {CELL} "
@@ -60,7 +62,13 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
                 )
             path = path.with_suffix(".xlsx")
         dump(data, str(path))
-        found = quietly(dataset.evaluate, str(path), model=EXACT, nproc=1)
+        try:
+            found = quietly(dataset.evaluate, str(path), model=EXACT, nproc=1)
+        except Exception as error:  # of whatever kind: one cell that it cannot read is enough
+            raise UserError(
+                f"{name}: VLMEvalKit's own evaluation stops ({type(error).__name__}: {str(error)[:120]}); use the "
+                "scores in the records."
+            ) from error
         if found is None:
             with (path.parent / "olmOCRBench_eval_summary.csv").open(encoding="utf-8") as stream:
                 found = {r["type"]: float(r["score"]) for r in csv.DictReader(stream)}
@@ -68,6 +76,14 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
         columns = found.to_dict("list")
         found = {str(k): v[0] if len(v) == 1 else v for k, v in columns.items()}
     return {str(k): plain(v) for k, v in found.items()}
+
+
+def _kit_or_why(task: str, folder: Path, answers: Mapping[str, str]) -> dict[str, Any]:
+    """``kit``; None with a ``why`` where it has no number: the other data sets of a run have theirs."""
+    try:
+        return {"kit": kit_numbers(task, folder, answers)}
+    except UserError as error:
+        return {"kit": None, "why": str(error)}
 
 
 def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
@@ -78,7 +94,8 @@ def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
 
     Returns:
         per data set of the kit and cell: ``task``, ``method``, ``budget``, ``protocol``, ``n``, ``mean_score`` (ours,
-        in percent, failed samples count as 0) and ``kit`` (the kit's summary).
+        in percent, failed samples count as 0), ``kit`` (the kit's summary; None with the reason in ``why``) and
+        ``host`` (name and version of the kit).
 
     Raises:
         UserError: no finished run, or one without a data set of the kit.
@@ -99,7 +116,8 @@ def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
                 "protocol": records[0]["protocol"],
                 "n": len(records),
                 "mean_score": 100 * sum(r["score"] or 0.0 for r in records) / len(records),
-                "kit": kit_numbers(task, folder, {r["id"]: str(r["answer"] or "") for r in records}),
+                **_kit_or_why(task, folder, {r["id"]: str(r["answer"] or "") for r in records}),
+                "host": host_version("vlmeval"),
             }
         )
     if not rows:
