@@ -122,7 +122,7 @@ def losses(
             part = slice(n_prefix + s * length, n_prefix + (s + 1) * length)
             said = guess[b, part][chosen[b, part]]
             true = labels[b, part][chosen[b, part]]
-            right.append(_is_right(tokenizer, said, true, batch.checks[b][s]))
+            right.append(is_right(tokenizer, said, true, batch.checks[b][s]))
     return answer_loss, reader_loss, 0.3 * pointer_loss + 0.5 * attention_loss, right, parts
 
 
@@ -153,7 +153,7 @@ def _attention_loss(
     return total
 
 
-def _is_right(tokenizer, said: torch.Tensor, true: torch.Tensor, check: tuple) -> tuple[str, bool]:
+def is_right(tokenizer, said: torch.Tensor, true: torch.Tensor, check: tuple) -> tuple[str, bool]:
     if check[0] == "text":
         return "text", bool((said == true).all())
     words = tokenizer.decode(said[:-1]).split()

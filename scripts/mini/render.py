@@ -66,17 +66,24 @@ def find_browser() -> str:
 
 
 class Renderer:
-    """A headless browser kept open over many sheets (context manager)."""
+    """A headless browser kept open over many sheets (context manager).
 
-    def __init__(self, sheet: tuple[int, int] = (3072, 3072)) -> None:
-        self.sheet = sheet
+    Args:
+        sheet: width and height of a sheet in CSS pixels.
+        scale: device pixels per CSS pixel. Facts stay in CSS pixels.
+    """
+
+    def __init__(self, sheet: tuple[int, int] = (3072, 3072), scale: float = 1.0) -> None:
+        self.sheet, self.scale = sheet, scale
 
     def __enter__(self) -> Renderer:
         from playwright.sync_api import sync_playwright
 
         self._play = sync_playwright().start()
         self._browser = self._play.chromium.launch(executable_path=find_browser(), args=FLAGS)
-        self._page = self._browser.new_page(viewport={"width": self.sheet[0], "height": self.sheet[1]})
+        self._page = self._browser.new_page(
+            viewport={"width": self.sheet[0], "height": self.sheet[1]}, device_scale_factor=self.scale
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,7 +98,7 @@ class Renderer:
         """Draw screens of ONE size on one sheet.
 
         Returns:
-            per screen its RGB uint8 ``(height, width, 3)`` and the facts read from the DOM.
+            per screen its RGB uint8 ``(height, width, 3)`` in device pixels and the facts read from the DOM.
         """
         width, height = screens[0].size
         across = self.sheet[0] // width
@@ -108,7 +115,8 @@ class Renderer:
             }
         )
         sheet = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-        return [
-            (np.ascontiguousarray(sheet[y : y + height, x : x + width]), f)
-            for (x, y), f in zip(places, facts, strict=True)
-        ]
+        drawn = []
+        for (x, y), f in zip(places, facts, strict=True):
+            left, top, right, bottom = (round(v * self.scale) for v in (x, y, x + width, y + height))
+            drawn.append((np.ascontiguousarray(sheet[top:bottom, left:right]), f))
+        return drawn

@@ -76,8 +76,9 @@ def _row(p: _Page) -> None:
 
 def _icon(p: _Page) -> None:
     shown = {v for c in p.cells for k, v in c.data if k == "icon"}
-    if spot := p.spot(1):
-        name = p.rng.choice([n for n in d.ICONS if n not in shown])
+    left = [n for n in d.ICONS if n not in shown]  # a large page may show all of them
+    if left and (spot := p.spot(1)):
+        name = p.rng.choice(left)
         p.take(d.icon(*spot, name, p.rng.choice(("", "", "pri", "sub"))))
 
 
@@ -174,9 +175,9 @@ UI, DOC = (_button, _button, _row, _icon, _icon, _label, _list, _pair), (_pair, 
 GOALS = {"ui": UI, "form": DOC, "table": (_table,), "bars": (_hbars, _vbars), "field": (_button, _row, _label)}
 
 
-def page(rng: random.Random, size: str, kind: str) -> d.Screen:
-    """One random page of ``size`` (a key of :data:`SIZES`) and ``kind`` (a key of :data:`GOALS`)."""
-    cols, rows = SIZES[size]
+def page(rng: random.Random, size: str | tuple[int, int], kind: str) -> d.Screen:
+    """One random page of ``size`` (a key of :data:`SIZES`, or columns and rows) and ``kind`` (of :data:`GOALS`)."""
+    cols, rows = SIZES[size] if isinstance(size, str) else size
     p = _Page(rng, cols, rows)
     for _ in range(rng.choice((0, 1, 1, 2))):
         _panel(p)

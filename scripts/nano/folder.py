@@ -136,13 +136,18 @@ def build_config(vision_depth: int = 4, vision_dim: int = 192, dim: int = 256, l
     )
 
 
-def write_folder(model, folder: Path) -> None:
-    """Write ``model`` (float32 or bfloat16) and everything its processor needs as an ordinary hub folder."""
+def write_folder(model, folder: Path, tokenizer=None, longest_edge: int = 1048576) -> None:
+    """Write ``model`` (float32 or bfloat16) and everything its processor needs as an ordinary hub folder.
+
+    Args:
+        model: to be written in bfloat16; folder: where to; tokenizer: nano's if None.
+        longest_edge: most pixels of an image (the processor's name for them) before it is made smaller.
+    """
     import torch
     from transformers import GenerationConfig, Qwen2VLImageProcessor
 
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer()
+    tokenizer = tokenizer or build_tokenizer()
     model = model.to(torch.bfloat16)
     ids = tokenizer.convert_tokens_to_ids
     model.generation_config = GenerationConfig(
@@ -151,12 +156,17 @@ def write_folder(model, folder: Path) -> None:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     processor = Qwen2VLImageProcessor(
+<<<<<<< HEAD
         patch_size=16,
         merge_size=2,
         temporal_patch_size=2,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
         size={"shortest_edge": 4096, "longest_edge": 1048576},
+=======
+        patch_size=16, merge_size=2, temporal_patch_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3,
+        size={"shortest_edge": 4096, "longest_edge": longest_edge},
+>>>>>>> d0e42fd (micro: sheets, windows, batches and losses of a model that reads screens at several scales)
     )
     processor.save_pretrained(folder)
     config = json.loads((folder / "preprocessor_config.json").read_text())

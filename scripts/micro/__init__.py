@@ -1,0 +1,1 @@
+"""Training of the embedded micro model: pages, windows of text, batches, losses, forward."""
