@@ -156,17 +156,12 @@ def write_folder(model, folder: Path, tokenizer=None, longest_edge: int = 104857
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     processor = Qwen2VLImageProcessor(
-<<<<<<< HEAD
         patch_size=16,
         merge_size=2,
         temporal_patch_size=2,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,
-        size={"shortest_edge": 4096, "longest_edge": 1048576},
-=======
-        patch_size=16, merge_size=2, temporal_patch_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3,
         size={"shortest_edge": 4096, "longest_edge": longest_edge},
->>>>>>> d0e42fd (micro: sheets, windows, batches and losses of a model that reads screens at several scales)
     )
     processor.save_pretrained(folder)
     config = json.loads((folder / "preprocessor_config.json").read_text())
