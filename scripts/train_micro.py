@@ -24,37 +24,52 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# glibc must keep freed memory: in a virtual machine every fresh page is a fault of the hypervisor.
-MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "40000000000", "MALLOC_TOP_PAD_": "268435456",
-          "MALLOC_ARENA_MAX": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-if __name__ == "__main__" and any(os.environ.get(k) != v for k, v in MALLOC.items()):
-    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})
-
 import numpy as np
 import torch
 from micro.batches import Maker
 from micro.folder import build_tokenizer, start, write_folder
 from micro.forward import Reader, prepare
-from micro.losses import Losses, MicroPointers, Numbers, losses
+from micro.losses import Losses, Numbers, Pointers, losses
 from micro.sheets import CLASSES
 from micro.windows import Windows
 from mini.design import ICONS
 from nano.forward import encode
 
 NANO = Path(__file__).resolve().parents[1] / "vtprune_eval" / "models" / "nano"
+# glibc must keep freed memory: in a virtual machine every fresh page is a fault of the hypervisor. Idle threads sleep.
+ENVIRONMENT = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "40000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+    "MALLOC_ARENA_MAX": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
 N_TEXT = 12  # sheets of text
 SIDE, N_WINDOWS = 128, 24
-LIMITS = (11.0, 48.0)  # smallest and largest character cell, px
-FLOOR, CEILING = 13.5, 46.0  # and of pages with questions
+LIMITS = (15.0, 36.0)  # smallest and largest character cell, px
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
 SMALLEST, LARGEST = 40.0, 640.0  # most tokens of a page, at the start and in the end
-TOKENS = 640  # visual tokens of a batch
+TOKENS = 400  # visual tokens of a batch
 
 
 def new_state() -> dict[str, float]:
     """Counters and running accuracies; the checkpoint holds them."""
-    return {"step": 0, "asked": 0, "seconds": 0.0, "cpu": 0.0, "large": 1.0, "small": 1.0, "read": 0.0, "read_large": 0.0,
-            "read_small": 0.0, "cap": SMALLEST, "top": 0.0, "screens": 0, "questions": 0}
+    return {
+        "step": 0,
+        "reads": 0,
+        "asked": 0,
+        "seconds": 0.0,
+        "cpu": 0.0,
+        "large": 1.0,
+        "small": 1.0,
+        "read": 0.0,
+        "read_large": 0.0,
+        "read_small": 0.0,
+        "cap": SMALLEST,
+        "top": 0.0,
+        "screens": 0,
+        "questions": 0,
+    }
 
 
 def text_range(state: dict[str, float]) -> tuple[float, float]:
@@ -69,10 +84,11 @@ def widen(state: dict[str, float], right: np.ndarray, shown: np.ndarray, cells: 
     for key, rows in (("read", cells > 0), ("read_large", cells > high / third), ("read_small", cells < low * third)):
         if rows.any():
             state[key] += 0.05 * (float(right[rows].sum() / max(1, shown[rows].sum())) - state[key])
-    if state["step"] % 10 == 0:
-        if state["read_large"] > 0.6:
-            state["large"] = min(LIMITS[1] / 16, state["large"] * 1.04)
-        if state["read_small"] > 0.55:
+    state["reads"] += 1
+    if state["reads"] % 10 == 0:
+        if state["read_large"] > 0.5:
+            state["large"] = min(LIMITS[1] / 16, state["large"] * 1.05)
+        if state["read_small"] > 0.5:
             state["small"] = min(16 / LIMITS[0], state["small"] * 1.03)
 
 
@@ -104,9 +120,11 @@ class Training:
         self.numbers = Numbers(self.tokenizer)
         self.model = start(NANO, args.seed)
         dim = self.model.config.text_config.hidden_size
-        self.reader, self.pointers = Reader(dim, len(ICONS)), MicroPointers(dim)
-        heads = [*self.pointers.parameters(), *(p for name, p in self.reader.named_parameters()
-                                                if not name.startswith(("inner", "outer")))]
+        self.reader, self.pointers = Reader(dim, len(ICONS)), Pointers(dim)
+        heads = [
+            *self.pointers.parameters(),
+            *(p for name, p in self.reader.named_parameters() if not name.startswith(("inner", "outer"))),
+        ]
         own = {id(p) for p in heads}
         layers = [*self.model.model.visual.blocks, *self.model.model.language_model.layers]
         matrices = [p for layer in layers for p in layer.parameters() if p.ndim == 2]
@@ -115,12 +133,20 @@ class Training:
         self.params = [*matrices, *rest, *heads]
         # Orthogonalised updates for the layers' matrices learn in fewer steps; each optimizer has its peak rate.
         self.optimizers = [
-            torch.optim.Muon(matrices, lr=args.muon, weight_decay=0.02, momentum=0.95, ns_steps=4,
-                             adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW([
-                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": 0.02},
-                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
-                {"params": heads, "weight_decay": 0.02, "heads": True}], lr=args.lr, betas=(0.9, 0.98), fused=True)]
+            torch.optim.Muon(
+                matrices, lr=args.muon, weight_decay=0.02, momentum=0.95, ns_steps=3, adjust_lr_fn="match_rms_adamw"
+            ),
+            torch.optim.AdamW(
+                [
+                    {"params": [p for p in rest if p.ndim >= 2], "weight_decay": 0.02},
+                    {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+                    {"params": heads, "weight_decay": 0.02, "heads": True},
+                ],
+                lr=args.lr,
+                betas=(0.9, 0.98),
+                fused=True,
+            ),
+        ]
         self.saved = args.cache / "checkpoint.pt"
         self.windows: Windows | None = None
         self.maker: Maker | None = None
@@ -146,8 +172,14 @@ class Training:
     def save(self) -> None:
         """Write the checkpoint; the old one stays until the new one is complete."""
         temporary = self.saved.with_suffix(".tmp")
-        torch.save({**{name: module.state_dict() for name, module in self.parts().items()},
-                    "optimizers": [o.state_dict() for o in self.optimizers], "state": self.state}, temporary)
+        torch.save(
+            {
+                **{name: module.state_dict() for name, module in self.parts().items()},
+                "optimizers": [o.state_dict() for o in self.optimizers],
+                "state": self.state,
+            },
+            temporary,
+        )
         os.replace(temporary, self.saved)
 
     def reading(self) -> bool:
@@ -178,14 +210,14 @@ class Training:
         state["step"] += 1
 
     def _ask(self, only_heads: bool, share: float) -> torch.Tensor:
-        """Loss of one batch of questions; pages grow when the larger ones are answered well, at the latest by 60 %."""
+        """Loss of one batch of questions; pages grow when the larger ones are answered well, at the latest by 90 %."""
         state, maker = self.state, self.maker
-        state["cap"] = max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** min(1.0, share / 0.6))
+        state["cap"] = max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** min(1.0, share / 0.9))
         low, high = text_range(state)
-        name, size = maker.pick((max(FLOOR, low), max(FLOOR + 2, min(CEILING, high))), state["cap"])
+        name, size = maker.pick((low, high), state["cap"])
         tokens = size[0] * size[1] // 1024
         missing = state["asked"] > 300 and maker.rng.random() < 1 / 3
-        batch = maker.pages(name, size, TOKENS, min(12, max(3, round(tokens / 14))), missing)
+        batch = maker.pages(name, size, TOKENS, min(10, max(3, round(tokens / 16))), missing)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = losses(self.model, self.reader, self.pointers, self.tokenizer, self.numbers, batch, only_heads)
         state["screens"] += len(batch.images)
@@ -210,9 +242,15 @@ class Training:
         low, high = text_range(self.state)
         shown = {k: round(sum(v) / len(v), 3) for k, v in sorted(self.log.items())}
         self.log.clear()
-        return json.dumps({"at": time.strftime("%H:%M:%S"), "load": round(os.getloadavg()[0], 1),
-                           **{k: round(v, 2) for k, v in self.state.items() if k not in ("large", "small")},
-                           "cells": [round(low, 1), round(high, 1)], **shown})
+        return json.dumps(
+            {
+                "at": time.strftime("%H:%M:%S"),
+                "load": round(os.getloadavg()[0], 1),
+                **{k: round(v, 2) for k, v in self.state.items() if k not in ("large", "small")},
+                "cells": [round(low, 1), round(high, 1)],
+                **shown,
+            }
+        )
 
 
 def run(training: Training) -> None:
@@ -260,9 +298,17 @@ def main() -> int:
         prepare(not args.eager)
         sheets = args.cache / "sheets"
         worker = subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from micro.sheets import main; "
-             "main(*sys.argv[2:])", str(Path(__file__).parent), str(sheets), str(N_TEXT), str(args.sheets),
-             str(args.seed)])
+            [
+                sys.executable,
+                "-c",
+                "import sys; sys.path.insert(0, sys.argv[1]); from micro.sheets import main; main(*sys.argv[2:])",
+                str(Path(__file__).parent),
+                str(sheets),
+                str(N_TEXT),
+                str(args.sheets),
+                str(args.seed),
+            ]
+        )
         while len(list(sheets.glob("*.json"))) < N_TEXT + len(CLASSES):
             time.sleep(2)
         training.windows = Windows(sheets, args.seed + int(training.state["step"]))
@@ -274,6 +320,7 @@ def main() -> int:
     return 0
 
 
-
 if __name__ == "__main__":
+    if any(os.environ.get(k) != v for k, v in ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
     raise SystemExit(main())

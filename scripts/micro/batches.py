@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import math
 import random
-import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from mini.design import ICONS
-from nano.batches import page_questions, point
+from nano.batches import page_questions
 
-from .folder import PIECES
+from . import targets
+from .looks import Look, Question, looks
 from .sheets import CLASSES, read
-from .shown import Shown, Word, show, snap
-from .windows import CHAR_IDS, FILTERS, patch_targets
+from .shown import Shown, show, snap
+from .targets import DIGITS
+from .windows import FILTERS, patch_targets
 
-ICON_IDS = {name: i + 1 for i, name in enumerate(ICONS)}
-MOST_ROWS = 24  # pages of a batch; one alone would be compiled anew
-DIGITS = 4  # longest number that is asked for
-Question = tuple[str, str, tuple]
-Look = tuple[int, int, int, list[int], list[int]]  # row, question, token, places for the first and second head
+MOST_ROWS = 16  # pages of a batch; one alone would be compiled anew
 
 
 @dataclass
@@ -114,17 +111,24 @@ class Maker:
         width, height = pages[0].size
         read_out = [patch_targets(p.chars, p.advance, width, height) for p in pages]
         made = [[self.segment(q, a) for q, a, _ in pairs] for _, pairs in rows]
-        looks = _looks(rows, made)
+        where = looks(rows, [[at for _, at in row] for row in made])
         present, markers = self._missing(np.stack([p.image for p in pages]), len(rows), missing)
         return Batch(
-            images=torch.from_numpy(np.stack([p.image for p in pages])), frames=len(rows[0][0]),
+            images=torch.from_numpy(np.stack([p.image for p in pages])),
+            frames=len(rows[0][0]),
             inner=torch.from_numpy(np.stack([a for a, _ in read_out])),
             outer=torch.from_numpy(np.stack([b for _, b in read_out])),
-            **{name: torch.from_numpy(np.stack([of(p) for p in pages])) for name, of in
-               (("icons", _icons), ("points", _points), ("names", _names), ("digits", _digits))},
-            segments=[[ids for ids, _ in row] for row in made], answers=[[at for _, at in row] for row in made],
-            checks=[[c for _, _, c in pairs] for _, pairs in rows], seen=looks.seen, attend=looks.attend,
-            wanted=torch.from_numpy(looks.wanted), present=torch.from_numpy(present),
+            icons=_stacked(targets.icons, pages),
+            points=_stacked(targets.points, pages),
+            names=_stacked(targets.names, pages),
+            digits=_stacked(targets.digits, pages),
+            segments=[[ids for ids, _ in row] for row in made],
+            answers=[[at for _, at in row] for row in made],
+            checks=[[c for _, _, c in pairs] for _, pairs in rows],
+            seen=where.seen,
+            attend=where.attend,
+            wanted=torch.from_numpy(where.wanted),
+            present=torch.from_numpy(present),
             markers=torch.from_numpy(markers),
         )
 
@@ -158,153 +162,12 @@ class Maker:
 def questions(page: Shown) -> list[Question]:
     """Questions that occur once on the page; values are numbers of at most DIGITS digits."""
     facts = {"targets": page.targets, "facts": page.facts, "cells": page.cells}
-    pairs = [(q, a, c) for q, a, c in page_questions(facts, page.size)
-             if c[0] == "box" or (a.isdigit() and len(a) <= DIGITS)]
+    pairs = [
+        (q, a, c) for q, a, c in page_questions(facts, page.size) if c[0] == "box" or (a.isdigit() and len(a) <= DIGITS)
+    ]
     often = Counter(q for q, _, _ in pairs)
     return [p for p in pairs if often[p[0]] == 1]
 
 
-def pieces(text: str, words: list[str]) -> list[tuple[int, str, int]]:
-    """Tokens of ``text`` that belong to ``words``: (number of the token, word, first character inside the word)."""
-    spans = [m.span() for m in re.finditer(PIECES, text)]
-    out = []
-    for word in dict.fromkeys(words):
-        for m in re.finditer(rf"\b{re.escape(word)}\b", text):
-            out += [(i, word, a - m.start()) for i, (a, b) in enumerate(spans) if m.start() <= a and b <= m.end()]
-    return out
-
-
-@dataclass
-class _Looks:
-    attend: list[list[Look]]
-    wanted: np.ndarray
-    seen: list[list[list[int]]]
-
-
-def _looks(rows: list[tuple[list[Shown], list[Question]]], made: list) -> _Looks:
-    """Where the decoder should look.
-
-    Stage 0: a character looks at the one or two before it. Stage 1: a character of a named word at the block that
-    shows it. Stage 2: the tokens that predict the answer at the question's first and last named word. Stage 3: they
-    look at the answer on the screen. Stages 0 and 2 count tokens within the question.
-    """
-    first = rows[0][0]
-    n = first[0].grid[0] * first[0].grid[1]
-    out = _Looks([[], [], [], []], np.zeros((2, len(rows), len(rows[0][1]), n * len(first)), np.float32), [])
-    for b, (pages, pairs) in enumerate(rows):
-        places: dict[str, list[tuple[int, Word]]] = {}
-        for frame, page in enumerate(pages):
-            for word in page.words:
-                places.setdefault(word[0], []).append((frame, word))
-        last = len(pages) - 1
-        seen_row = []
-        for s, (question, answer, check) in enumerate(pairs):
-            named, said, box, last_only = check[-1]
-            start = made[b][s][1]
-
-            def only(text: str, last_only: bool = last_only, places=places) -> tuple[int, Word] | None:
-                found = [p for p in places.get(text, []) if not last_only or p[0] == last]
-                return found[0] if len(found) == 1 else None
-
-            def char(text: str, offset: int, only=only, pages=pages) -> list[int]:
-                found = only(text)
-                return [found[0] * n + k for k in pages[found[0]].char_block(found[1], offset)] if found else []
-
-            icon = None if box is None else [last * n + k for k in pages[last].box_blocks(box)]
-            evidence: set[int] = set(icon or ())
-            for head, words in ((0, named), (1, said)):
-                if icon:
-                    out.wanted[head, b, s, icon] = 1
-                    continue
-                for text in words:
-                    if found := only(text):
-                        blocks = [found[0] * n + k for k in pages[found[0]].word_blocks(found[1])]
-                        out.wanted[head, b, s, blocks] = 1
-                        if head == (0 if check[0] == "box" else 1):
-                            evidence.update(blocks)
-            seen_row.append(sorted(evidence))
-            asked = pieces(question, named)
-            head_words = [t for t, word, _ in asked if word == named[0]] if named else []
-            tail_words = [t for t, word, _ in asked if word == named[-1]] if named else []
-            shown: set[int] = set()
-            for token, word, offset in asked:
-                if offset >= 1:
-                    out.attend[0].append((b, s, token, [token - 1], [token - min(2, offset)]))
-                if at := icon or char(word, offset):
-                    out.attend[1].append((b, s, token, at, at))
-                    shown.update(at)
-            if check[0] == "box":
-                told = [(i, sorted(shown)) for i in (1, 2, 3, 4)]  # after the verb: space, number, space, number
-            else:
-                told = [(i, char(word, offset)) for i, word, offset in pieces(answer, said)]
-            for i, at in told:
-                if at:
-                    out.attend[3].append((b, s, start + i - 1, at, at))
-                    if asked:
-                        out.attend[2].append((b, s, start + i - 1, head_words, tail_words))
-        out.seen.append(seen_row)
-    out.wanted /= np.maximum(out.wanted.sum(-1, keepdims=True), 1)
-    return out
-
-
-def _icons(page: Shown) -> np.ndarray:
-    """Per block the icon it shows, 0 for none."""
-    out = np.zeros(page.grid[0] * page.grid[1], np.int64)
-    for t in page.targets:
-        if t["kind"] == "icon":
-            out[page.box_blocks(t["box"])] = ICON_IDS[t["name"]]
-    return out
-
-
-def _points(page: Shown) -> np.ndarray:
-    """Per block the centre, in hundredths, of the target it shows or of the value its key stands for; else -100."""
-    out = np.full((page.grid[0] * page.grid[1], 2), -100, np.int64)
-    places: dict[str, list[Word]] = {}
-    for word in page.words:
-        places.setdefault(word[0], []).append(word)
-    for fact in page.facts:
-        value, key = places.get(fact["value"], []), places.get(fact["key"].split()[0], [])
-        if len(value) == len(key) == 1:
-            text, x, y = value[0]
-            box = [x, y, x + len(text) * page.advance, y + page.cell]
-            out[page.word_blocks(key[0])] = [int(v) for v in point(box, page.size).split()]
-    for t in page.targets:
-        if not t["name"]:
-            continue
-        centre = [int(v) for v in point(t["box"], page.size).split()]
-        if t["kind"] == "icon":
-            out[page.box_blocks(t["box"])] = centre
-            continue
-        x1, y1, x2, y2 = t["box"]
-        for word in page.words:
-            if x1 <= word[1] + 1 < x2 and y1 <= word[2] + page.cell / 2 < y2:
-                out[page.word_blocks(word)] = centre
-    return out
-
-
-def _names(page: Shown) -> np.ndarray:
-    """Per block that shows a value the first four characters of its key; 0 for none, -100 where it is not certain."""
-    out = np.zeros((page.grid[0] * page.grid[1], 4), np.int64)
-    places: dict[str, list[Word]] = {}
-    for word in page.words:
-        places.setdefault(word[0], []).append(word)
-    for fact in page.facts:
-        found = [w for v in fact["value"].split() for w in places.get(v, [])]
-        key = fact["key"].split()[0][:4]
-        code = [CHAR_IDS[c] for c in key] + [0] * (4 - len(key))
-        for word in found:
-            out[page.word_blocks(word)] = code if len(found) == 1 else -100
-    return out
-
-
-def _digits(page: Shown) -> np.ndarray:
-    """Per block that shows one number its digits from the left (1 to 10, 0 behind its end), -100 elsewhere."""
-    out = np.full((page.grid[0] * page.grid[1], DIGITS), -100, np.int64)
-    often: Counter[int] = Counter()
-    for word in page.words:
-        if word[0].isdigit() and len(word[0]) <= DIGITS:
-            blocks = page.word_blocks(word)
-            often.update(blocks)
-            out[blocks] = [int(c) + 1 for c in word[0]] + [0] * (DIGITS - len(word[0]))
-    out[[k for k, times in often.items() if times > 1]] = -100
-    return out
+def _stacked(of: Callable[[Shown], np.ndarray], pages: list[Shown]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([of(page) for page in pages]))

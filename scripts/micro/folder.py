@@ -32,8 +32,13 @@ def build_tokenizer():
     core.pre_tokenizer = pre_tokenizers.Split(Regex(PIECES), behavior="isolated")
     core.decoder = decoders.Fuse()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", unk_token="<|unk|>",
-        additional_special_tokens=[*SPECIALS[1:7], MARKER], model_max_length=4096, clean_up_tokenization_spaces=False,
+        tokenizer_object=core,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        unk_token="<|unk|>",
+        additional_special_tokens=[*SPECIALS[1:7], MARKER],
+        model_max_length=4096,
+        clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
@@ -48,8 +53,12 @@ def build_config(layers: int = 6, dim: int = 256, heads: int = 4, groups: int = 
     text.head_dim, text.num_attention_heads, text.num_key_value_heads = HEAD, heads, groups
     text.rope_parameters = {**text.rope_parameters, "mrope_section": [24, 20, 20]}
     text.eos_token_id, text.pad_token_id = ids["<|im_end|>"], ids["<|endoftext|>"]
-    for name, token in (("image_token_id", "<|image_pad|>"), ("video_token_id", "<|video_pad|>"),
-                        ("vision_start_token_id", "<|vision_start|>"), ("vision_end_token_id", "<|vision_end|>")):
+    for name, token in (
+        ("image_token_id", "<|image_pad|>"),
+        ("video_token_id", "<|video_pad|>"),
+        ("vision_start_token_id", "<|vision_start|>"),
+        ("vision_end_token_id", "<|vision_end|>"),
+    ):
         setattr(config, name, ids[token])
     return config
 
@@ -78,7 +87,7 @@ def start(nano: Path, seed: int = 0):
     with torch.no_grad():
         for module in text.layers[0].modules():
             if isinstance(module, torch.nn.Linear):
-                torch.nn.init.normal_(module.weight, std=module.in_features ** -0.5 * 0.7)
+                torch.nn.init.normal_(module.weight, std=module.in_features**-0.5 * 0.7)
         text.layers[0].self_attn.o_proj.weight *= 0.3
         text.layers[0].mlp.down_proj.weight *= 0.3
         for new, was in zip(text.layers[1:], old.language_model.layers, strict=True):
@@ -91,20 +100,20 @@ def start(nano: Path, seed: int = 0):
 
 
 def _widened(name: str, value: torch.Tensor, like: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
-    """A layer's parameter ``value`` of nano in the shape of ``like``; ``place``: a head's dimensions in the wider one."""
+    """nano's parameter ``value`` in the shape of ``like``; ``place``: a head's dimensions within the wider head."""
     if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
         out = torch.randn(like.shape[0] // HEAD, HEAD, like.shape[1]) * 0.1 * value.std()
-        out[:, place] = value.view(-1, 64, value.shape[1])[:len(out)]
+        out[:, place] = value.view(-1, 64, value.shape[1])[: len(out)]
         return out.reshape(like.shape)
     if name.endswith("o_proj.weight"):
         out = torch.randn(like.shape[0], like.shape[1] // HEAD, HEAD) * 0.1 * value.std()
-        out[:, :, place] = value.view(value.shape[0], -1, 64)[:, :out.shape[1]]
+        out[:, :, place] = value.view(value.shape[0], -1, 64)[:, : out.shape[1]]
         return out.reshape(like.shape)
     if name.endswith(("q_norm.weight", "k_norm.weight")):
         # The old head fills half of the entries: their root mean square is 1 / sqrt 2 of what it was, so a normed
         # product is twice as large, and the scale (head size to the power of -1/2) is 1 / sqrt 2 of what it was.
-        out = torch.full_like(like, float(value.mean()) * 2 ** -0.25)
-        out[place] = value * 2 ** -0.25
+        out = torch.full_like(like, float(value.mean()) * 2**-0.25)
+        out[place] = value * 2**-0.25
         return out
     return value
 

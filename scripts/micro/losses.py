@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from nano.forward import Pointers, decode, encode
+from nano.forward import encode
 from torch import Tensor, nn
 from train_nano import Layout, is_right
 
 from .batches import Batch
 from .folder import MARKER, NUMBERS
-from .forward import Reader
+from .forward import Reader, decode
 
 # Decoder layers whose attention has a target: characters before, named words on the screen, question, answer on the
 # screen; and which of their heads, one of each key-value group.
@@ -21,10 +21,39 @@ HEADS = (0, 2)
 BELL = 0.8  # width of a coordinate's target, in hundredths
 
 
-class MicroPointers(Pointers):
-    """nano's pointer heads, a layer later."""
+class Pointers(nn.Module):
+    """Auxiliary heads, dropped after training: where the decoder should look.
+
+    At the last prompt token of a question, two dot products with the visual tokens say which blocks the question names
+    (after layer ``AT[0]``) and which hold the answer (after layer ``AT[1]``).
+    """
 
     AT = (3, 4)
+
+    def __init__(self, dim: int, width: int = 128) -> None:
+        super().__init__()
+        self.ask = nn.ModuleList(nn.Linear(dim, width) for _ in self.AT)
+        self.show = nn.ModuleList(nn.Linear(dim, width) for _ in self.AT)
+
+    def forward(self, screens: list[Tensor], asked: list[Tensor], at: Tensor, wanted: Tensor) -> Tensor:
+        """Loss.
+
+        Args:
+            screens: visual tokens after every layer, ``(rows, n_visual, dim)``.
+            asked: questions after every layer, ``(rows, questions, length, dim)``.
+            at: int64 ``(rows, questions)``, the last prompt token of every question.
+            wanted: ``(2, rows, questions, n_visual)``, target shares per head; all zero where there is none.
+        """
+        total = asked[0].new_zeros(())
+        for head, layer in enumerate(self.AT):
+            here = at[:, :, None, None].expand(-1, -1, 1, asked[layer].shape[-1])
+            x = asked[layer].gather(2, here)[:, :, 0]
+            q = self.ask[head](F.layer_norm(x, x.shape[-1:]))
+            k = self.show[head](F.layer_norm(screens[layer], x.shape[-1:]))
+            scores = (q @ k.transpose(1, 2)).float() * k.shape[-1] ** -0.5
+            loss = -(wanted[head] * scores.log_softmax(-1)).sum(-1)
+            total = total + loss.sum() / wanted[head].sum(-1).sum().clamp(min=1.0)
+        return total
 
 
 @dataclass
@@ -66,69 +95,65 @@ class Numbers:
         return loss
 
 
-def losses(model, reader: Reader, pointers: MicroPointers, tokenizer, numbers: Numbers, batch: Batch,
-           heads_only: bool = False) -> Losses:
+def losses(
+    model, reader: Reader, pointers: Pointers, tokenizer, numbers: Numbers, batch: Batch, heads_only: bool = False
+) -> Losses:
     """One batch; ``heads_only`` keeps the gradients of the reader and pointer losses out of the model."""
     body = model.model
     n_rows, n_segments = len(batch.segments), len(batch.segments[0])
-    length = -(-max(len(s) for row in batch.segments for s in row) // 8) * 8
+    length = -(-max(len(s) for row in batch.segments for s in row) // 4) * 4
     height, width = batch.images.shape[1:3]
-    layout = Layout(tokenizer, batch.frames, height // 32, width // 32, n_segments, length)
-    tokens, taps = encode(body.visual, batch.images)
-    n_prefix = len(layout.prefix)
+    layout = Layout(tokenizer, batch.frames, height // 32, width // 32, 1, length)
+    n_page = len(layout.prefix)
     visual = torch.cat([torch.arange(start, end) for start, end in layout.spans])
-    ids, labels, is_box = _texts(tokenizer, batch, layout, length)
+    tokens, taps = encode(body.visual, batch.images)
+    ids, labels, is_box = _texts(tokenizer, batch, length)
     table = body.language_model.embed_tokens.weight
-    embeds = F.embedding(ids, table)
     shown = batch.present[:, :, None]
     marker = table[tokenizer.convert_tokens_to_ids(MARKER)]
-    placed = torch.where(shown, tokens.reshape(n_rows, -1, tokens.shape[-1]).to(embeds.dtype), marker)
-    embeds = embeds.index_copy(1, visual, placed)
+    placed = torch.where(shown, tokens.reshape(n_rows, -1, tokens.shape[-1]).float(), marker)
+    page = F.embedding(torch.tensor(layout.prefix), table).expand(n_rows, -1, -1).index_copy(1, visual, placed)
+    present = torch.ones(n_rows, n_page, dtype=torch.bool)
+    present[:, visual] = batch.present | batch.markers
+    positions = layout.positions[:, :n_page], layout.positions[:, n_page:]
     rows = [t.reshape(n_rows, -1, t.shape[-1]) * shown for t in taps]
-    there = torch.ones(n_rows, ids.shape[1], dtype=torch.bool)
-    there[:, visual] = batch.present | batch.markers
-    mask = layout.mask + torch.zeros(n_rows, 1, 1, ids.shape[1]).masked_fill(~there[:, None, None], -1e4)
-    hidden, states, seen = decode(body.language_model, embeds, layout.positions, mask, layout.spans, rows, WATCH)
+    out = decode(body.language_model, page, F.embedding(ids, table), positions, present, visual, rows)
     chosen = labels >= 0
-    logits = F.linear(hidden[chosen], table).float()
+    logits = F.linear(out.hidden[chosen], table).float()
     guess = torch.full_like(labels, -100)
     guess[chosen] = logits.argmax(-1)
     right, counts = [], torch.zeros_like(chosen)
     for b in range(n_rows):
         for s in range(n_segments):
-            part = slice(n_prefix + s * length, n_prefix + (s + 1) * length)
             evidence = batch.seen[b][s]
             if evidence and not batch.present[b, evidence].any():
                 continue  # nothing on the screen says the answer
-            counts[b, part] = True
-            right.append(is_right(tokenizer, guess[b, part][chosen[b, part]], labels[b, part][chosen[b, part]],
-                                  batch.checks[b][s]))
+            counts[b, s] = True
+            here = chosen[b, s]
+            right.append(is_right(tokenizer, guess[b, s][here], labels[b, s][here], batch.checks[b][s]))
     weight = counts[chosen].float()
     answer = (numbers.loss(logits, labels[chosen], is_box[chosen]) * weight).sum() / weight.sum().clamp(min=1)
     if heads_only:
-        tokens, states = tokens.detach(), [x.detach() for x in states]
+        tokens, out.pages, out.asked = tokens.detach(), *([x.detach() for x in y] for y in (out.pages, out.asked))
     dense, parts = read_page(reader, tokens, batch)
     wanted = batch.wanted * batch.present[None, :, None]
     wanted = wanted / wanted.sum(-1, keepdim=True).clamp(min=1e-6)
-    at = torch.tensor(batch.answers) - 1 + n_prefix + torch.arange(n_segments) * length
-    point = pointers(states, at, visual, wanted)
-    look, stages = _attention(batch, seen, n_prefix, length, visual)
+    point = pointers([x[:, visual] for x in out.pages], out.asked, torch.tensor(batch.answers) - 1, wanted)
+    look, stages = _attention(batch, out.attention, n_page, length, visual)
     parts.update(point=point.item(), **{f"look{i}": v for i, v in enumerate(stages)})
     return Losses(answer, dense, 0.3 * point + (0 if heads_only else 0.5 * look), right, parts)
 
 
-def _texts(tokenizer, batch: Batch, layout: Layout, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, labels (-100 where nothing is asked) and whether a token belongs to a click, ``(rows, length)`` each."""
-    n_prefix = len(layout.prefix)
-    ids = torch.full((len(batch.segments), n_prefix + len(batch.segments[0]) * length), tokenizer.pad_token_id)
+def _texts(tokenizer, batch: Batch, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, labels (-100 where nothing is asked), whether it is of a click; ``(rows, questions, length)`` each."""
+    ids = torch.full((len(batch.segments), len(batch.segments[0]), length), tokenizer.pad_token_id)
     labels, is_box = torch.full_like(ids, -100), torch.zeros_like(ids, dtype=torch.bool)
-    ids[:, :n_prefix] = torch.tensor(layout.prefix)
     for b, row in enumerate(batch.segments):
         for s, segment in enumerate(row):
-            at, start = n_prefix + s * length, batch.answers[b][s]
-            ids[b, at:at + len(segment)] = torch.tensor(segment)
-            labels[b, at + start - 1:at + len(segment) - 1] = torch.tensor(segment[start:])
-            is_box[b, at:at + length] = batch.checks[b][s][0] == "box"
+            start = batch.answers[b][s]
+            ids[b, s, : len(segment)] = torch.tensor(segment)
+            labels[b, s, start - 1 : len(segment) - 1] = torch.tensor(segment[start:])
+            is_box[b, s] = batch.checks[b][s][0] == "box"
     return ids, labels, is_box
 
 
@@ -157,13 +182,15 @@ def read_page(reader: nn.Module, tokens: Tensor, batch: Batch) -> tuple[Tensor, 
     return total, {k: v.item() for k, v in parts.items()}
 
 
-def _attention(batch: Batch, seen: dict[int, Tensor], n_prefix: int, length: int,
-               visual: Tensor) -> tuple[Tensor, list[float]]:
+def _attention(
+    batch: Batch, attention: list[Tensor], n_page: int, length: int, visual: Tensor
+) -> tuple[Tensor, list[float]]:
     """-log of the attention that the watched heads put on their targets, summed over the stages, and by stage.
 
     Args:
-        batch: ``attend`` holds the targets; seen: attention ``(rows, heads, length, length)`` of the watched layers.
-        n_prefix: tokens before the first question; length: tokens per question; visual: places of the visual tokens.
+        batch: ``attend`` holds the targets.
+        attention: of every layer, ``(rows, heads, questions * length, n_page + length)``.
+        n_page: tokens before the questions; length: tokens per question; visual: places of the visual tokens.
     """
     total, stages = torch.zeros(()), []
     present = batch.present.numpy()
@@ -173,15 +200,14 @@ def _attention(batch: Batch, seen: dict[int, Tensor], n_prefix: int, length: int
         if not entries:
             stages.append(0.0)
             continue
-        rows = torch.tensor([e[0] for e in entries])
-        first = torch.tensor([n_prefix + e[1] * length for e in entries])
-        wanted = torch.zeros(len(entries), len(HEADS), seen[layer].shape[-1])
+        wanted = torch.zeros(len(entries), len(HEADS), attention[layer].shape[-1])
         for k, entry in enumerate(entries):
             for head, at in enumerate(entry[3:]):
                 places = torch.tensor(at)
-                wanted[k, head, visual[places] if on_screen else first[k] + places] = 1
-        query = first + torch.tensor([e[2] for e in entries])
-        mass = (seen[layer][rows[:, None], torch.tensor(HEADS), query[:, None]].float() * wanted).sum(-1)
+                wanted[k, head, visual[places] if on_screen else n_page + places] = 1
+        rows = torch.tensor([e[0] for e in entries])
+        query = torch.tensor([e[1] * length + e[2] for e in entries])
+        mass = (attention[layer][rows[:, None], torch.tensor(HEADS), query[:, None]].float() * wanted).sum(-1)
         loss = -(mass + 1e-6).log().mean()
         stages.append(loss.item())
         total = total + loss

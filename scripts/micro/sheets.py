@@ -45,9 +45,15 @@ class PageClass:
 
 
 CLASSES = {
-    "card": PageClass(4, 2, 2.0, 1), "strip": PageClass(6, 3, 2.0, 1), "half": PageClass(7, 4, 2.0, 2),
-    "pane": PageClass(8, 5, 2.0, 4), "square": PageClass(6, 6, 2.0, 4), "phone": PageClass(5, 8, 2.0, 3),
-    "medium": PageClass(12, 8, 1.5, 8), "wide": PageClass(12, 8, 2.0, 8), "tall": PageClass(9, 13, 1.5, 7),
+    "card": PageClass(4, 2, 2.0, 1),
+    "strip": PageClass(6, 3, 2.0, 1),
+    "half": PageClass(7, 4, 2.0, 2),
+    "pane": PageClass(8, 5, 2.0, 4),
+    "square": PageClass(6, 6, 2.0, 4),
+    "phone": PageClass(5, 8, 2.0, 3),
+    "medium": PageClass(12, 8, 1.5, 8),
+    "wide": PageClass(12, 8, 2.0, 8),
+    "tall": PageClass(9, 13, 1.5, 7),
     "desk": PageClass(16, 10, 1.5, 10),
 }
 KINDS = ("ui", "ui", "form", "form", "bars")

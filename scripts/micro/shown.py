@@ -69,8 +69,13 @@ class Shown:
         return sorted(found | ({middle} if middle is not None else set()))
 
 
-def show(image: np.ndarray, facts: dict[str, Any], scale: float, size: tuple[int, int],
-         resample: Image.Resampling = Image.Resampling.BICUBIC) -> Shown:
+def show(
+    image: np.ndarray,
+    facts: dict[str, Any],
+    scale: float,
+    size: tuple[int, int],
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Shown:
     """Show a drawn page at ``size``.
 
     Args:
@@ -81,10 +86,17 @@ def show(image: np.ndarray, facts: dict[str, Any], scale: float, size: tuple[int
     if (image.shape[1], image.shape[0]) != size:
         image = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, resample))
     chars = characters(facts["words"]) * np.array([fx, fy, 1, 1, 1], np.float32)
-    targets = [{**t, "box": [v * f for v, f in zip(t["box"], (fx, fy, fx, fy), strict=True)]}
-               for t in facts["targets"]]
-    return Shown(image, CELL[0] * fx, CELL[1] * fy, [(t, x * fx, y * fy) for t, x, y in facts["words"]], chars, targets,
-                 facts["facts"], facts["cells"])
+    targets = [{**t, "box": [v * f for v, f in zip(t["box"], (fx, fy, fx, fy), strict=True)]} for t in facts["targets"]]
+    return Shown(
+        image,
+        CELL[0] * fx,
+        CELL[1] * fy,
+        [(t, x * fx, y * fy) for t, x, y in facts["words"]],
+        chars,
+        targets,
+        facts["facts"],
+        facts["cells"],
+    )
 
 
 def snap(width: float, height: float) -> tuple[int, int]:

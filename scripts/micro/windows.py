@@ -28,7 +28,9 @@ def characters(words: list) -> np.ndarray:
     for text, x, y in words:
         ids = [CHAR_IDS.get(c, 0) for c in text]
         around = [0, *ids, 0]
-        rows += [(x + (j + 0.5) * CELL[0], y + CELL[1] / 2, i, around[j], around[j + 2]) for j, i in enumerate(ids) if i]
+        rows += [
+            (x + (j + 0.5) * CELL[0], y + CELL[1] / 2, i, around[j], around[j + 2]) for j, i in enumerate(ids) if i
+        ]
     return np.array(rows, np.float32).reshape(-1, 5)
 
 
@@ -73,11 +75,14 @@ class Windows:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.sheets = [(images, [characters(f["words"]) * np.array([s, s, 1, 1, 1], np.float32) for f in facts], s)
-                       for images, facts, s in read(folder, "text")]
+        self.sheets = [
+            (images, [characters(f["words"]) * np.array([s, s, 1, 1, 1], np.float32) for f in facts], s)
+            for images, facts, s in read(folder, "text")
+        ]
 
-    def batch(self, n: int, side: int, low: float, high: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor,
-                                                                         np.ndarray]:
+    def batch(
+        self, n: int, side: int, low: float, high: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
         """``n`` windows of ``side`` px with character cells ``low`` to ``high`` px high (log-uniform).
 
         Returns:
@@ -96,7 +101,7 @@ class Windows:
             w = min(full_w, round(side / (f * rng.uniform(0.96, 1.04))))
             h = min(full_h, round(side / (f * rng.uniform(0.96, 1.04))))
             x, y = rng.randint(0, full_w - w), rng.randint(0, full_h - h)
-            cut = Image.fromarray(np.ascontiguousarray(sheet[k, y:y + h, x:x + w]))
+            cut = Image.fromarray(np.ascontiguousarray(sheet[k, y : y + h, x : x + w]))
             images[i] = np.asarray(cut.resize((side, side), rng.choice(FILTERS)))
             chars = pages[k].copy()
             chars[:, 0] = (chars[:, 0] - x) * side / w
