@@ -14,7 +14,15 @@ class BuildWithTasks(build_py):
         super().run()
         if not self.editable_mode:
             source = Path(__file__).parent / "tasks"
-            copytree(source, Path(self.build_lib) / "vtprune_eval" / "_tasks", dirs_exist_ok=True)
+            target = Path(self.build_lib) / "vtprune_eval" / "_tasks"
+            copytree(source, target, ignore=_without_packaged_data, dirs_exist_ok=True)
+
+
+def _without_packaged_data(folder: str, names: list[str]) -> set[str]:
+    """Data of tasks that a package of its own holds (``package`` in ``task.yaml``) stays out of the core wheel."""
+    definition = Path(folder) / "task.yaml"
+    own = definition.is_file() and any(line.startswith("package:") for line in definition.read_text().splitlines())
+    return {"data"} & set(names) if own else set()
 
 
 setup(cmdclass={"build_py": BuildWithTasks})

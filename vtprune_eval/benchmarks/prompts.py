@@ -41,6 +41,7 @@ _BY_NAME = (
     ("seeclick", "seeclick"),
     ("osatlas", "osatlas"),
     ("nano", "mini"),
+    ("micro", "mini"),
     ("stub", "mini"),
 )
 

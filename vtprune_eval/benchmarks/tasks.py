@@ -25,7 +25,7 @@ from .vlmeval.catalogue import definition as kit_definition
 
 DEFAULT_TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 # Names that stand for several tasks.
-SUITES = {"mini": DEFAULT_TASKS}
+SUITES = {"mini": DEFAULT_TASKS, "mini-large": ("mini-large-grounding", "mini-large-doc")}
 MAX_HISTORY = 5
 # Reasons of rules for answers that could be read; every other one is a format error.
 _READABLE = {
@@ -58,6 +58,7 @@ _KEYS = {
     "expected",
     "download",
     "obtain",
+    "package",
 }
 
 
@@ -285,9 +286,9 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
     name = spec["name"]
     folder = Path(data_path) if data_path else Path(spec.get("data_folder") or Path(spec["folder"]) / "data")
     if not folder.is_dir() and "data_folder" not in spec:  # VLMEvalKit fetches its data itself
-        got = default_data_path(name)
-        if data_path is None and got.is_dir():
-            folder = got
+        got = [p for p in (default_data_path(name), packaged_data(spec)) if p is not None and p.is_dir()]
+        if data_path is None and got:
+            folder = got[0]
         else:
             raise UserError(f"task {name}: no data in {folder}; {where_to_get(spec)}.")
     records = open_records(spec["reader"], folder, spec)
@@ -303,13 +304,24 @@ def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Record
 
 def where_to_get(spec: Mapping[str, Any]) -> str:
     """What a user does to have a task's data; ``obtain`` of the definition says it for data that cannot be fetched."""
-    ways = [f"run `python -m vtprune_eval data get {spec['name']}`"] if spec.get("download") else []
+    ways = [f"install the package {spec['package']}"] if "package" in spec else []
+    ways += [f"run `python -m vtprune_eval data get {spec['name']}`"] if spec.get("download") else []
     ways.append(
         f"{spec['obtain']} and give the folder with --data-path"
         if "obtain" in spec
         else f"give the folder of {spec['source']} with --data-path"
     )
     return ", or ".join(ways)
+
+
+def packaged_data(spec: Mapping[str, Any]) -> Path | None:
+    """Data that an installed package holds (``package`` of the definition), None where there is none."""
+    import importlib.util
+
+    package = importlib.util.find_spec(spec["package"]) if "package" in spec else None
+    if package is None or not package.submodule_search_locations:
+        return None
+    return Path(package.submodule_search_locations[0]) / "tasks" / spec["name"] / "data"
 
 
 def default_data_path(name: str) -> Path:

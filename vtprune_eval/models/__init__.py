@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown_name
+from .embedded import EMBEDDED, embedded_folder
 from .folder import fingerprint, hub_folder
 
 if TYPE_CHECKING:
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTENTION",
     "DTYPES",
+    "EMBEDDED",
     "FAMILIES",
     "MODELS",
     "NANO",
     "ModelCard",
     "check_model_name",
+    "embedded_folder",
     "family_of",
     "fingerprint",
     "folder_of",
@@ -29,7 +32,7 @@ __all__ = [
     "model_names",
 ]
 
-NANO = Path(__file__).parent / "nano"
+NANO = embedded_folder("nano")
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTION = ("sdpa", "eager", "flash_attention_2")
 
@@ -59,6 +62,9 @@ class ModelCard:
 
 MODELS = {
     "nano": ModelCard("qwen3_vl", None, "hundredths", "embedded 9.8 M instrument for the mini suite; no download"),
+    "micro": ModelCard(
+        "qwen3_vl", None, "hundredths", "10.5 M instrument for larger screens at several scales; a package of its own"
+    ),
     "qwen2vl-2b": ModelCard(
         "qwen2_vl",
         "Qwen/Qwen2-VL-2B-Instruct",
@@ -251,7 +257,9 @@ def load_model(
         )
     random, note, revision = weights == "random", "", None
     folder: Path | None
-    if random and not path and name != "nano":
+    if random and not path and name in EMBEDDED:
+        folder = embedded_folder(name)  # its tokenizer and sizes
+    elif random and not path:
         folder, note = None, "text tokens are those of nano's tokenizer, because the model's own needs a download"
     else:
         folder, revision = folder_of(name, path)
@@ -294,11 +302,11 @@ def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
         name: short name; path: a local folder instead.
 
     Raises:
-        UserError: no such model on the hub, or no network.
+        UserError: no such model on the hub, no network, or an embedded model whose package is not installed.
     """
     card = check_model_name(name)
-    if path or name == "nano":
-        return Path(path) if path else NANO, None
+    if path or name in EMBEDDED:
+        return Path(path) if path else embedded_folder(name, with_weights=True), None
     assert card.hub_id
     folder = hub_folder(name, card.hub_id, card.revision, card.remote_code)
     return folder, card.revision or folder.name  # a snapshot's folder is named by its commit

@@ -11,21 +11,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..budget import Budget, StageBudget, split_proportionally
 from ..errors import UserError, unknown_name
 from ..methods.base import ImageView
+from ..models.embedded import EMBEDDED, embedded_folder
 from ..models.smart_resize import smart_resize
 from ..outcome import Counts
 from .flops import ModelDims
 
 if TYPE_CHECKING:
     from ..methods.base import Method
-
-NANO = Path(__file__).parents[1] / "models" / "nano"
 
 _VIT_300M: dict[str, Any] = {
     "vit_depth": 24,
@@ -57,9 +55,10 @@ def model_dims(name: str) -> tuple[ModelDims, tuple[int, int]]:
     """
     if name in TRUE_DIMS:
         return TRUE_DIMS[name], TRUE_PIXELS
-    if name == "nano":
-        config = json.loads((NANO / "config.json").read_text())
-        size = json.loads((NANO / "preprocessor_config.json").read_text())["size"]
+    if name in EMBEDDED:
+        folder = embedded_folder(name)
+        config = json.loads((folder / "config.json").read_text())
+        size = json.loads((folder / "preprocessor_config.json").read_text())["size"]
         parts = {k: SimpleNamespace(**config[k]) for k in ("vision_config", "text_config")}
         return ModelDims.from_config(SimpleNamespace(**parts)), (size["shortest_edge"], size["longest_edge"])
     from ..models import family_of
@@ -74,7 +73,7 @@ def model_block(name: str) -> int:
     Raises:
         UserError: a model whose sizes are not known.
     """
-    if name in {"nano", *TRUE_DIMS}:
+    if name in {*EMBEDDED, *TRUE_DIMS}:
         return BLOCK
     vision = _configuration(name)[0].vision_config
     return int(vision.patch_size * vision.spatial_merge_size)

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..methods.base import Method
+from ..models.embedded import EMBEDDED
 from ..profiling.flops import ModelDims
 from ..profiling.plan import TRUE_DIMS, block_grids, model_block, model_dims
 
@@ -55,7 +56,7 @@ class Measured:
         """
         name = settings["model"]
         dims, pixels = model_dims(name)
-        sure = name in {"nano", *TRUE_DIMS} or settings["weights"] == "random"
+        sure = name in {*EMBEDDED, *TRUE_DIMS} or settings["weights"] == "random"
         if settings["dtype"] not in BYTES:
             raise UserError(
                 f"dtype {settings['dtype']!r} is none of {', '.join(BYTES)}; make the file again with "

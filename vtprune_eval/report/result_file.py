@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..methods.base import HOOKS
+from ..models.embedded import EMBEDDED
 from ..registry import method_class
 from ..results.compare import compare_cells
 from ..results.folder import Key, Run, identity_of, parse_records, read_json, spec_of
@@ -71,7 +72,7 @@ def group_of(settings: dict[str, Any]) -> str:
         return "scripted"
     if settings["weights"] == "random":
         return "random"
-    return "embedded" if settings["model"] == "nano" else "full-scale"
+    return "embedded" if settings["model"] in EMBEDDED else "full-scale"
 
 
 def stage_of(method: str) -> str:

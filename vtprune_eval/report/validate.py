@@ -180,14 +180,15 @@ def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[d
 
 def _check_weights(path: Path, settings: dict[str, Any]) -> list[str]:
     """The embedded weights are here: a result of other ones is old and must not stand beside the present ones."""
-    if settings["model"] != "nano" or settings["weights"] == "random":
-        return ["weights not compared: they are not part of this checkout"]
-    from ..models import NANO, fingerprint
+    from ..models import EMBEDDED, embedded_folder, fingerprint
 
-    here = fingerprint(NANO)
+    name = settings["model"]
+    if name not in EMBEDDED or settings["weights"] == "random":
+        return ["weights not compared: they are not part of this checkout"]
+    here = fingerprint(embedded_folder(name))
     if settings["fingerprint"] != here:
         raise UserError(
-            f"{path.name}: measured with nano weights {settings['fingerprint']}, the embedded ones are "
+            f"{path.name}: measured with {name} weights {settings['fingerprint']}, the embedded ones are "
             f"{here}; run it again."
         )
     return ["weights are the embedded ones"]

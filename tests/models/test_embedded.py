@@ -1,0 +1,36 @@
+"""Where the project's own models lie, and what is said when one is not there."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import SimpleNamespace
+
+import pytest
+
+from vtprune_eval.benchmarks.tasks import packaged_data
+from vtprune_eval.errors import UserError
+from vtprune_eval.models import MODELS, embedded, load_model
+from vtprune_eval.models.embedded import EMBEDDED, embedded_folder
+
+
+def test_every_embedded_model_has_a_card_and_no_hub_repository():
+    assert set(EMBEDDED) == {name for name, card in MODELS.items() if card.hub_id is None and card.family != "stub"}
+
+
+def test_an_absent_package_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install ./packages/micro.*--model-path\.$"):
+        load_model("micro")
+
+
+def test_an_installed_package_is_found(monkeypatch, tmp_path):
+    (tmp_path / "vtprune_eval_micro" / "model").mkdir(parents=True)
+    (tmp_path / "vtprune_eval_micro" / "model" / "model.safetensors").touch()
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path / "vtprune_eval_micro")])
+    monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    assert embedded_folder("micro", with_weights=True) == tmp_path / "vtprune_eval_micro" / "model"
+    spec = {"name": "mini-large-doc", "package": "vtprune_eval_micro"}
+    assert packaged_data(spec) == tmp_path / "vtprune_eval_micro" / "tasks" / "mini-large-doc" / "data"
+    assert packaged_data({"name": "mini-doc"}) is None

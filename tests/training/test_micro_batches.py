@@ -1,0 +1,141 @@
+"""Micro's training examples: characters per patch, blocks per word, what may be missing, where to look."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from micro.batches import Maker, questions
+from micro.folder import MARKER, build_tokenizer, vocabulary
+from micro.looks import pieces
+from micro.shown import Shown, show, snap
+from micro.targets import digits, icons, names, points
+from micro.windows import CHAR_IDS, characters, patch_targets
+
+
+def page(words, targets=(), facts=(), size=(96, 64)) -> Shown:
+    """A page drawn at one device pixel per CSS pixel, shown as it is."""
+    image = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8).reshape(size[1], size[0], 3)
+    found = {"words": list(words), "targets": list(targets), "facts": list(facts), "cells": []}
+    return show(image, found, 1.0, size)
+
+
+def ids(text: str) -> list[int]:
+    return [CHAR_IDS[c] for c in text]
+
+
+def test_a_patch_holds_the_characters_whose_centres_lie_in_it():
+    # Centres at x = 15, 23, 31 and 39, y = 24: patches 0, 1, 1 and 2 of the second row of patches.
+    inner, outer = patch_targets(characters([("cave", 11, 16)]), 8, 64, 32)
+    assert inner.shape == (2, 4, 3) and outer.shape == (2, 4, 2)
+    assert inner[0, 2].tolist() == [*ids("c"), 0, 0]
+    assert inner[0, 3].tolist() == [*ids("av"), 0]
+    assert inner[1, 2].tolist() == [*ids("e"), 0, 0]
+    assert inner[:, :2].max() == 0  # the upper row of patches shows nothing
+    assert outer[0, 2].tolist() == [0, *ids("a")]
+    assert outer[0, 3].tolist() == ids("ce")
+    assert outer[1, 2].tolist() == [*ids("v"), 0]
+    assert (outer[0, :2] == -100).all()
+
+
+def test_a_neighbour_off_the_picture_is_not_asked_for():
+    _, outer = patch_targets(characters([("cave", -8, 0)]), 8, 32, 32)
+    assert outer[0, 0].tolist() == [-100, *ids("e")]  # "a" at x = 4: what precedes it is cut off
+
+
+def test_facts_move_with_the_picture():
+    image = np.zeros((64, 128, 3), np.uint8)  # drawn at two device pixels per CSS pixel
+    facts = {
+        "words": [["ab", 8, 8]],
+        "targets": [{"kind": "text", "name": "ab", "box": [0, 0, 32, 16]}],
+        "facts": [],
+        "cells": [],
+    }
+    shown = show(image, facts, 2.0, (192, 96))
+    assert shown.image.shape == (96, 192, 3) and shown.grid == (6, 3)
+    assert (shown.advance, shown.cell) == (24, 48)
+    assert shown.words == [("ab", 24, 24)]
+    assert shown.targets[0]["box"] == [0, 0, 96, 48]
+    assert shown.char_block(shown.words[0], 0) == [7]  # centre (36, 48): second column, second row
+    assert shown.word_blocks(shown.words[0]) == [7]
+    assert shown.box_blocks([0, 0, 64, 32]) == [0, 1]
+    assert snap(100, 20) == (96, 64)
+
+
+def test_targets_of_blocks():
+    icon = {"kind": "icon", "name": "home", "box": [64, 0, 96, 32]}
+    button = {"kind": "text", "name": "save", "box": [0, 0, 64, 32]}
+    shown = page([("save", 0, 8), ("total", 0, 40), ("42", 64, 40)], [button, icon], [{"key": "total", "value": "42"}])
+    assert (icons(shown) > 0).tolist() == [False, False, True, False, False, False]
+    # The button's centre, the icon's, and under the key the centre of its value (72, 48).
+    assert points(shown)[[0, 2, 3]].tolist() == [[33, 25], [83, 25], [75, 75]]
+    assert digits(shown)[5].tolist() == [5, 3, 0, 0] and (digits(shown)[:5] == -100).all()
+    assert names(shown)[5].tolist() == ids("tota") and names(shown)[:5].max() == 0
+
+
+def test_two_numbers_in_one_block_are_not_asked_for():
+    shown = page([("4", 0, 0), ("7", 16, 0)])
+    assert (digits(shown) == -100).all()
+
+
+def test_only_questions_with_one_answer():
+    twice = [{"kind": "text", "name": "save", "box": [x, 0, x + 32, 32]} for x in (0, 64)]
+    facts = [{"key": "total", "value": "42"}, {"key": "owner", "value": "mara"}, {"key": "code", "value": "12345"}]
+    assert [q for q, _, _ in questions(page([("total", 0, 32)], twice, facts))] == ["what is total"]
+
+
+def test_words_are_read_by_the_character_and_two_digits_are_one_token():
+    tokenizer = build_tokenizer()
+    assert tokenizer.convert_ids_to_tokens(tokenizer.encode("click save 07 1234")) == [
+        "click", " ", "s", "a", "v", "e", " ", "07", " ", "1", "2", "3", "4",
+    ]  # fmt: skip
+    assert pieces("click user icon", ["user"]) == [(2, "user", 0)]
+    assert [word for _, word, _ in pieces("what is save", ["save"])] == ["save"] * 4
+    assert MARKER in vocabulary() and len(set(vocabulary())) == len(vocabulary())
+
+
+@pytest.fixture
+def maker(tmp_path):
+    return Maker(tmp_path, build_tokenizer(), 1)
+
+
+def test_where_to_look(maker):
+    button = {"kind": "text", "name": "save", "box": [0, 0, 64, 32]}
+    shown = page([("save", 0, 8), ("total", 0, 40), ("420", 64, 40)], [button], [{"key": "total", "value": "420"}])
+    pairs = sorted(questions(shown))
+    assert [q for q, _, _ in pairs] == ["click save", "what is total"]
+    batch = maker.pack([([shown], pairs)], missing=False)
+    assert batch.seen == [[[0], [5]]]
+    assert batch.present.all() and not batch.markers.any()
+    # Pointers: a label is both what is named and what is meant; a key is named, its value is meant.
+    assert batch.wanted[:, 0, 0, 0].tolist() == [1, 1]
+    assert batch.wanted[0, 0, 1].tolist() == [0, 0, 0, 0.5, 0.5, 0]
+    assert batch.wanted[1, 0, 1].tolist() == [0, 0, 0, 0, 0, 1]
+    before, named, question, screen = batch.attend
+    assert (0, 0, 3, [2], [2]) in before and (0, 0, 5, [4], [3]) in before
+    assert [e[3] for e in named if e[1] == 1] == [[3], [3], [3], [3], [4]]
+    start = batch.answers[0][1]
+    assert [e[2:4] for e in screen if e[1] == 1] == [(start - 1, [5]), (start, [5]), (start + 1, [5])]
+    assert {tuple(e[3]) for e in question if e[1] == 1} == {(4, 5, 6, 7, 8)}
+
+
+def test_duplicates_or_a_share_go_missing_and_a_run_leaves_one_marker(maker):
+    images = np.zeros((1, 64, 96, 3), np.uint8)
+    images[0, :32, :32] = 7
+    images[0, 32:, 64:] = 9
+    kinds = set()
+    for _ in range(60):
+        present, markers = maker._missing(images, 1, True)
+        assert present.any() and not (present & markers).any()
+        if present[0].tolist() == [True, True, False, False, False, True]:
+            kinds.add("duplicates")
+        else:
+            assert present.sum() >= 3  # at most 60 % of six blocks
+            kinds.add("share")
+        if markers.any():
+            kinds.add("markers")
+            gone = ~present[0]
+            ends = [i for i in range(6) if gone[i] and (i == 5 or not gone[i + 1])]
+            assert np.flatnonzero(markers[0]).tolist() == ends
+    assert kinds == {"duplicates", "share", "markers"}
+    present, markers = maker._missing(images, 1, False)
+    assert present.all() and not markers.any()
