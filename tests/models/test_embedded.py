@@ -17,9 +17,17 @@ def test_every_embedded_model_has_a_card_and_no_hub_repository():
     assert set(EMBEDDED) == {name for name, card in MODELS.items() if card.hub_id is None and card.family != "stub"}
 
 
+def installed(monkeypatch, package) -> None:
+    """What the interpreter finds under the packages' names; every other module is found as usual."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: package if "vtprune_eval_" in name else find(name, *rest)
+    )
+
+
 def test_an_absent_package_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    installed(monkeypatch, None)
     with pytest.raises(UserError, match=r"pip install ./packages/micro.*--model-path\.$"):
         load_model("micro")
 
@@ -29,7 +37,7 @@ def test_an_installed_package_is_found(monkeypatch, tmp_path):
     (tmp_path / "vtprune_eval_micro" / "model" / "model.safetensors").touch()
     package = SimpleNamespace(submodule_search_locations=[str(tmp_path / "vtprune_eval_micro")])
     monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: package)
+    installed(monkeypatch, package)
     assert embedded_folder("micro", with_weights=True) == tmp_path / "vtprune_eval_micro" / "model"
     spec = {"name": "mini-large-doc", "package": "vtprune_eval_micro"}
     assert packaged_data(spec) == tmp_path / "vtprune_eval_micro" / "tasks" / "mini-large-doc" / "data"
