@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from vtprune_eval.benchmarks.tasks import definition
 from vtprune_eval.budget import Budget
-from vtprune_eval.errors import UserError
+from vtprune_eval.errors import InfeasibleBudget, UserError
 from vtprune_eval.models import MODELS
 from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import ModelDims, flops_of
@@ -125,7 +125,7 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
             stage = "vit" if hooks[0] in ("select_tokens", "prune_layer") else ""
         try:
             counts = planned_counts(dims, grids, n_text, n_new, made, Budget.parse(budget))
-        except UserError:  # several drops: what full costs is more than it needs
+        except (UserError, InfeasibleBudget):  # what full costs is more than it needs
             counts = full
     flops = flops_of(dims, counts)
     rate = s.peak_flops_s * s.mfu

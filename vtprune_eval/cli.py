@@ -113,7 +113,11 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
     p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")
     p.add_argument("--attn", help="sdpa (default), eager, flash_attention_2")
-    p.add_argument("--budget-of", help="what a percentage counts: visual (default) or prompt (cache methods)")
+    p.add_argument(
+        "--reading",
+        help="what a budget counts: equal (default; the same for every method, the only one that ranks) or paper",
+    )
+    p.add_argument("--budget-of", help=argparse.SUPPRESS)
     p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")
     p.add_argument("--out", help="run folder (default runs/MODEL-IDENTITY); an existing one is resumed")
     p.add_argument(

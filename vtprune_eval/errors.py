@@ -27,6 +27,13 @@ class SampleError(Exception):
         self.reason = reason
 
 
+class InfeasibleBudget(SampleError):
+    """A method cannot meet its budget on one sample: another setting never runs under the label that was asked for."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("infeasible_budget", message)
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:
     """Build the error for an unknown name of ``kind``, offering the nearest known names.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -21,6 +22,8 @@ class Counts:
         n_new: generated tokens.
         vit_depth: ViT blocks that saw ``patches_entered``; the others saw ``patches``. 0: nothing is dropped inside.
         patches_entered: patches per image that entered the ViT, () when they are ``patches``.
+        cache_visual: entries of visual tokens held after prefill, over all stored heads of each layer; () where nobody
+            counted them.
         candidates: visual tokens that an action head chose from; 0 where the model decodes text.
     """
 
@@ -39,6 +42,7 @@ class Counts:
     vit_depth: int = 0
     patches_entered: tuple[int, ...] = ()
     candidates: int = 0
+    cache_visual: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,9 @@ class Outcome:
         kv_bytes: bytes truly held by the KV cache after prefill (sum of the live entries' storage).
         peak_bytes: peak memory during the sample (device allocation on CUDA, resident size of the process on CPU).
         target_recall: share of the target's blocks that survive, by stage (:data:`.recall.STAGES`); None without a box.
+        asked: the budget as asked for, as text; reading: what its number counts; achieved: percent of the full model's
+            visual tokens per decoder layer, or of visual entries per layer and kv head for a method that cuts the cache
+            (None without images).
         notes: things a reader must know (e.g. under budget), one sentence each.
         selected: hook-level details for tests and pictures (not stored in records).
     """
@@ -93,4 +100,32 @@ class Outcome:
     notes: tuple[str, ...] = ()
     kept_last: tuple[tuple[int, ...], ...] = ()
     target_recall: dict[str, float] | None = None
+    asked: str = ""
+    reading: str = ""
+    achieved: float | None = None
     selected: dict[str, object] = field(default_factory=dict, compare=False)
+
+
+def achieved(counts: Counts, hooks: Collection[str], kv_heads: int) -> float | None:
+    """What was spent, in the one unit of all methods: percent of the full model's visual tokens.
+
+    Args:
+        counts: of a sample; hooks: that acted; kv_heads: of the model.
+
+    Returns:
+        visual tokens per decoder layer, averaged; where the cache was cut, visual entries per layer and kv head. None
+        without visual tokens.
+    """
+    n_full = sum(counts.visual_full)
+    if not n_full or not counts.layer_visual:
+        return None
+    spent, places = spending(counts, hooks, kv_heads)
+    return 100 * spent / (places * n_full)
+
+
+def spending(counts: Counts, hooks: Collection[str], kv_heads: int) -> tuple[int, int]:
+    """The same as a sum of whole numbers, and the number of layers (and heads) that it is a sum over."""
+    if "compress_kv" in hooks and counts.cache_visual:
+        held = [n for n, heads in zip(counts.cache_visual, counts.cache_heads, strict=True) if heads]
+        return sum(held), len(held) * kv_heads
+    return sum(counts.layer_visual), len(counts.layer_visual)

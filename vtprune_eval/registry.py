@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import UserError, unknown_name
 
 if TYPE_CHECKING:
+    from .budget import Reading
     from .methods.base import Method
 
 ENTRY_POINT_GROUP = "vtprune_eval.methods"
@@ -119,8 +120,12 @@ def method_class(name: str) -> type[Method]:
     return found
 
 
-def make_method(name: str, params: dict[str, Any] | None = None) -> Method:
+def make_method(name: str, params: dict[str, Any] | None = None, reading: Reading = "equal") -> Method:
     """Build the method ``name`` with hyper-parameters ``params`` (text values are converted to the field's type).
+
+    Args:
+        name: of one method; params: by name, what is absent has its default; reading: of its budget, on which some
+            defaults depend.
 
     Raises:
         UserError: unknown method or hyper-parameter, a value that does not convert or is out of range.
@@ -132,6 +137,8 @@ def make_method(name: str, params: dict[str, Any] | None = None) -> Method:
         if key not in fields:
             raise unknown_name(f"hyper-parameter of {name}", key, fields or ["(it has none)"])
         values[key] = _convert(name, key, value, type(fields[key].default))
+    if reading != "equal":
+        values = {**cls.paper_defaults, **values}
     return cls(**values)
 
 

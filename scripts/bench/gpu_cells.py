@@ -40,14 +40,14 @@ class Cell:
 
     Attributes:
         workload: ``screen`` or ``history``; method, budget, params: as on the command line.
-        budget_of: what a percentage counts; headline: key of the paper's headline that the cell belongs to.
+        reading: of the budget; headline: key of the paper's headline that the cell belongs to.
     """
 
     workload: str
     method: str
     budget: str
     params: tuple[tuple[str, Any], ...] = ()
-    budget_of: str = "visual"
+    reading: str = "equal"
     headline: str = ""
 
     @property
@@ -61,8 +61,8 @@ def cells(methods: Sequence[str], budgets: Sequence[str]) -> list[Cell]:
     out = [
         Cell("screen", "pixelprune", "auto", headline="pixelprune"),
         Cell("history", "guipruner", "auto", (("lam", 0.1), ("mu", 0.75)), headline="guipruner"),
-        Cell("history", "guikv", "40", budget_of="prompt", headline="guikv"),
-        Cell("screen", "focusui", "30", headline="focusui"),
+        Cell("history", "guikv", "40", reading="paper", headline="guikv"),
+        Cell("screen", "focusui", "30", reading="paper", headline="focusui"),
     ]
     out = [c for c in out if c.method in methods]
     for budget in budgets:
@@ -109,8 +109,8 @@ class Group:
             params["scorer"] = "random"
         return Pipeline(
             self.adapter,
-            make_method(cell.method, params),
-            Budget.parse(cell.budget, of=cell.budget_of),
+            make_method(cell.method, params, cell.reading),
+            Budget.parse(cell.budget, cell.reading),
             max_new_tokens=N_NEW,
         )
 
@@ -182,7 +182,7 @@ def row_of(
         "workload": cell.workload,
         "method": cell.method,
         "budget": cell.budget,
-        "budget_of": cell.budget_of,
+        "reading": cell.reading,
         "params": dict(cell.params),
         "headline": cell.headline,
         "full_call": len(group.full[cell.workload]) - 1,

@@ -226,7 +226,7 @@ def _line(row: dict[str, Any]) -> list[str]:
     extra = f" {row['params']}" if row["params"] else ""
     return [
         row["method"] + extra,
-        "-" if row["method"] == "full" else row["budget"] + (" of prompt" if row["budget_of"] == "prompt" else ""),
+        "-" if row["method"] == "full" else row["budget"] + (" (paper)" if row.get("reading") == "paper" else ""),
         f"{row['visual_kept_pct']:.1f}",
         *(f"{t[k]:.1f}" for k in ("ttft_ms", "vit_ms", "select_ms", "prefill_ms", "tpot_ms")),
         f"{row['peak_bytes'] / 1e6:.0f}",

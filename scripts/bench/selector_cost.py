@@ -153,7 +153,7 @@ def main() -> int:
     rows = []
     view = layer_view()
     capacity = int(len(view.index) * 0.1)
-    budget = StageBudget(capacity, None, 5000, Budget.parse("10", of="prompt"))
+    budget = StageBudget(capacity, None, 5000, Budget.parse("10", "paper"))
     for granularity in ("query_head", "kv_head"):
         method = GuiKV(granularity=granularity)
         ours = [set(row.tolist()) for row in method.compress_kv(view, budget)]

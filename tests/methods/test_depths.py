@@ -58,7 +58,7 @@ def test_a_layer_outside_the_model_is_refused_before_any_sample(tiny, name, fiel
 )
 def test_the_whole_range_is_legal(tiny, name, field, value, layers):
     method = make_method(name, {field: value})
-    Pipeline(tiny, method, Budget.parse("25"))
+    Pipeline(tiny, method, Budget.parse("80"))
     assert method.layers_of(4) == layers
 
 

@@ -69,7 +69,7 @@ def test_suppressed_tokens_are_never_kept(seed, capacity):
     """The candidates that are not suppressed always suffice: n - cap is more than its share of the earlier tokens."""
     view = layer_view(GRIDS, seed, 0, 8)
     capacity = min(capacity, len(view.index) - 1)
-    method = GuiKV(rank=4)
+    method = GuiKV(rank=4, granularity="query_head")
     kept = method.compress_kv(view, StageBudget(capacity, None, 46, Budget.parse("10")))
     zero = method.score_kv(view, Room(capacity, 8)) == 0
     for h in range(4):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
+from fractions import Fraction
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.methods.test_all_methods import budget_for, layer_view, layout_of
 from vtprune_eval.budget import Budget, StageBudget
-from vtprune_eval.errors import UserError
+from vtprune_eval.errors import InfeasibleBudget, UserError
 from vtprune_eval.methods.base import TokenView
 from vtprune_eval.methods.cdpruner import greedy_map, relevance
 from vtprune_eval.methods.dart import Dart
@@ -21,8 +22,12 @@ from vtprune_eval.methods.guipruner_ssp import spread
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
 from vtprune_eval.methods.kernels.topk import best
 from vtprune_eval.methods.prumerge import outliers
-from vtprune_eval.methods.pyramiddrop import stage_lengths, stage_share
-from vtprune_eval.methods.sparsevlm import clusters, listed_shares, stage_shares
+from vtprune_eval.methods.pyramiddrop import stage_lengths
+from vtprune_eval.methods.pyramiddrop import stage_sizes as pyramid_sizes
+from vtprune_eval.methods.sparsevlm import clusters, listed_shares
+from vtprune_eval.methods.sparsevlm import stage_sizes as sparse_sizes
+from vtprune_eval.pipeline.budgets import check_budget, check_feasible
+from vtprune_eval.profiling.plan import planned_layers
 from vtprune_eval.registry import make_method
 
 
@@ -170,55 +175,61 @@ def test_labels():
     assert weights[1, 1] == pytest.approx(1 / np.log(4))
 
 
-def test_stage_shares():
+def test_stage_sizes():
     quarters = (8, 8, 8, 8)
-    share = stage_share(0.4, quarters)
-    assert 1 + share + share**2 + share**3 == pytest.approx(1.6)
-    assert stage_share(0.1, quarters) == pytest.approx(0.01)
-    assert stage_share(1.0, quarters) == 1
-    assert listed_shares(192 / 576) == pytest.approx((300 / 576, 200 / 576, 110 / 576))
+    halves = pyramid_sizes(1000, 1000 * 8 + 500 * 8 + 250 * 8 + 125 * 8, quarters)
+    assert halves == (500, 250, 125)
+    assert pyramid_sizes(1000, 100 * 32, quarters) == (0, 0, 0)  # the first eight layers alone are more
+    assert pyramid_sizes(1000, 1000 * 32, quarters) == (1000, 1000, 1000)
+    assert listed_shares(Fraction(192, 576)) == (Fraction(300, 576), Fraction(200, 576), Fraction(110, 576))
+    assert listed_shares(Fraction(96, 576)) == (Fraction(238, 576), Fraction(48, 576), Fraction(26, 576))
     of_32 = stage_lengths((2, 6, 15), 32)
     assert of_32 == (3, 4, 9, 16)
-    assert stage_shares(202.75 / 576, of_32) == pytest.approx((300 / 576, 200 / 576, 110 / 576))
-    assert stage_shares(1.0, of_32) == (1.0, 1.0, 1.0)
-    assert stage_shares(0.05, of_32) == pytest.approx(listed_shares(0.01))
+    assert sparse_sizes(576, 3 * 576 + 4 * 300 + 9 * 200 + 16 * 110, of_32) == (300, 200, 110)
+    assert sparse_sizes(576, 576 * 32, of_32) == (576, 576, 576)
 
 
-@pytest.mark.parametrize("name", ["pyramiddrop", "sparsevlm"])
+@pytest.mark.parametrize("name", ["pyramiddrop", "sparsevlm", "fastv", "dart", "random-layer", "guipruner-ssp"])
 @pytest.mark.parametrize("n_layers", [2, 3, 4, 5, 7, 28, 36])
 @pytest.mark.parametrize("percent", [5, 15, 25, 50, 75, 90])
-def test_a_staged_budget_is_the_mean_over_the_models_own_layers(name, n_layers, percent):
-    """2000 visual tokens: rounding down costs at most one token per layer."""
-    view, n = layer_view(((40, 50),), 3, 1, 1), 2000
-    view = dataclasses.replace(view, n_layers=n_layers, index=torch.arange(view.layout.n_prompt))
-    rows = len(view.index)
-    generator = torch.Generator().manual_seed(0)
-    start, end = view.layout.spans[0]
-    visual = torch.zeros(rows, dtype=torch.bool)
-    visual[start:end] = True
-    view = dataclasses.replace(
-        view,
-        visual=visual,
-        keys=torch.randn(2, rows, 8, generator=generator),
-        queries=torch.randn(4, rows, 8, generator=generator),
-        observed=(view.index[~visual],),
-    )
-    method = make_method(name, {"recycle": False} if name == "sparsevlm" else {})
-    ends = method.layers_of(n_layers)
+def test_a_budget_is_the_mean_over_the_models_own_layers(name, n_layers, percent):
+    """2000 visual tokens: never more than asked for, and hardly fewer; what cannot be met is refused with the least."""
+    method = make_method(name, {"layer": 1} if name in {"fastv", "dart", "random-layer"} and n_layers == 2 else {})
+    n, asked = 2000, Budget.parse(str(percent))
+    told = method.told(asked, (n,))
+    left = method.stage_counts((n,), n_layers, told)
+    if asked.value / 100 <= method.least_share(n_layers):
+        with pytest.raises(UserError, match=f"{name} at {percent} cannot be met.* The smallest is ") as refusal:
+            check_budget(method, asked, n_layers)
+        least = float(re.search(r"The smallest is ([0-9.]+)", str(refusal.value))[1])
+        assert least > percent
+        check_budget(method, Budget.parse(f"{least}"), n_layers)
+        with pytest.raises(UserError):
+            check_budget(method, Budget.parse(f"{least - 0.1:.1f}"), n_layers)
+        with pytest.raises(InfeasibleBudget):
+            check_feasible(method, (n,), left, n_layers, told)
+        return
+    check_budget(method, asked, n_layers)
+    check_feasible(method, (n,), left, n_layers, told)
+    assert len(left) == len(method.layers_of(n_layers)) and list(left) == sorted(left, reverse=True)
+    spent, allowed = sum(planned_layers(method, (n,), left, n_layers)), told.n_keep * n_layers
+    assert allowed - 2 * n_layers < spent <= allowed
 
-    def mean_at(asked: str) -> float:
-        n_keep = Budget.parse(asked).count(n)
-        held, now = [], n
-        for layer in range(n_layers):
-            held.append(now)
-            if layer in ends:
-                budget = StageBudget(n_keep, (n_keep,), n, Budget.parse(asked))
-                now = int(method.prune_layer(dataclasses.replace(view, layer=layer), budget)[visual].sum())
-        return sum(held) / n_layers
 
-    least = mean_at("0.1")  # the first stage sees every token, whatever the budget
-    assert least <= n * (ends[0] + 1) / n_layers + 0.0105 * n
-    assert mean_at(str(percent)) == pytest.approx(max(n * percent / 100, least), abs=1)
+def test_the_paper_s_reading_of_a_number_is_its_own():
+    """FastV and DART count from layer K on; PyramidDrop's number is lambda, SparseVLM's names a released list."""
+
+    def left(name: str, asked: str, n: int) -> tuple[int, ...]:
+        method = make_method(name, reading="paper")
+        return method.stage_counts((n,), 32, method.told(Budget.parse(asked, "paper"), (n,)))
+
+    assert left("fastv", "50", 577) == (288,)  # to the nearest, half to even
+    assert left("dart", "50", 576) == (4 + 8 * 36,)
+    assert left("pyramiddrop", "50", 576) == (288, 144, 72)
+    assert left("sparsevlm", "192tok", 576) == (309, 204, 113)
+    assert left("sparsevlm", "128tok", 576) == (312, 117, 39)
+    assert left("sparsevlm", "64tok", 576) == (82, 32, 18)
+    check_budget(make_method("fastv"), Budget.parse("1", "paper"), 28)
 
 
 def test_clusters_merge_what_is_alike():

@@ -48,7 +48,7 @@ def sample(tmp_path_factory):
 
 
 def run(family: str, sample: Sample, method: Method, budget: str = "50", n_new: int = 6, attn: str = "sdpa"):
-    return Pipeline(tiny(family, attn), method, Budget.parse(budget), max_new_tokens=n_new).run(sample)
+    return Pipeline(tiny(family, attn), method, Budget.parse(budget, "paper"), max_new_tokens=n_new).run(sample)
 
 
 def test_every_family_with_a_network_is_tested():
@@ -299,7 +299,7 @@ def test_entries_per_query_head_decode_like_grouped_ones(family, sample):
 @every_family
 def test_methods_compose(family, sample):
     asked = sample(7, 3)
-    pipeline = Pipeline(tiny(family), [Patches(), Layers(), Cache()], Budget.parse("20"), max_new_tokens=4)
+    pipeline = Pipeline(tiny(family), [Patches(), Layers(), Cache()], Budget.parse("20", "paper"), max_new_tokens=4)
     counts = pipeline.run(asked).counts
     assert sum(counts.patches) < sum(counts.patches_full) and counts.layer_tokens[2] < counts.layer_tokens[1]
     assert counts.cache_entries[0] < counts.layer_tokens[0]
@@ -308,7 +308,7 @@ def test_methods_compose(family, sample):
 @every_family
 def test_order_of_samples_does_not_matter(family, sample):
     samples = [sample(seed, 1 + seed % 2) for seed in range(3)]
-    pipeline = Pipeline(tiny(family), [Patches(), Cache()], Budget.parse("50"), max_new_tokens=4, seed=3)
+    pipeline = Pipeline(tiny(family), [Patches(), Cache()], Budget.parse("50", "paper"), max_new_tokens=4, seed=3)
     there = [pipeline.run(s) for s in samples]
     back = [pipeline.run(s) for s in reversed(samples)][::-1]
     assert [(o.ids, o.kept, o.counts) for o in there] == [(o.ids, o.kept, o.counts) for o in back]
@@ -318,7 +318,7 @@ def test_states_of_linear_layers_belong_to_their_prompt(sample):
     """Two prompts at once do not meet, another order changes nothing, and a finished prompt leaves nothing behind."""
     adapter = tiny("qwen3_5")
     samples = [sample(seed, 1 + seed % 2) for seed in range(3)]
-    pipeline = Pipeline(adapter, [Patches(), Layers()], Budget.parse("50"), max_new_tokens=4, seed=3)
+    pipeline = Pipeline(adapter, [Patches(), Layers()], Budget.parse("50", "paper"), max_new_tokens=4, seed=3)
     there = [pipeline.run(s).ids for s in samples]
     assert [pipeline.run(s).ids for s in reversed(samples)][::-1] == there
     states = adapter.text.layers[0]._states

@@ -97,7 +97,7 @@ def test_full_is_the_decoders_own_generation(made, adapter, n_images, tmp_path):
 )
 def test_hooks_run(adapter, method, tmp_path):
     sample = a_sample(tmp_path, 1, 3)
-    outcome = Pipeline(adapter, method, Budget.parse("40"), max_new_tokens=4).run(sample)
+    outcome = Pipeline(adapter, method, Budget.parse("40", "paper"), max_new_tokens=4).run(sample)
     assert outcome.ids and sum(outcome.counts.cache_entries) < outcome.counts.prompt_full * 4
 
 

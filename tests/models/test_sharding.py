@@ -109,7 +109,7 @@ METHODS = [
     Stride(),
     FastV(),
     SnapKV(),
-    SnapKV(granularity="kv_head"),
+    SnapKV(granularity="query_head"),
     GuiKV(),
     VLCache(),
     SparseVLM(),
@@ -128,7 +128,10 @@ CASES += [(family, method, 2) for family in ("qwen2_vl", "qwen2_5_vl") for metho
 def test_a_spread_model_answers_as_on_one_device(family, method, first, tmp_path):
     path = tmp_path / "x.png"
     Image.fromarray(np.random.default_rng(1).integers(0, 255, (130, 150, 3), np.uint8)).save(path)
-    sample, budget = Sample("s", (path, path), "click icon", {}), Budget.parse("100" if method.name == "full" else "40")
+    sample, budget = (
+        Sample("s", (path, path), "click icon", {}),
+        Budget.parse("100" if method.name == "full" else "40", "paper"),
+    )
     alone = Pipeline(tiny(family, "eager"), method, budget, max_new_tokens=4).run(sample)
     with PretendDevices():
         adapter = spread(tiny(family, "eager"), first)

@@ -50,8 +50,8 @@ def reference(adapter):
 
 @pytest.fixture
 def run(adapter):
-    def go(sample: Sample, method: Method, budget: str = "50", n_new: int = 8, seed: int = 0, of="visual"):
-        pipeline = Pipeline(adapter, method, Budget.parse(budget, of=of), max_new_tokens=n_new, seed=seed)
+    def go(sample: Sample, method: Method, budget: str = "50", n_new: int = 8, seed: int = 0, reading="equal"):
+        pipeline = Pipeline(adapter, method, Budget.parse(budget, reading), max_new_tokens=n_new, seed=seed)
         return pipeline.run(sample)
 
     return go

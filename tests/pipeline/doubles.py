@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vtprune_eval.methods.base import Method, TokenEdit
+from vtprune_eval.methods.kernels.topk import best_and_text
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class Cache(Method):
         scores = (view.queries @ view.keys.repeat_interleave(group, 0).transpose(1, 2)).mean(1)
         if self.heads == "kv_head":
             scores = scores.view(-1, group, scores.shape[1]).mean(1)
+        if budget.n_text:
+            return best_and_text(scores, budget.n_keep, view.visual, min(self.extent, scores.shape[1]))
         scores[:, -self.extent :] = float("inf")
         n = scores.shape[1]
         return scores.topk(min(n, max(budget.n_keep, self.extent)), dim=1).indices.sort(dim=1).values

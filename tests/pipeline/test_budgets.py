@@ -127,7 +127,9 @@ def test_colliding_hooks_are_refused(tiny):
 
 def test_a_composition_runs_both_hooks(tiny, tmp_path):
     sample = make_sample(tmp_path, 25)
-    outcome = Pipeline(tiny, (make_method("pixelprune"), KeepRecent()), HALF, max_new_tokens=3).run(sample)
+    outcome = Pipeline(
+        tiny, (make_method("pixelprune"), KeepRecent()), Budget.parse("50", "paper"), max_new_tokens=3
+    ).run(sample)
     alone = Pipeline(tiny, make_method("pixelprune"), Budget.parse("auto"), max_new_tokens=3).run(sample)
     assert outcome.counts.visual == alone.counts.visual
     assert set(outcome.counts.cache_entries) == {15}
@@ -139,7 +141,7 @@ def test_the_last_of_two_adaptive_methods_takes_the_budget(tiny, picture, first,
     sample = Sample("1", (picture("a", 256, 192, 1), picture("b", 320, 192, 2)), "what", {})
     own = Pipeline(tiny, make_method(first), Budget.parse("auto"), max_new_tokens=1).run(sample).counts.patches
     left = []
-    for budget in ("5", "40"):
+    for budget in ("30", "60"):
         methods = (make_method(last), make_method(first))  # the order of the data flow counts, not that of the name
         counts = Pipeline(tiny, methods, Budget.parse(budget), max_new_tokens=1).run(sample).counts
         assert counts.patches == own
@@ -153,7 +155,7 @@ def test_parts_of_one_method_share_its_budget(tiny, picture):
     counts = {}
     for budget in ("5", "20", "auto"):
         whole, composed = (
-            Pipeline(tiny, m, Budget.parse(budget), max_new_tokens=2).run(sample)
+            Pipeline(tiny, m, Budget.parse(budget, "paper"), max_new_tokens=2).run(sample)
             for m in (make_method("guipruner"), parts)
         )
         assert (composed.counts, composed.ids) == (whole.counts, whole.ids)

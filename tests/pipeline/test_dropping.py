@@ -124,7 +124,7 @@ def test_dropping_after_a_layer_is_masking_from_it_on(at, seed, make_sample, ref
     head = adapter.lm_head
     monkeypatch.setattr(adapter, "lm_head", lambda hidden: logits.append(head(hidden)[0, -1]) or head(hidden))
     sample = make_sample(seed)
-    outcome = Pipeline(adapter, Spy(at=at), Budget.parse("50"), max_new_tokens=3).run(sample)
+    outcome = Pipeline(adapter, Spy(at=at), Budget.parse("50", "paper"), max_new_tokens=3).run(sample)
     assert sorted(seen) == sorted(k % 5 for k in at) and any(g.any() for g in seen.values())
     torch.testing.assert_close(logits[0], masked_logits(reference(sample), seen), atol=1e-3, rtol=1e-3)
     for layer, count in before.items():
@@ -148,7 +148,7 @@ def test_a_view_shows_what_the_layer_computed(adapter, make_sample, reference):
             return torch.ones(len(view.index), dtype=torch.bool)
 
     sample = make_sample(1)
-    Pipeline(adapter, Spy(at=(0, 3)), Budget.parse("50"), max_new_tokens=1).run(sample)
+    Pipeline(adapter, Spy(at=(0, 3)), Budget.parse("50", "paper"), max_new_tokens=1).run(sample)
     ref = reference(sample)
     text = ref.model.model.language_model
     seen = {}
@@ -234,10 +234,10 @@ def test_compressed_caches_per_head(heads, seed, make_sample, reference, adapter
             return kept[view.layer]
 
     sample = make_sample(seed)
-    outcome = Pipeline(adapter, Spy(heads=heads), Budget.parse("30"), max_new_tokens=8).run(sample)
+    outcome = Pipeline(adapter, Spy(heads=heads), Budget.parse("30", "paper"), max_new_tokens=8).run(sample)
     ref = reference(sample)
     assert list(outcome.ids) == compressed_greedy(ref, kept, 8)
-    capacity = int((~ref.visual).sum()) + Budget.parse("30").count(ref.layout.n_visual)
+    capacity = int((~ref.visual).sum()) + Budget.parse("30").count(ref.layout.n_visual, "down")
     n_heads = 2 if heads == "kv_head" else 4
     assert outcome.counts.cache_entries == (capacity,) * 5 and outcome.counts.cache_heads == (n_heads,) * 5
     assert outcome.kv_bytes == 5 * n_heads * capacity * 2 * 16 * 4  # layers, heads, entries, keys and values, float32
@@ -246,7 +246,7 @@ def test_compressed_caches_per_head(heads, seed, make_sample, reference, adapter
 def test_query_head_storage_of_everything_is_full_with_twice_the_bytes(make_sample, run):
     sample = make_sample(4)
     full = run(sample, Full(), "100")
-    spread = run(sample, Cache(heads="query_head"), "100tok")
+    spread = run(sample, Cache(heads="query_head"), "100tok", reading="paper")
     assert sum(full.counts.visual) < 100
     assert spread.ids == full.ids and spread.kv_bytes == 2 * full.kv_bytes
     assert any("NOTHING WAS DROPPED" in note for note in spread.notes)
@@ -254,15 +254,15 @@ def test_query_head_storage_of_everything_is_full_with_twice_the_bytes(make_samp
 
 def test_overspending_in_the_decoder_and_in_the_cache_is_noted(make_sample, run):
     sample = make_sample(3, n_images=2)
-    outcome = run(sample, Layers(at=(1,)), "25")
+    outcome = run(sample, Layers(at=(1,)), "25", reading="paper")
     mean = sum(outcome.counts.layer_visual) / len(outcome.counts.layer_visual)
-    asked = Budget.parse("25").count(sum(outcome.counts.visual_full))
+    asked = Budget.parse("25").count(sum(outcome.counts.visual_full), "down")
     assert mean > asked
     assert f"mean over the decoder layers: {mean:.1f} visual tokens, {asked} were asked for" in outcome.notes
     assert not any(n.startswith("mean over") for n in run(sample, Tokens(), "25").notes)
     whole = run(sample, Full(), "100").kv_bytes
     for budget in ("10", "90"):
-        outcome = run(sample, Cache(heads="query_head"), budget)
+        outcome = run(sample, Cache(heads="query_head"), budget, reading="paper")
         assert any(n.startswith("entries are stored once per query head") for n in outcome.notes)
         found = [n for n in outcome.notes if n.startswith("the cache holds")]
         share = outcome.kv_bytes / whole
@@ -270,10 +270,31 @@ def test_overspending_in_the_decoder_and_in_the_cache_is_noted(make_sample, run)
     assert share > 1
 
 
-def test_budget_of_the_prompt_is_the_whole_capacity(make_sample, run):
+def test_a_paper_s_budget_of_the_prompt_is_the_whole_capacity(make_sample, run):
+    class OfPrompt(Cache):
+        paper_of = "prompt"
+
     sample = make_sample(2, 3)
-    outcome = run(sample, Cache(), "40", of="prompt")
-    assert outcome.counts.cache_entries == (Budget.parse("40").count(outcome.counts.prompt_full),) * 5
+    outcome = run(sample, OfPrompt(), "40", reading="paper")
+    assert outcome.counts.cache_entries == (Budget.parse("40").count(outcome.counts.prompt_full, "down"),) * 5
+
+
+def test_what_was_achieved_stands_in_the_outcome(make_sample, run):
+    """One unit for all: visual tokens per layer, or visual entries per layer and kv head where the cache was cut."""
+    sample = make_sample(3, 2)
+    n_full = sum(run(sample, Full(), "100").counts.visual_full)
+    for method, budget in ((Tokens(), "30"), (Layers(at=(0,)), "60"), (Cache(), "30")):
+        outcome = run(sample, method, budget)
+        allowed = Budget.parse(budget).count(n_full)
+        assert (outcome.asked, outcome.reading) == (budget, "equal")
+        assert 100 * (allowed - 1) / n_full < outcome.achieved <= 100 * allowed / n_full
+        counts = outcome.counts
+        if isinstance(method, Cache):
+            assert counts.cache_entries == (counts.n_text + allowed,) * 5
+            assert counts.cache_visual == (2 * allowed,) * 5
+        else:
+            assert counts.cache_visual == tuple(2 * n for n in counts.layer_visual)
+    assert run(sample, Full(), "100").achieved == 100
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -328,7 +349,7 @@ def test_smaller_images_keep_the_file_frame(make_sample, run):
 def test_order_of_samples_and_repetition_do_not_matter(adapter, make_sample):
     samples = [make_sample(s) for s in range(4)]
     for method in EVERY:
-        pipeline = Pipeline(adapter, method, Budget.parse("50"), max_new_tokens=4, seed=7)
+        pipeline = Pipeline(adapter, method, Budget.parse("50", "paper"), max_new_tokens=4, seed=7)
         there = {s.id: pipeline.run(s) for s in samples}
         back = {s.id: pipeline.run(s) for s in reversed(samples)}
         for key, outcome in there.items():

@@ -42,27 +42,28 @@ def test_written_sizes_are_those_of_the_models():
     assert tuple(DEFAULT_PIXELS) == TRUE_PIXELS
 
 
-@pytest.mark.parametrize("of", ["visual", "prompt"])
+@pytest.mark.parametrize("reading", ["equal", "paper"])
 @pytest.mark.parametrize(
     "method", [Full(), Random(), Tokens(), Layers(at=(1,)), Layers(at=(-2,)), Cache()], ids=lambda m: f"{m.name}"
 )
-def test_planned_lengths_are_those_of_a_run(tiny, picture, method, of):
-    budget = Budget("percent", Fraction(30), of=of)
-    sample = Sample("x", (picture("a", 300, 200),), "click ok", None)
+def test_planned_lengths_are_those_of_a_run(tiny, picture, method, reading):
+    budget = Budget("percent", Fraction(80), reading=reading)
+    sample = Sample("x", (picture("a", 300, 200),), "click ok", {})
     done = Pipeline(tiny, method, budget, max_new_tokens=3).run(sample)
     grids = block_grids([(300, 200)], (1024, 1 << 20))
     plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, method, budget)
-    assert plan == done.counts
+    assert dataclasses.replace(plan, cache_visual=plan.cache_visual or done.counts.cache_visual) == done.counts
+    assert bool(plan.cache_visual) == (method.hooks() != ("compress_kv",) or reading == "equal")
     assert flops_of(tiny.dims, plan) == done.flops
 
 
-@pytest.mark.parametrize("asked", ["20", "25tok"])
+@pytest.mark.parametrize("asked", ["90", "151tok"])
 @pytest.mark.parametrize("method", ["guipruner", "guipruner-tar", "guipruner-ssp", "resize", "fastv"])
 def test_planned_lengths_of_methods_that_treat_images_apart(tiny, picture, method, asked):
     """TAR shrinks the history alone, SSP cuts the last image in all caches, resize stays within whole blocks."""
     made = make_method(method, {"trim": True} if method == "fastv" else {})
     pictures = tuple(picture(name, 300, 200) for name in "abc")
-    done = Pipeline(tiny, (made,), Budget.parse(asked), max_new_tokens=3).run(Sample("x", pictures, "click ok", None))
+    done = Pipeline(tiny, (made,), Budget.parse(asked), max_new_tokens=3).run(Sample("x", pictures, "click ok", {}))
     grids = block_grids([(300, 200)] * 3, (1024, 1 << 20))
     plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, made, Budget.parse(asked))
     assert plan == done.counts
@@ -70,7 +71,7 @@ def test_planned_lengths_of_methods_that_treat_images_apart(tiny, picture, metho
 
 
 def test_the_halves_of_guipruner_cost_differently(capsys):
-    step = ("--image", "160x256*4", "--text-tokens", "78", "--new-tokens", "6", "--retain", "20")
+    step = ("--image", "160x256*4", "--text-tokens", "78", "--new-tokens", "6", "--retain", "20", "--reading", "paper")
     both, tar, ssp = (
         printed(capsys, *step, "--method", f"guipruner{part}")["flops"]["total"] for part in ("", "-tar", "-ssp")
     )
@@ -87,7 +88,7 @@ class AfterTwo(Random):
 def test_planned_lengths_of_a_drop_inside_the_vit(tiny, picture):
     budget = Budget("percent", Fraction(30))
     done = Pipeline(tiny, AfterTwo(), budget, max_new_tokens=3).run(
-        Sample("x", (picture("a", 300, 200), picture("b", 96, 64)), "click ok", None)
+        Sample("x", (picture("a", 300, 200), picture("b", 96, 64)), "click ok", {})
     )
     grids = block_grids([(300, 200), (96, 64)], (1024, 1 << 20))
     plan = planned_counts(tiny.dims, grids, done.counts.n_text, done.counts.n_new, AfterTwo(), budget)
@@ -101,7 +102,7 @@ def test_planned_lengths_of_a_drop_inside_the_vit(tiny, picture):
 @pytest.mark.parametrize("method", [Full(), Random()], ids=lambda m: f"{m.name}")
 def test_planned_lengths_of_other_families(family, picture, method):
     adapter, budget = tiny(family), Budget("percent", Fraction(30))
-    sample = Sample("x", (picture("a", 300, 200),), "click ok", None)
+    sample = Sample("x", (picture("a", 300, 200),), "click ok", {})
     done = Pipeline(adapter, method, budget, max_new_tokens=3).run(sample)
     rules = adapter.images
     grids = block_grids([(300, 200)], (rules.min_pixels, rules.max_pixels), rules.block)
@@ -132,7 +133,7 @@ def test_filled_in_formulas_evaluate_to_their_results(name):
     """The text between the first and the last equals sign is arithmetic: it is computed and compared."""
     grids = block_grids([(2716, 1616), (640, 480)], TRUE_PIXELS)
     dims = model_dims(name)[0]
-    counts = planned_counts(dims, grids, 120, 8, Layers(at=(2,)), Budget.parse("10"))
+    counts = planned_counts(dims, grids, 120, 8, Layers(at=(2,)), Budget.parse("10", "paper"))
     checked = 0
     for line in explain(dims, counts):
         name, *middle, result = line.split(" = ")

@@ -49,7 +49,7 @@ def test_no_method_enters_more_stages_than_the_bound_counts(tiny, picture, metho
 
     monkeypatch.setattr(generate, "StageClock", Counting)
     sample = Sample("x", (picture("a", 200, 100), picture("b", 200, 100, 1)), "click ok", {"type": "none"})
-    Pipeline(tiny, method, Budget("percent", Fraction(50)), max_new_tokens=2).run(sample)
+    Pipeline(tiny, method, Budget("percent", Fraction(90)), max_new_tokens=2).run(sample)
     assert 0 < readings[0] <= 2 * (STAGES + len(tiny.text.layers))
 
 

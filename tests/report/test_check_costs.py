@@ -21,7 +21,7 @@ from vtprune_eval.report.result_file import ENDING, cells_of, from_run, read, wr
 from vtprune_eval.report.validate import validate
 from vtprune_eval.results.folder import read_run
 
-METHODS = {"full": "100", "pixelprune": "30", "resize": "30", "fastv": "30", "guipruner": "30", "snapkv": "30"}
+METHODS = {"full": "100", "pixelprune": "60", "resize": "60", "fastv": "60", "guipruner": "60", "snapkv": "60"}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def nano(tmp_path_factory):
                 "--method",
                 ",".join(METHODS),
                 "--budget",
-                "30",
+                "60",
                 "--limit",
                 "1",
                 "--set",
@@ -99,6 +99,12 @@ def _shorter(c):
         ),
         ("fastv", _counts(cache_entries=lambda c: [1] * len(c["cache_entries"])), "cache_entries is"),
         ("snapkv", _counts(cache_entries=lambda c: [9999] * len(c["cache_entries"])), "cache_entries is"),
+        ("snapkv", _counts(cache_visual=lambda c: [9999] * len(c["cache_visual"])), "cache_visual is"),
+        ("full", _counts(cache_visual=lambda c: [0] * len(c["cache_visual"])), "cache_visual is"),
+        ("fastv", lambda r: r["spent"].update(achieved_pct=1.0), "achieved_pct is 1.0"),
+        ("pixelprune", lambda r: r["spent"].update(asked="5"), "were asked for"),
+        ("fastv", lambda r: r["spent"].update(asked="5"), "were asked for"),
+        ("snapkv", lambda r: r["spent"].update(asked="5"), "were asked for"),
         ("full", _counts(prompt=3), "prompt_full and prompt"),
         ("full", _counts(n_new=1000), "n_new is 1000"),
         ("pixelprune", _counts(vit_depth=1), "vit_depth is 1"),

@@ -77,7 +77,11 @@ def explain(name: str) -> str:
     if cls.paper:
         lines.append(f"paper: {cls.paper}")
     own = "decides itself" if cls.adaptive else f"copies {cls.default_like}" if cls.default_like else "not available"
-    lines += [f"budget auto: {own}", "hyper-parameters:"]
+    lines += [f"budget auto: {own}"]
+    lines += [f"budget b, --reading {reading}: {meaning}" for reading, meaning in cls.readings().items()]
+    if cls.paper_defaults:
+        lines.append(f"defaults with --reading paper: {', '.join(f'{k}={v}' for k, v in cls.paper_defaults.items())}")
+    lines.append("hyper-parameters:")
     for f in dataclasses.fields(cls):
         m = f.metadata
         limits = type(f.default).__name__

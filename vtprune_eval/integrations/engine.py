@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..outcome import Outcome
 
 # Settings of a run that a host can pass on; its tasks, output and limits are the host's own.
-OPTIONS = ("weights", "model_path", "seed", "dtype", "device", "attn", "budget_of", "max_new_tokens", "params")
+OPTIONS = ("weights", "model_path", "seed", "dtype", "device", "attn", "reading", "max_new_tokens", "params")
 SEPARATOR = "@"
 COORDINATES = ("hundredths", "thousandths", "fractions", "resized_pixels")
 

@@ -11,9 +11,11 @@ Order of the hooks along the data flow (DESIGN: six stages, five hooks)::
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ..budget import Budget, Rounding, StageBudget, split_proportionally
 from ..errors import UserError
 from .contract.cache import CacheHook, Room
 from .contract.common import HOOKS, TokenLayout, check_fields, hyper
@@ -39,6 +41,25 @@ __all__ = [
 ]
 
 
+# What a number b means at each stage, for "equal" and, where a method says nothing else, for "paper".
+_LAYER_0 = "at most ceil(b % of the full model's visual tokens) enter decoder layer 0"
+READINGS_OF_A_STAGE = {
+    "reduce_images": (f"{_LAYER_0}, all images together", "b % of the visual tokens, rounded down"),
+    "select_patches": (f"{_LAYER_0}, all images together", "b % of the visual tokens, rounded down"),
+    "select_tokens": (f"{_LAYER_0}, merged tokens and markers included", "b % of the visual tokens, rounded down"),
+    "prune_layer": (
+        "visual tokens per decoder layer, averaged over all layers, are at most ceil(b % of the full model's); the "
+        "layers before the first cut process every token, so that fewer are left behind it",
+        "b % of the visual tokens are left behind the cut, rounded down; the layers before it process every token",
+    ),
+    "compress_kv": (
+        "visual entries per layer and kv head, averaged, are at most ceil(b % of the visual tokens); all text entries "
+        "stay and are not counted",
+        "int(b % of the whole prompt) entries per head, text included",
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Method(ImageHook, PatchHook, TokenHook, LayerHook, CacheHook):
     """Base of every method; a subclass sets ``name`` and overrides the hooks it uses.
@@ -55,6 +76,11 @@ class Method(ImageHook, PatchHook, TokenHook, LayerHook, CacheHook):
         adaptive: True when ``--budget auto`` means something for it.
         default_like: for a method without a count of its own, whose count ``auto`` copies (``pixelprune``), else None.
         sees_target: True for an upper bound that reads the ground truth; such a method is never ranked.
+        draws: True for a control that draws at random, which ``--seeds`` repeats.
+        paper_of: what a percentage counts in the paper's reading: ``visual`` tokens or the whole ``prompt``.
+        paper_rounding: how the paper (or its code) rounds a percentage to a count: ``down``, ``nearest`` or ``up``.
+        paper_defaults: hyper-parameters that differ in the paper's reading, where they were not set.
+        paper_reading: what the paper or its code calls a number, one sentence; "" for that of the method's stage.
         positions: ``kept`` (a token keeps its position) or ``renumbered`` (ablation only).
     """
 
@@ -68,6 +94,11 @@ class Method(ImageHook, PatchHook, TokenHook, LayerHook, CacheHook):
     adaptive: ClassVar[bool] = False
     default_like: ClassVar[str | None] = None
     sees_target: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
+    paper_of: ClassVar[str] = "visual"
+    paper_rounding: ClassVar[Rounding] = "down"
+    paper_defaults: ClassVar[dict[str, Any]] = {}
+    paper_reading: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -85,6 +116,27 @@ class Method(ImageHook, PatchHook, TokenHook, LayerHook, CacheHook):
             return getattr(cls, name) is not getattr(Method, name)
 
         return tuple(h for h in HOOKS if overrides(h) or (h == "compress_kv" and overrides("score_kv")))
+
+    @classmethod
+    def readings(cls) -> dict[str, str]:
+        """What a number means for this method, one sentence per reading."""
+        hooks = cls.hooks()
+        if not hooks:
+            return {}
+        stage = "prune_layer" if "prune_layer" in hooks else hooks[-1]
+        equal, paper = READINGS_OF_A_STAGE[stage]
+        return {"equal": equal, "paper": cls.paper_reading or paper}
+
+    def told(self, budget: Budget, sizes: tuple[int, ...]) -> StageBudget:
+        """What a hook is told of a percentage or a token count, for images of ``sizes`` visual tokens."""
+        n_full = sum(sizes)
+        paper = budget.reading == "paper" and self.paper_of == "visual"
+        n_keep = self.paper_count(n_full, budget) if paper else budget.count(n_full)
+        return StageBudget(n_keep, split_proportionally(n_keep, sizes), n_full, budget)
+
+    def paper_count(self, n_full: int, budget: Budget) -> int:
+        """Tokens (entries, where ``paper_of`` is ``prompt``) out of ``n_full`` in the paper's reading of ``budget``."""
+        return budget.count(n_full, self.paper_rounding)
 
     @property
     def observes(self) -> bool:
@@ -112,3 +164,7 @@ class ShallowPruner(Method):
         if self.layer >= n_layers:
             raise UserError(first_layers(self.name, "layer", self.layer, n_layers))
         return self.layers
+
+    def earliest(self, n_layers: int) -> Method:
+        """See :meth:`Method.earliest`."""
+        return dataclasses.replace(self, layer=1)

@@ -22,6 +22,7 @@ class ConnComp(Method):
     """Random thinning per connected component."""
 
     name: ClassVar[str] = "conncomp"
+    draws: ClassVar[bool] = True
     paper: ClassVar[str] = "baseline of PixelPrune (2604.00886, section 4.1)"
     deviations: ClassVar[tuple[str, ...]] = ("Every sample has a seed of its own; the published code reseeds with 42.",)
     default_like: ClassVar[str | None] = "pixelprune"

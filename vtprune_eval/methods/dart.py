@@ -7,11 +7,12 @@ arXiv 2502.11494.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
+from ..budget import Budget, StageBudget, rounded
 from .base import LayerView, ShallowPruner, hyper
 
 if TYPE_CHECKING:
@@ -25,13 +26,21 @@ class Dart(ShallowPruner):
     name: ClassVar[str] = "dart"
     paper: ClassVar[str] = "Wen et al., DART, arXiv 2502.11494"
     deviations: ClassVar[tuple[str, ...]] = (
-        "Exactly K tokens: the share per pivot is rounded down and the last pivot fills up; the published code keeps "
-        "4 + 8 int(N r / 8).",
+        "In the reading equal exactly K tokens: the share per pivot is rounded down and the last pivot fills up.",
         "Pivots are visited by falling norm; the published code iterates over a set.",
     )
 
+    paper_reading: ClassVar[str] = "4 + 8 int(b % / 8) visual tokens are left behind the cut (4 + 4 pivots)"
+
     image_pivots: int = hyper(4, "visual pivots, largest L1 norm of their keys", low=0)
     text_pivots: int = hyper(4, "text pivots, likewise", low=0)
+
+    def paper_count(self, n_full: int, budget: Budget) -> int:
+        """See :meth:`Method.paper_count`: every pivot brings the same number, rounded down."""
+        n = self.image_pivots + self.text_pivots
+        share = Fraction(budget.count(n_full, "down"), n) if budget.kind == "tokens" else None
+        per_pivot = share if share is not None else (budget.value or Fraction(0)) * n_full / 100 / max(1, n)
+        return max(1, min(n_full, self.image_pivots + n * rounded(per_pivot, "down")))
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""

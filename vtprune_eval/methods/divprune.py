@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
+from ..budget import Rounding, StageBudget
 from .base import Method, TokenView
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class DivPrune(Method):
     deviations: ClassVar[tuple[str, ...]] = (
         "A token is never chosen twice (among identical tokens the published argmax may repeat one).",
     )
+    paper_rounding: ClassVar[Rounding] = "nearest"
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""

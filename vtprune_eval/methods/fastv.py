@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..budget import StageBudget
+from ..budget import Rounding, StageBudget
 from .base import LayerView, ShallowPruner, hyper
 from .kernels.attention import window_attention
 
@@ -25,9 +25,10 @@ class FastV(ShallowPruner):
     deviations: ClassVar[tuple[str, ...]] = (
         "Ranks by the last prompt token's attention, as the released code does; the paper's text speaks of the "
         "attention received from all tokens.",
-        "The budget holds from layer K on; layers before it process and cache every token (trim=true empties their "
-        "caches, too).",
+        "Layers before K process and cache every token (trim=true empties their caches, too).",
     )
+    paper_rounding: ClassVar[Rounding] = "nearest"
+    paper_reading: ClassVar[str] = "b % of the visual tokens are left from layer K on, rounded to the nearest"
 
     trim: bool = hyper(False, "drop the tokens from the caches of the first layers, too")
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 
-from ..budget import StageBudget
-from ..errors import UserError
+from ..budget import StageBudget, largest
+from ..errors import InfeasibleBudget, UserError
 from .base import Method, TokenEdit, TokenLayout, TokenView, hyper
 from .kernels.labels import graph_components, graph_weights
 from .kernels.topk import best
@@ -39,9 +39,11 @@ class FocusUI(Method):
         "At least one token per prompt; all images of a prompt compete, as published (per_image=true separates them).",
         "DeepStack features of every level are gathered for kept tokens; the published code loses all but the first "
         "level once it selects.",
-        "Markers count as visual tokens of the prompt; the published token share leaves them out.",
+        "Markers count as visual tokens of the prompt.",
         "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run).",
     )
+
+    paper_reading: ClassVar[str] = "b % of the visual tokens, rounded down, of all images together; markers come on top"
 
     scorer: str = hyper(
         "auto",
@@ -76,13 +78,14 @@ class FocusUI(Method):
         n = len(view.features)
         n_keep = min(n, budget.limit)
         scores = self.scores(view)
-        if self.per_image and budget.per_image is not None:
-            keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
-            for rows, k in zip(image_rows(view), budget.per_image, strict=True):
-                keep[rows[best(scores[rows][None], min(k, len(rows)))[0]]] = True
-        else:
-            keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
-            keep[best(scores[None], n_keep)[0]] = True
+        shares = budget.per_image if self.per_image and budget.per_image is not None else (n_keep,)
+        groups = image_rows(view) if len(shares) > 1 else [torch.arange(n, device=view.features.device)]
+        keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
+        for rows, share in zip(groups, shares, strict=True):
+            k = min(share, len(rows))
+            if self.pad != "none" and k < len(rows) and budget.asked.reading == "equal":
+                k = self._beside_markers(scores, rows, k, view)
+            keep[rows[best(scores[rows][None], k)[0]]] = True
         if bool(keep.all()) or self.pad == "none":
             return TokenEdit(keep)
         run, markers = padding(keep, view.layout, view.present, self.pad)
@@ -91,6 +94,30 @@ class FocusUI(Method):
         stay = keep.clone()
         stay[markers] = True
         return TokenEdit(stay, features=features[stay], has_visual=keep[stay])
+
+    def _beside_markers(self, scores: Tensor, rows: Tensor, n_keep: int, view: TokenView) -> int:
+        """How many of the tokens ``rows`` may stay so that they and their markers are at most ``n_keep``.
+
+        One more token adds at most one run, or splits none: the sum never falls, so that it can be bisected.
+
+        Raises:
+            InfeasibleBudget: the markers alone are more.
+        """
+        elsewhere = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
+        elsewhere[rows] = False
+
+        def fits(k: int) -> bool:
+            keep = elsewhere.clone()
+            keep[rows[best(scores[rows][None], k)[0]]] = True
+            return k + len(padding(keep, view.layout, view.present, self.pad)[1]) <= n_keep
+
+        k = largest(fits, 0, n_keep)
+        if k is None:
+            raise InfeasibleBudget(
+                f"focusui: the markers of what is dropped (pad={self.pad}) alone are more than {n_keep} tokens; give a "
+                "larger budget, --set focusui.pad=none, or --reading paper, which does not charge them."
+            )
+        return k
 
     def scores(self, view: TokenView) -> Tensor:
         """Saliency of every present token, float32 ``(n_present,)``."""

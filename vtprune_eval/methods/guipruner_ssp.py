@@ -7,7 +7,7 @@ outlines touch), the best of the background, and a uniform grid of what is left.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,10 +35,12 @@ class GuiPrunerSSP(Method):
         "No official code exists; scoring queries, edge detection and the three-level split follow a public "
         "reproduction that quotes the paper's appendix.",
         "At least one token of the current screenshot stays.",
-        "With a numeric budget mu is that share; auto is the paper's mu = 0.75. The first two layers see every token, "
-        "so the mean over the layers lies above the budget.",
+        "The paper's mu = 0.75 is auto; a number is an extension of this project.",
     )
     adaptive: ClassVar[bool] = True
+    paper_reading: ClassVar[str] = (
+        "mu = b % of the current screenshot's tokens stay behind the cut, rounded down; the history is whole"
+    )
 
     mu: float = hyper(
         0.0,
@@ -88,17 +90,23 @@ class GuiPrunerSSP(Method):
             raise UserError(first_layers(self.name, "after_layer", self.after_layer, n_layers))
         return (after - 1,)
 
-    def share(self, budget: StageBudget) -> float:
-        """mu, the share of the current screenshot's tokens that stays."""
-        return self.mu or (0.75 if budget.n_keep is None else float(budget.share))
+    def earliest(self, n_layers: int) -> Method:
+        """See :meth:`Method.earliest`."""
+        return dataclasses.replace(self, after_layer=1)
 
-    def left_behind(self, kept: Sequence[int], budget: StageBudget) -> int:
-        """See :meth:`Method.left_behind`; only the last image is cut."""
-        return sum(kept[:-1]) + self.n_current(kept[-1], budget)
+    def stage_counts(self, kept: tuple[int, ...], n_layers: int, budget: StageBudget) -> tuple[int, ...]:
+        """See :meth:`Method.stage_counts`: the last image alone is cut; the history keeps its tokens."""
+        if not kept:
+            return ()
+        n_keep = budget.n_keep
+        if n_keep is None or self.mu or budget.asked.reading == "paper":
+            share = self.mu or (0.75 if n_keep is None else float(budget.share))
+            return (sum(kept[:-1]) + max(min(1, kept[-1]), int(share * kept[-1] + EPSILON)),)
+        return super().stage_counts(kept, n_layers, budget)
 
-    def n_current(self, n: int, budget: StageBudget) -> int:
-        """Tokens that stay of a current screenshot of ``n`` tokens; history and text are not cut."""
-        return max(1, int(self.share(budget) * n + EPSILON))
+    def least_left(self, kept: tuple[int, ...]) -> int:
+        """See :meth:`Method.least_left`: the history, and a token of the current screenshot."""
+        return sum(kept[:-1]) + 1
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""
@@ -106,9 +114,13 @@ class GuiPrunerSSP(Method):
         rows = view.rows_of(-1) if view.layout.spans else view.index[:0]
         if not len(rows):
             return keep
-        share, n_keep = self.share(budget), self.n_current(len(rows), budget)
+        history = int(view.visual.sum()) - len(rows)
+        left = budget.n_keep if budget.n_keep is not None else self.stage_counts((history, len(rows)), 0, budget)[0]
+        n_keep = max(1, left - history)
         if n_keep >= len(rows):
             return keep
+        # mu also weighs foreground and background against the grid.
+        share = self.mu or {"auto": 0.75}.get(budget.asked.kind, n_keep / len(rows))
         start, _ = view.layout.spans[-1]
         block = view.layout.merge_size * view.layout.patch_size
         cells = foreground(view.images[-1], block, self.contours)

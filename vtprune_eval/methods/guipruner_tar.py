@@ -11,11 +11,13 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..budget import StageBudget
+from ..budget import StageBudget, largest
+from ..errors import InfeasibleBudget
 from .base import ImageView, Method, hyper
 
 # A float product just below a whole number counts as that number (0.1 * 10 * 40 must give 40 tokens).
 EPSILON = 1e-9
+LAMBDAS = 10_000  # steps in which lambda is solved for
 
 
 def quotas(n_frames: int, n_full: int, share: float, gamma: float) -> tuple[float, ...]:
@@ -44,9 +46,10 @@ class GuiPrunerTAR(Method):
     deviations: ClassVar[tuple[str, ...]] = (
         "No official code exists. The rule from quota to pixels follows a public reproduction (floor to whole blocks).",
         "A frame is never enlarged: a quota above its own tokens is clamped, and the surplus goes to no one.",
-        "With a numeric budget lambda is that share; auto is the paper's lambda = 0.4. A single image is left alone.",
+        "The paper's lambda = 0.4 is auto; a number is an extension of this project. A single image is left alone.",
     )
     adaptive: ClassVar[bool] = True
+    paper_reading: ClassVar[str] = "lambda = b % of the history's tokens stay; the current screenshot is whole"
 
     lam: float = hyper(
         0.0,
@@ -65,15 +68,58 @@ class GuiPrunerTAR(Method):
         """See :meth:`Method.reduce_images`; the last image is the current screenshot."""
         history = images[:-1]
         if not history:
-            return tuple(i.full_size for i in images)
-        share = self.lam or (0.4 if budget.n_keep is None else float(budget.share))
+            return self._alone(images, budget)
+        if budget.n_keep is None or self.lam or budget.asked.reading == "paper":
+            share = self.lam or (0.4 if budget.n_keep is None else float(budget.share))
+            return (*self.shrunk(history, share), images[-1].full_size)
+        return (*self._within(history, budget.n_keep - _blocks(images[-1])), images[-1].full_size)
+
+    def _alone(self, images: tuple[ImageView, ...], budget: StageBudget) -> tuple[tuple[int, int], ...]:
+        """A single image is left alone.
+
+        Raises:
+            InfeasibleBudget: a budget asks for less.
+        """
+        if budget.n_keep is not None and budget.asked.reading == "equal" and sum(map(_blocks, images)) > budget.n_keep:
+            raise InfeasibleBudget(
+                f"{self.name} shrinks earlier screenshots, and this sample has none: no budget below 100 can be met; "
+                "choose a task with history (--history 4), auto, or --reading paper."
+            )
+        return tuple(i.full_size for i in images)
+
+    def _within(self, history: tuple[ImageView, ...], room: int) -> list[tuple[int, int]]:
+        """Sizes of the history at the largest lambda for which it has at most ``room`` tokens.
+
+        Raises:
+            InfeasibleBudget: the smallest lambda still has more.
+        """
+
+        def at(step: int) -> list[tuple[int, int]]:
+            return self.shrunk(history, step / LAMBDAS)
+
+        def n_tokens(step: int) -> int:
+            return sum(w * h // i.factor**2 for (w, h), i in zip(at(step), history, strict=True))
+
+        step = largest(lambda step: n_tokens(step) <= room, 1, LAMBDAS)
+        if step is None:
+            raise InfeasibleBudget(
+                f"{self.name} shrinks the history alone: {n_tokens(1)} tokens of it and the whole current screenshot "
+                "are more than the budget; give a larger one, auto, or --reading paper."
+            )
+        return at(step)
+
+    def shrunk(self, history: tuple[ImageView, ...], share: float) -> list[tuple[int, int]]:
+        """Sizes (width, height) of the history, oldest first, at lambda = ``share``."""
         if share >= 1:  # the decay over age would still shrink the older frames
-            return tuple(i.full_size for i in images)
-        width, height = history[-1].full_size
-        n_full = (width // history[-1].factor) * (height // history[-1].factor)
-        newest_first = quotas(len(history), n_full, share, self.gamma)
-        sizes = [_shrunk(image, quota) for image, quota in zip(history, reversed(newest_first), strict=True)]
-        return (*sizes, images[-1].full_size)
+            return [i.full_size for i in history]
+        newest_first = quotas(len(history), _blocks(history[-1]), share, self.gamma)
+        return [_shrunk(image, quota) for image, quota in zip(history, reversed(newest_first), strict=True)]
+
+
+def _blocks(image: ImageView) -> int:
+    """Visual tokens of an image at its size in the full model."""
+    width, height = image.full_size
+    return (width // image.factor) * (height // image.factor)
 
 
 def _shrunk(image: ImageView, quota: float) -> tuple[int, int]:

@@ -28,6 +28,8 @@ class H2O(Method):
         "With grouped keys the scores of a group's query heads are added (the paper's models have one key per query).",
     )
 
+    paper_of: ClassVar[str] = "prompt"
+
     recent: float = hyper(0.5, "share of the capacity for the most recent entries", low=0.0, high=1.0)
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
+from ..budget import Rounding, StageBudget
 from .base import Method, TokenView, hyper
 from .kernels.topk import best
 
@@ -30,6 +30,7 @@ class HiPrune(Method):
         "first image's width for all.",
         "When anchors and buffers exceed the budget the best of them by the object layer stay.",
     )
+    paper_rounding: ClassVar[Rounding] = "nearest"
 
     alpha: float = hyper(0.1, "share of the budget for anchors with their four neighbours", low=0.0, high=1.0)
     object_layer: str = hyper(

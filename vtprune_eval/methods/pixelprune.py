@@ -13,12 +13,12 @@ The search has its own tau and metric, so the hyper-parameters of these names ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from ..budget import StageBudget
+from ..budget import StageBudget, split_with_needs
 from .base import Method, PatchView, hyper
 from .kernels.blocks import METRICS, Neighbours, to_blocks
 from .kernels.scans import Pred2d, pred_2d, pred_2d_exact, run_scan, scan_exact, scan_line
@@ -60,7 +60,14 @@ class PixelPrune(Method):
         """See :meth:`Method.select_patches`."""
         if budget.per_image is None:
             return tuple(self.keep(image, view.block) for image in view.images)
-        return tuple(self._within(image, view.block, n) for image, n in zip(view.images, budget.per_image, strict=True))
+        counts = budget.per_image
+        if len(counts) > 1 and budget.asked.kind != "like":
+            # What an image without anything more to say leaves over goes to the others.
+            exact = replace(self, tau=0.0, metric="max")
+            needs = tuple(int(exact.keep(image, view.block).sum()) for image in view.images)
+            sizes = tuple(rows * cols for rows, cols in view.grids)
+            counts = split_with_needs(sum(counts), sizes, needs)
+        return tuple(self._within(image, view.block, n) for image, n in zip(view.images, counts, strict=True))
 
     def keep(self, image: np.ndarray, block: int) -> np.ndarray:
         """Keep mask of one image at the configured tau, bool ``(rows, columns)``."""

@@ -15,7 +15,7 @@ import torch
 from ..budget import StageBudget
 from ..errors import UserError
 from .base import Method, TokenEdit, TokenLayout, TokenView
-from .resize import largest_within
+from .resize import all_within
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,13 +30,12 @@ class Pool(Method):
 
     def tokens_kept(self, layout: TokenLayout, present: np.ndarray, budget: StageBudget) -> int | None:
         """One per cell."""
-        assert budget.per_image is not None
-        grids = [
-            largest_within((cols, rows), 1, n)
-            for (rows, cols), n in zip(layout.grids, budget.per_image, strict=True)
-            if n
-        ]
-        return sum(width * height for width, height in grids)
+        cells = self._cells(layout, budget)
+        return sum(w * h for (w, h), n in zip(cells, budget.image_limits, strict=True) if n)
+
+    def _cells(self, layout: TokenLayout, budget: StageBudget) -> tuple[tuple[int, int], ...]:
+        """Cells (columns, rows) of every image's coarser grid."""
+        return all_within(tuple((cols, rows) for rows, cols in layout.grids), 1, budget.image_limits)
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
         """See :meth:`Method.select_tokens`."""
@@ -45,9 +44,9 @@ class Pool(Method):
         keep = torch.zeros(len(view.features), dtype=torch.bool, device=view.features.device)
         features = []
         at = 0
-        for (rows, cols), n in zip(view.layout.grids, budget.image_limits, strict=True):
+        cells = self._cells(view.layout, budget)
+        for (rows, cols), n, (width, height) in zip(view.layout.grids, budget.image_limits, cells, strict=True):
             if n:
-                width, height = largest_within((cols, rows), 1, n)
                 cell_r = torch.arange(rows) * height // rows
                 cell_c = torch.arange(cols) * width // cols
                 cell = (cell_r[:, None] * width + cell_c[None]).reshape(-1).to(keep.device)

@@ -6,18 +6,20 @@ arXiv 2410.17247 (CVPR 2025).
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
+from ..budget import StageBudget, largest, rounded
+from ..errors import UserError
 from .base import LayerView, Method, hyper
 from .kernels.attention import window_attention
-from .kernels.topk import kept_by_score
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,23 +31,47 @@ def stage_lengths(ends: Sequence[int], n_layers: int) -> tuple[int, ...]:
     return tuple(b - a for a, b in itertools.pairwise(bounds))
 
 
-@lru_cache(maxsize=64)  # asked for at every stage of every sample, and part of its measured selection
-def stage_share(mean: float, lengths: tuple[int, ...]) -> float:
-    """The share ``l`` of each stage for which the mean over all layers, ``sum(n_i l^i) / sum(n_i)``, equals ``mean``.
+# Lambda is solved for in steps of this size; a hundredth is the smallest: below, a stage would keep next to nothing.
+STEPS = 1_000_000
+LEAST = Fraction(1, 100)
 
-    The first stage sees every token: where it alone exceeds ``mean``, 0.01, the smallest share.
+
+def cut_after(text: str, method: str, n_layers: int) -> tuple[int, ...]:
+    """The layers (from 0) that the hyper-parameter ``at``, such as ``2/8``, names; counted from 1 in the text.
+
+    Raises:
+        UserError: no such list, or a layer that the decoder does not have.
+    """
+    parts = text.split("/")
+    ends = [int(p) for p in parts if p.isascii() and p.isdigit()]
+    if len(ends) != len(parts) or ends != sorted(set(ends)) or not 1 <= ends[0] <= ends[-1] < n_layers:
+        raise UserError(
+            f"{method}: at={text!r} is no rising list of layers from 1 to {n_layers - 1} such as 2/8; mend --set "
+            f"{method}.at=."
+        )
+    return tuple(end - 1 for end in ends)
+
+
+@lru_cache(maxsize=64)
+def stage_sizes(n: int, allowed: int, lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Tokens after every cut, ``max(1, floor(n l^i))``, for the largest share ``l`` that stays within ``allowed``.
 
     Args:
-        mean: in (0, 1]; lengths: layers n_i of every stage, the first included.
+        n: tokens that enter; allowed: tokens that all layers together may process; lengths: layers of every stage, the
+            first, which sees all tokens, included.
+
+    Returns:
+        zeros where the smallest share processes more.
     """
-    low, high = 0.01, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if sum(n * middle**i for i, n in enumerate(lengths)) < mean * sum(lengths):
-            low = middle
-        else:
-            high = middle
-    return high
+
+    def sizes(step: int) -> list[int]:
+        return [max(1, n * step**i // STEPS**i) for i in range(1, len(lengths))]
+
+    def fits(step: int) -> bool:
+        return n * lengths[0] + sum(a * b for a, b in zip(sizes(step), lengths[1:], strict=True)) <= allowed
+
+    step = largest(fits, int(LEAST * STEPS), STEPS)
+    return (0,) * (len(lengths) - 1) if step is None else tuple(sizes(step))
 
 
 @dataclass(frozen=True)
@@ -55,10 +81,12 @@ class PyramidDrop(Method):
     name: ClassVar[str] = "pyramiddrop"
     paper: ClassVar[str] = "Xing et al., PyramidDrop, arXiv 2410.17247"
     deviations: ClassVar[tuple[str, ...]] = (
-        "A budget is read as the mean over the model's layers: the share l of a stage solves sum(n_i l^i) = budget L "
-        "for stages of n_i layers. The first stage (a quarter of the layers, rounded) sees every token; where it alone "
-        "exceeds the budget, l = 0.01 and the measured mean stays above the budget.",
+        "In the reading equal the share l of a stage is the largest for which the mean over all layers is within the "
+        "budget; the first stage (a quarter of the layers, rounded) sees every token, and l is at least 0.01.",
         "Stages after L/4, L/2 and 3L/4 layers, which is 8, 16, 24 for the paper's 32.",
+    )
+    paper_reading: ClassVar[str] = (
+        "lambda = b %: stage i of the paper keeps int(lambda^i N) of the N visual tokens (the paper runs 50)"
     )
 
     share: float = hyper(
@@ -67,21 +95,39 @@ class PyramidDrop(Method):
         low=0.0,
         high=1.0,
     )
+    at: str = hyper("", "layers (1 is the first) after which tokens are dropped, such as 2/8/16; empty: as published")
 
     def layers_of(self, n_layers: int) -> tuple[int, ...]:
         """See :meth:`Method.layers_of`."""
+        if self.at:
+            return cut_after(self.at, self.name, n_layers)
         ends = {max(1, n_layers * i // 4) for i in (1, 2, 3)}
         return tuple(sorted(e - 1 for e in ends if e < n_layers))
+
+    def least_share(self, n_layers: int) -> Fraction:
+        """See :meth:`Method.least_share`; every stage keeps at least a hundredth of the one before."""
+        lengths = stage_lengths(self.layers_of(n_layers), n_layers)
+        return sum((n * LEAST**i for i, n in enumerate(lengths)), Fraction(0)) / n_layers
+
+    def earliest(self, n_layers: int) -> Method:
+        """See :meth:`Method.earliest`: the same number of stages, the first after one layer."""
+        ends = [1, *(k + 1 for k in self.layers_of(n_layers)[1:])]
+        return dataclasses.replace(self, at="/".join(map(str, ends)))
+
+    def stage_counts(self, kept: tuple[int, ...], n_layers: int, budget: StageBudget) -> tuple[int, ...]:
+        """See :meth:`Method.stage_counts`."""
+        if budget.n_keep is None:
+            return ()
+        n, lengths = sum(kept), stage_lengths(self.layers_of(n_layers), n_layers)
+        share = Fraction(self.share).limit_denominator(10**6) if self.share else None
+        if budget.asked.reading == "paper":
+            share = share or budget.share
+        if share is not None:
+            return tuple(max(1, rounded(n * share**i, "down")) for i in range(1, len(lengths)))
+        return stage_sizes(n, budget.n_keep * n_layers, lengths)
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`; scores come from the next layer's projections of this layer's output."""
         assert view.next_layer is not None
-        ends = self.layers_of(view.n_layers)
-        share = self.share or stage_share(float(budget.share), stage_lengths(ends, view.n_layers))
-        stage = ends.index(view.layer) + 1
-        n_keep = max(1, int(view.layout.n_visual * share**stage + 1e-9))
         queries, keys = view.next_layer(torch.arange(len(view.index), device=view.index.device))
-        scores = window_attention(queries[:, -1:], keys).mean(0)
-        keep = ~view.visual
-        keep[view.visual] = kept_by_score(scores[view.visual], n_keep)
-        return keep
+        return window_attention(queries[:, -1:], keys).mean(0)

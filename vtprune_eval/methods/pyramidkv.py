@@ -7,8 +7,10 @@ layer budgets are those of GUI-KV's comparison (a linear decrease, beta = 20).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
+from ..budget import spread_over_layers
 from .base import LayerView, Room, hyper
 from .kernels.window import WindowScored
 from .snapkv import SnapKV
@@ -33,6 +35,21 @@ def layer_past(layer: int, n_layers: int, past: int, candidates: int, beta: int)
     return high - layer * ((high - low) // (n_layers - 1))
 
 
+def linear_sizes(n_layers: int, mean: int, most: int, beta: int) -> tuple[int, ...]:
+    """Entries of every layer, falling linearly from about ``2 mean`` to ``mean / beta``, that average to ``mean``.
+
+    Args:
+        n_layers: of the decoder; mean: entries per layer; most: that a layer has; beta: as in :func:`layer_past`.
+    """
+    low = Fraction(mean, beta)
+    high = 2 * mean - low
+    if high > most:
+        high, low = Fraction(most), 2 * mean - Fraction(most)
+    steps = max(1, n_layers - 1)
+    weights = [high - layer * (high - low) / steps for layer in range(n_layers)]
+    return spread_over_layers(mean, weights, (most,) * n_layers)
+
+
 @dataclass(frozen=True)
 class PyramidKV(WindowScored):
     """Linearly decreasing layer budgets."""
@@ -48,6 +65,10 @@ class PyramidKV(WindowScored):
 
     def layer_capacity(self, view: LayerView, room: Room) -> int:
         """See :meth:`Method.layer_capacity`."""
+        if room.text:
+            n_visual = int(view.visual.sum())
+            sizes = linear_sizes(view.n_layers, room.capacity - room.text, n_visual, self.beta)
+            return room.text + sizes[view.layer]
         n, past = len(view.index), max(1, room.capacity - room.window)
         if n >= 2 * past and view.n_layers > 1:
             past = layer_past(view.layer, view.n_layers, past, n - room.window, self.beta)

@@ -19,6 +19,7 @@ class Random(Method):
     """Uniform random selection of patches."""
 
     name: ClassVar[str] = "random"
+    draws: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "Every sample has a seed of its own; PixelPrune's code sets seed 42 before every image (reseed=true).",
     )

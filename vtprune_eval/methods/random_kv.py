@@ -19,6 +19,8 @@ class RandomKV(Method):
     """Random entries plus the observation window of the cache methods."""
 
     name: ClassVar[str] = "random-kv"
+    draws: ClassVar[bool] = True
+    paper_of: ClassVar[str] = "prompt"
 
     window_size: int = hyper(8, "last prompt positions that always stay", low=1, unit="tokens")
 

@@ -19,6 +19,7 @@ class RandomLayer(ShallowPruner):
     """Uniform random scores at FastV's place."""
 
     name: ClassVar[str] = "random-layer"
+    draws: ClassVar[bool] = True
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""

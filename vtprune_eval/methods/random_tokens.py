@@ -19,6 +19,7 @@ class RandomTokens(Method):
     """Uniform random scores of the visual tokens."""
 
     name: ClassVar[str] = "random-tokens"
+    draws: ClassVar[bool] = True
     default_like: ClassVar[str | None] = "pixelprune"
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..budget import StageBudget
+from ..errors import InfeasibleBudget
 from .base import ImageView, Method
 
 
@@ -24,9 +25,16 @@ class Resize(Method):
 
     def reduce_images(self, images: tuple[ImageView, ...], budget: StageBudget) -> tuple[tuple[int, int], ...]:
         """See :meth:`Method.reduce_images`."""
-        copied = budget.asked.kind in {"like", "auto"}
-        rule = scaled_size if copied else largest_within
-        return tuple(rule(v.full_size, v.factor, n) for v, n in zip(images, budget.image_limits, strict=True))
+        if budget.asked.kind in {"like", "auto"}:
+            return tuple(
+                scaled_size(v.full_size, v.factor, n) for v, n in zip(images, budget.image_limits, strict=True)
+            )
+        if budget.n_keep is not None and budget.n_keep < len(images):
+            raise InfeasibleBudget(
+                f"resize leaves a token of each of {len(images)} images at least, and {budget.n_keep} were asked for; "
+                "give a larger budget."
+            )
+        return all_within(tuple(v.full_size for v in images), images[0].factor if images else 1, budget.image_limits)
 
 
 def scaled_size(size: tuple[int, int], factor: int, n: int) -> tuple[int, int]:
@@ -35,6 +43,23 @@ def scaled_size(size: tuple[int, int], factor: int, n: int) -> tuple[int, int]:
     ratio = math.sqrt(max(1, n) / (width * height / factor**2))
     sides = (max(factor, int(width * ratio)), max(factor, int(height * ratio)))
     return max(factor, round(sides[0] / factor) * factor), max(factor, round(sides[1] / factor) * factor)
+
+
+def all_within(sizes: tuple[tuple[int, int], ...], factor: int, counts: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """:func:`largest_within` for every image; what one leaves over goes to the others, the latest first.
+
+    Args:
+        sizes: (width, height) in pixels; factor: pixels per merge-block side; counts: tokens per image.
+    """
+    out = [largest_within(size, factor, n) for size, n in zip(sizes, counts, strict=True)]
+    left = sum(counts) - sum(w * h // factor**2 for w, h in out)
+    for i in reversed(range(len(out))):
+        area = out[i][0] * out[i][1] // factor**2
+        larger = largest_within(sizes[i], factor, area + left)
+        gain = larger[0] * larger[1] // factor**2 - area
+        if len(out) > 1 and 0 < gain <= left:
+            out[i], left = larger, left - gain
+    return tuple(out)
 
 
 def largest_within(size: tuple[int, int], factor: int, n: int) -> tuple[int, int]:

@@ -27,6 +27,8 @@ class StreamingLLM(Method):
         "inside the cache while streaming).",
     )
 
+    paper_of: ClassVar[str] = "prompt"
+
     sinks: int = hyper(4, "first positions that always stay", low=0, unit="tokens")
 
     def kept_window(self, capacity: int) -> int:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..budget import StageBudget
+from ..budget import StageBudget, spread_over_layers
 from .base import LayerView, Method, TokenLayout, hyper
 from .kernels.attention import per_kv_head, pooled, sparse_share, window_attention
-from .kernels.topk import best_and_window, everything
+from .kernels.topk import best_and_text, best_and_window, everything
 from .kernels.window import GRANULARITY
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class VLCache(Method):
         "Layer budgets need all layers: the caches are cut after prefill, so peak memory is that of the full cache.",
     )
 
+    paper_of: ClassVar[str] = "prompt"
+
     threshold: float = hyper(0.01, "a weight below this share of its row's maximum is small", low=0.0, high=1.0)
     recent: float = hyper(0.1, "share of a layer's budget for the most recent entries", low=0.0, high=1.0)
     kernel: int = hyper(1, "pooling width of the scores along the prompt", choices=(1, 3, 5, 7, 9, 11), unit="tokens")
@@ -101,13 +103,17 @@ class VLCache(Method):
     def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.compress_kv`; ``view.observed`` holds every layer's sparsity and entries."""
         gammas, lengths = zip(*view.observed, strict=True)
+        if budget.n_text:
+            most = [n - budget.n_text for n in lengths]
+            sizes = spread_over_layers(budget.limit - budget.n_text, [max(1e-9, 1 - g) for g in gammas], most)
+            return self.layer_entries(view, budget.n_text + sizes[view.layer], all_text=True)
         if self.upstream_compat:
             share = layer_shares(gammas, 0.001)[view.layer]
             return self.layer_entries(view, int(budget.limit * view.n_layers * share + 1e-9))
         return self.layer_entries(view, layer_sizes(gammas, lengths, budget.limit)[view.layer])
 
-    def layer_entries(self, view: LayerView, size: int) -> Tensor:
-        """Entries of one layer whose budget is ``size`` per head."""
+    def layer_entries(self, view: LayerView, size: int, *, all_text: bool = False) -> Tensor:
+        """Entries of one layer whose budget is ``size`` per head; ``all_text``: with all of the text among them."""
         n, n_kv, after = len(view.index), view.keys.shape[0], view.queries.shape[1]
         heads = view.queries.shape[0] if self.granularity == "query_head" else n_kv
         size = max(2, size)
@@ -121,4 +127,7 @@ class VLCache(Method):
         received = window_attention(view.queries[:, -observers:], view.keys)[:, : n - window]
         if self.granularity != "query_head":
             received = per_kv_head(received, n_kv, {"kv_head": "mean"}.get(self.granularity, "first"))
-        return best_and_window(pooled(received, self.kernel, self.pooling), size, n, window)
+        scores = pooled(received, self.kernel, self.pooling)
+        if all_text:
+            return best_and_text(scores, size, view.visual, window)
+        return best_and_window(scores, size, n, window)

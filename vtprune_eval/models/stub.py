@@ -42,7 +42,7 @@ class StubPipeline:
         time.sleep(self._delay_s)
         draw = hashlib.sha256(f"{self._method}/{self._budget}/{sample.id}".encode()).digest()[0]
         full = tuple(100 for _ in sample.images)
-        n = self._budget.count(sum(full)) if self._budget.value is not None else sum(full) // 2
+        n = self._budget.count(sum(full)) if self._budget.is_number else sum(full) // 2
         visual = tuple(n // len(full) + (i < n % len(full)) for i in range(len(full)))
         text = _right_answer(sample.target) if draw < 179 else "nothing useful"
         size = tuple((320, 320) for _ in full)
@@ -73,6 +73,9 @@ class StubPipeline:
             flops={"total": float(length)},
             kv_bytes=8 * length,
             peak_bytes=1,
+            asked=str(self._budget),
+            reading=self._budget.reading,
+            achieved=100 * sum(visual) / sum(full) if full else None,
         )
 
 

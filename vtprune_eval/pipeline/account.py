@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from ..budget import Budget, StageBudget
 from ..methods.base import TokenEdit
 from ..models.base import VlmAdapter
@@ -31,7 +34,21 @@ def counts_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
         vit_depth=entered.vit[0],
         patches_entered=entered.vit[1],
         candidates=result.candidates,
+        cache_visual=visual_entries(entered, result, cache),
     )
+
+
+def visual_entries(entered: Entered, result: PrefillResult, cache: KVCache) -> tuple[int, ...]:
+    """Entries of visual tokens that every layer's cache holds, over all its stored heads."""
+    layout, sums, masks = entered.prompt.layout, [], dict[int, Tensor]()
+    places = torch.zeros(layout.n_prompt, dtype=torch.bool)
+    for start, end in layout.spans:
+        places[start:end] = True
+    for layer, (index, heads) in enumerate(zip(result.layer_index, cache.heads(), strict=True)):
+        visual = masks.setdefault(id(index), places.to(index.device)[index])  # layers that saw the same share one
+        kept = cache.kept(layer)
+        sums.append((visual.sum() * heads) if kept is None else visual.to(kept.device)[kept].sum())
+    return tuple(torch.stack([s.to(sums[0].device) for s in sums]).tolist()) if sums else ()
 
 
 def notes_of(
@@ -55,6 +72,8 @@ def notes_of(
     seen = sum(counts.layer_visual) / max(1, len(counts.layer_visual))
     if pruned is not None and seen > pruned:
         notes.append(f"mean over the decoder layers: {seen:.1f} visual tokens, {pruned} were asked for")
+    elif pruned is not None and seen <= pruned - 1:
+        notes.append(f"under budget: {seen:.1f} visual tokens per decoder layer, {pruned} were allowed")
     if "compress_kv" in budgets and adapter.points:
         notes.append("the answer is read from the prefill, so that a compressed cache cannot change it")
     n_cached = sum(map(adapter.has_cache, range(len(counts.cache_heads))))

@@ -15,14 +15,15 @@ from ..errors import UserError
 from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
 from ..methods.kernels.topk import kept_by_score
 from ..models.base import Encoded, VlmAdapter
-from ..outcome import Outcome
+from ..outcome import Outcome, achieved
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
+from ..profiling.plan import matched
 from ..registry import make_method
 from ..sample import Sample, target_box
 from .account import counts_of, notes_of, times_of
-from .budgets import budget_of, check_budget, resolve
+from .budgets import budget_of, check_budget, check_feasible, resolve, sees_every_token
 from .cache import KVCache
 from .decode import Decoder, greedy
 from .disk_cache import DiskCache
@@ -66,8 +67,9 @@ class Pipeline:
         self.methods = (method,) if isinstance(method, Method) else tuple(method)
         self._by_hook: dict[str, Method] = {}
         for m in self.methods:
-            check_budget(m, self._budget_of(m))
             self._check_depths(m)
+            sized = sees_every_token(m, self.methods)
+            check_budget(m, self._budget_of(m), len(adapter.text.layers) if sized else None)
             for hook in m.hooks():
                 if hook in self._by_hook:
                     first = self._by_hook[hook].name
@@ -158,7 +160,22 @@ class Pipeline:
             return PatchView(frozen(images.pixels), grids, block, self.seed_of(sample))
 
         with clock.stage("reference"):  # finding another method's count is the experimenter's cost, not a method's
-            return {h: resolve(self._budget_of(m), m, grids, view, self._copied) for h, m in self._by_hook.items()}
+            budgets = {h: resolve(self._budget_of(m), m, grids, view, self._copied) for h, m in self._by_hook.items()}
+        return {h: self._matched(b, self._by_hook[h], grids, sample) for h, b in budgets.items()}
+
+    def _matched(
+        self, budget: StageBudget, method: Method, grids: Sequence[tuple[int, int]], sample: Sample
+    ) -> StageBudget:
+        """A budget of FLOPs as the tokens that cost as much; any other as it is.
+
+        Raises:
+            InfeasibleBudget: one token costs more.
+        """
+        if budget.asked.kind != "flops":
+            return budget
+        ids, _ = self.adapter.prompt_ids([h * w for h, w in grids], sample.question)
+        n_text = len(ids) - budget.n_full
+        return matched(self.adapter.dims, grids, n_text, method, budget.asked)
 
     def enter(
         self,
@@ -352,7 +369,8 @@ class Pipeline:
         compressor = self._by_hook.get("compress_kv")
         if compressor is None:
             return ()
-        budget = self._cache_budget(budgets["compress_kv"], entered.prompt.layout.n_prompt, begun.n_text)
+        n_prompt = entered.prompt.layout.n_prompt
+        budget = self._cache_budget(compressor, budgets["compress_kv"], n_prompt, begun.n_text)
         return (Compression(compressor, budget, apply),)
 
     def prefill(
@@ -365,9 +383,11 @@ class Pipeline:
         clock: StageClock,
     ) -> PrefillResult:
         """Stages 4 and 5: the decoder layers; consumes the state of ``begun``."""
+        pruner = self._by_hook.get("prune_layer")
         hooks = Hooks(
-            self._by_hook.get("prune_layer"),
+            pruner,
             budgets.get("prune_layer"),
+            () if pruner is None else self._left(pruner, budgets["prune_layer"], begun),
             compressions,
             entered.seed,
             frozen(entered.prompt.pixels),
@@ -431,6 +451,9 @@ class Pipeline:
             peak_bytes=0,
             notes=notes_of(self.adapter, self.budget, counts, budgets, begun.edit),
             target_recall=recall_of(entered, begun, result, cache),
+            asked=str(self.budget),
+            reading=self.budget.reading,
+            achieved=achieved(counts, self._by_hook, self.adapter.dims.kv_heads),
         )
 
     def outcome(
@@ -458,17 +481,27 @@ class Pipeline:
             peak_bytes=peak_bytes,
         )
 
-    def _cache_budget(self, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:
-        """The capacity per head that ``compress_kv`` is told, text entries included.
+    def _left(self, pruner: Method, budget: StageBudget, begun: Begun) -> tuple[int, ...]:
+        """Visual tokens that may be left behind each layer at which ``pruner`` drops some.
 
-        ``of="visual"``: all text entries plus the budget's visual ones. ``of="prompt"`` (GUI-KV's reading): the
-        percentage or count of the whole full prompt, whatever it is spent on.
+        Raises:
+            InfeasibleBudget: more tokens than were asked for would be processed.
         """
+        kept, n_layers = tuple(len(k) for k in begun.kept), len(self.adapter.text.layers)
+        left = pruner.stage_counts(kept, n_layers, budget)
+        check_feasible(pruner, kept, left, n_layers, budget)
+        return left
+
+    def _cache_budget(self, method: Method, budget: StageBudget, n_prompt: int, n_text: int) -> StageBudget:
+        """The capacity per head that ``compress_kv`` is told: all text entries plus the budget's visual ones, or what
+        the paper's reading makes of the whole full prompt."""
         if budget.n_keep is None:
             return budget
-        if budget.asked.of == "prompt" and budget.asked.value is not None:
-            return replace(budget, n_keep=budget.asked.count(n_prompt))
-        return replace(budget, n_keep=n_text + budget.n_keep)
+        asked = budget.asked
+        if asked.reading == "paper" and method.paper_of == "prompt" and asked.is_number:
+            return replace(budget, n_keep=method.paper_count(n_prompt, asked))
+        text = 0 if asked.reading == "paper" else n_text
+        return replace(budget, n_keep=n_text + budget.n_keep, n_text=text)
 
     def _assemble(
         self, prompt: Prompt, encoded: Encoded, present: Tensor, edit: TokenEdit | None, ids: Tensor

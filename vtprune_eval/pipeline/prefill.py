@@ -93,6 +93,7 @@ class Hooks:
 
     Attributes:
         pruner: the method of ``prune_layer``, None where there is none; prune_budget: its budget.
+        left: visual tokens that may be left behind each of its layers, () where it decides itself.
         compressions: branches of the cache; several only where the prefill is shared. Beside a pruner all branches are
             of one method, so that every view is the one that a separate run would give.
         seed: seed of the sample; images: pixels that the model sees, for the views.
@@ -100,6 +101,7 @@ class Hooks:
 
     pruner: Method | None = None
     prune_budget: StageBudget | None = None
+    left: tuple[int, ...] = ()
     compressions: tuple[Compression, ...] = ()
     seed: int = 0
     images: tuple[np.ndarray, ...] = ()
@@ -135,7 +137,8 @@ def prefill(
     layers = adapter.text.layers
     n_layers = len(layers)
     pruner, compressors, observers = hooks.pruner, hooks.compressors, hooks.observers
-    prune_at = set(pruner.layers_of(n_layers)) if pruner else set()
+    prune_at = pruner.layers_of(n_layers) if pruner else ()
+    left_behind = dict(zip(prune_at, hooks.left, strict=False))
     cached = [number for number in range(n_layers) if adapter.has_cache(number)]
     # Markers have no DeepStack rows, in families without DeepStack, too; an action head chooses from the others.
     shown = (state.hidden[0, state.deepstack_rows], state.index[state.deepstack_rows]) if adapter.points else None
@@ -172,7 +175,8 @@ def prefill(
                     _compress(m, view, hooks.compressions, number)
             for m in pruning:
                 assert hooks.prune_budget is not None
-                keep = _prune(m, make_view(m), hooks.prune_budget, state)
+                told = replace(hooks.prune_budget, n_keep=left_behind.get(number, hooks.prune_budget.n_keep))
+                keep = _prune(m, make_view(m), told, state)
                 if m.trim_cache:
                     kept = keep.nonzero()[:, 0]
                     for earlier in (layer for layer in cached if layer <= number):
@@ -199,7 +203,7 @@ def _compress(method: Method, view: LayerView, compressions: tuple[Compression, 
     for branch in compressions:
         if branch.method is method:
             kept = method.compress_kv(view, branch.budget)
-            _check_kept(kept, view, method)
+            _check_kept(kept, view, method, branch.budget)
             branch.apply(layer, kept)
 
 
@@ -301,10 +305,17 @@ def _prune(method: Method, view: LayerView, budget: StageBudget, state: State) -
     return keep
 
 
-def _check_kept(kept: Tensor, view: LayerView, method: Method) -> None:
+def _check_kept(kept: Tensor, view: LayerView, method: Method, budget: StageBudget) -> None:
     n_q, n_kv = view.queries.shape[0], view.keys.shape[0]
     heads = n_q if method.kv_granularity == "query_head" else n_kv
     if kept.ndim != 2 or kept.shape[0] != heads or kept.shape[1] < 1:
         raise RuntimeError(f"{method.name}.compress_kv returned shape {tuple(kept.shape)}; ({heads}, n) is needed")
     if bool((kept[:, 1:] <= kept[:, :-1]).any()) or int(kept.min()) < 0 or int(kept.max()) >= view.keys.shape[1]:
         raise RuntimeError(f"{method.name}.compress_kv must return sorted, distinct entries of the view")
+    if budget.n_text:
+        text = ~view.visual
+        if bool((text[kept].sum(1) < int(text.sum())).any()):
+            raise RuntimeError(
+                f"{method.name}.compress_kv dropped text; in the reading equal all of it stays: write score_kv, or use "
+                "kernels.topk.best_and_text"
+            )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from ..budget import Budget
+from ..budget import READINGS, Budget
 from ..errors import UserError
 from ..outcome import Counts
 from ..registry import make_method
@@ -48,10 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--method", default="full", help="one method (default full)")
     p.add_argument("--retain", metavar="B", help="what it keeps: 26.2 (percent of the visual tokens) or 256tok")
     p.add_argument(
-        "--budget-of",
-        choices=("visual", "prompt"),
-        default="visual",
-        help="what a percentage of a cache method counts (default visual)",
+        "--reading", choices=READINGS, default="equal", help="what a budget counts (default equal; see explain METHOD)"
     )
     p.add_argument("--new-tokens", type=int, default=32, help="generated tokens (default 32)")
     p.add_argument(
@@ -78,10 +75,10 @@ def main(argv: Sequence[str]) -> int:
     grids = block_grids(_sizes(given.image), pixels, model_block(given.model))
     if "+" in given.method:
         raise UserError("flops takes one method; the FLOPs of a composition stand in the records of a run.")
-    method = make_method(given.method)
+    method = make_method(given.method, reading=given.reading)
     if method.hooks() and given.retain is None:
         raise UserError(f"--retain is missing: the share of the visual tokens that {given.method} keeps, such as 26.2.")
-    budget = Budget.parse(given.retain or "100", of=given.budget_of)
+    budget = Budget.parse(given.retain or "100", given.reading)
     if budget.value is None:
         raise UserError(f"--retain {given.retain}: a percentage (26.2) or a token count (256tok) is needed.")
     full = planned_counts(dims, grids, given.text_tokens, given.new_tokens)

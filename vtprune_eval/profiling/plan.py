@@ -14,13 +14,13 @@ from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..budget import Budget, StageBudget, split_proportionally
-from ..errors import UserError, unknown_name
+from ..budget import Budget, StageBudget, largest, split_proportionally
+from ..errors import InfeasibleBudget, UserError, unknown_name
 from ..methods.base import ImageView
 from ..models.embedded import EMBEDDED, embedded_folder
 from ..models.smart_resize import smart_resize
 from ..outcome import Counts
-from .flops import ModelDims
+from .flops import ModelDims, flops_of
 
 if TYPE_CHECKING:
     from ..methods.base import Method
@@ -79,6 +79,19 @@ def model_block(name: str) -> int:
     return int(vision.patch_size * vision.spatial_merge_size)
 
 
+def n_layers_of(name: str) -> int | None:
+    """Decoder layers of a model, without building anything; None for one whose sizes are not known here."""
+    if name in TRUE_DIMS or name == "nano":
+        return model_dims(name)[0].layers
+    from ..models import FAMILIES, MODELS, family_of
+
+    card = MODELS.get(name)
+    if card is None or card.family not in FAMILIES:
+        return None
+    n_layers = family_of(name).sizes[name]["text_config"].get("num_hidden_layers")
+    return None if n_layers is None else int(n_layers)
+
+
 @cache
 def _configuration(name: str) -> tuple[Any, tuple[int, int]]:
     """The transformers configuration of a published model at its true size, and the limits of its resize."""
@@ -114,6 +127,21 @@ def block_grids(
     return tuple(grids)
 
 
+def planned_layers(method: Method, kept: tuple[int, ...], left: tuple[int, ...], n_layers: int) -> tuple[int, ...]:
+    """Visual tokens that every decoder layer processes.
+
+    Args:
+        method: with or without ``prune_layer``; kept: visual tokens per image that enter the decoder.
+        left: what it leaves behind each of its layers (:meth:`Method.stage_counts`), () for everything.
+    """
+    seen, out = sum(kept), []
+    ends = dict(zip(method.layers_of(n_layers), left, strict=False)) if left else {}
+    for layer in range(n_layers):
+        out.append(seen)
+        seen = min(seen, ends.get(layer, seen))
+    return tuple(out)
+
+
 def planned_counts(
     dims: ModelDims,
     grids: Sequence[tuple[int, int]],
@@ -121,6 +149,7 @@ def planned_counts(
     n_new: int,
     method: Method | None = None,
     budget: Budget | None = None,
+    told: StageBudget | None = None,
 ) -> Counts:
     """Lengths of every stage for one prompt when ``method`` keeps ``budget`` of the visual tokens.
 
@@ -129,21 +158,25 @@ def planned_counts(
         n_new: generated tokens; of a model that points, none.
         method: None, or a method without hooks, keeps everything. ``budget``: a percentage or a token count; 100 %
             drops nothing. The last image is the current screenshot of a method that treats it apart.
+        told: the budget as resolved, where that is known.
 
     Raises:
-        UserError: the method drops tokens after several layers, so that its lengths follow from no single share.
+        InfeasibleBudget: a method that shrinks images cannot meet the budget.
     """
     full = tuple(h * w for h, w in grids)
     kept, patches = full, full
-    layer_visual = [sum(full)] * dims.layers
+    layer_visual: Sequence[int] = [sum(full)] * dims.layers
     depth = 0  # ViT blocks that still see every patch
-    entries = n_text + sum(full)
+    entries, heads = n_text + sum(full), dims.kv_heads
     hooks = method.hooks() if method is not None and budget is not None and not budget.is_full else ()
     if method is not None and budget is not None and hooks:
-        n_keep = budget.count(sum(full))
-        stage = StageBudget(n_keep, split_proportionally(n_keep, full), sum(full), budget)
+        stage = told or method.told(budget, full)
+        n_keep = stage.n_keep
+        assert n_keep is not None  # a percentage or a token count
         if hooks == ("compress_kv",):
-            entries = budget.count(entries) if budget.of == "prompt" else n_text + n_keep
+            of_prompt = budget.reading == "paper" and method.paper_of == "prompt"
+            entries = method.paper_count(entries, budget) if of_prompt else n_text + n_keep
+            heads = dims.q_heads if method.kv_granularity == "query_head" else dims.kv_heads
         else:
             if hooks[0] == "reduce_images":
                 # Images in units of merge blocks: the method's own sizes are then grids.
@@ -157,15 +190,12 @@ def planned_counts(
             layer_visual = [sum(kept)] * dims.layers
             entries = -1  # each layer caches what it processed
             if "prune_layer" in hooks:
-                at = method.layers_of(dims.layers)
-                if len(at) != 1:
-                    raise UserError(
-                        f"{method.name} drops tokens after several layers; its FLOPs stand in the records of a run."
-                    )
-                n_last = method.left_behind(kept, stage)
-                layer_visual = [sum(kept) if layer <= at[0] else n_last for layer in range(dims.layers)]
-                entries = n_text + n_last if method.trim_cache else entries
+                left = method.stage_counts(kept, dims.layers, stage)
+                layer_visual = planned_layers(method, kept, left, dims.layers)
+                entries = n_text + layer_visual[-1] if method.trim_cache else entries
     layer_tokens = tuple(n_text + n for n in layer_visual)
+    held = layer_tokens if entries < 0 else (entries,) * dims.layers
+    text_competes = budget is not None and budget.reading == "paper" and hooks == ("compress_kv",)
     return Counts(
         patches_full=tuple(n * dims.merge for n in full),
         patches=tuple(n * dims.merge for n in patches),
@@ -176,10 +206,58 @@ def planned_counts(
         prompt=n_text + sum(kept),
         layer_tokens=layer_tokens,
         layer_visual=tuple(layer_visual),
-        cache_entries=layer_tokens if entries < 0 else (entries,) * dims.layers,
-        cache_heads=(dims.kv_heads,) * dims.layers,
+        cache_entries=held,
+        cache_heads=(heads,) * dims.layers,
+        # Which entries a method keeps where text competes, too, only a run can tell.
+        cache_visual=() if text_competes else tuple((n - n_text) * heads for n in held),
         n_new=0 if dims.action_head else n_new,
         candidates=sum(kept) if dims.action_head else 0,
         vit_depth=depth,
         patches_entered=tuple(n * dims.merge for n in full) if depth else (),
     )
+
+
+def matched(
+    dims: ModelDims, grids: Sequence[tuple[int, int]], n_text: int, method: Method, budget: Budget
+) -> StageBudget:
+    """The largest number of tokens that costs at most a share of the full model's FLOPs to the first token.
+
+    Args:
+        dims: model sizes; grids: merge blocks (rows, columns) per image; n_text: tokens that are not visual.
+        method: of one stage or several; budget: of the kind ``flops``.
+
+    Raises:
+        InfeasibleBudget: the smallest number costs more.
+    """
+    assert budget.kind == "flops" and budget.value is not None
+    sizes = tuple(h * w for h, w in grids)
+    n_full = sum(sizes)
+    if not n_full:
+        return StageBudget(0, sizes, 0, budget)
+    whole = flops_of(dims, planned_counts(dims, grids, n_text, 1))["total_prefill"]
+
+    def told(n: int) -> StageBudget:
+        return StageBudget(n, split_proportionally(n, sizes), n_full, budget)
+
+    def cost(n: int) -> float | None:
+        """Percent of the full model's FLOPs; None where the method cannot process so few tokens."""
+        at = method.layers_of(dims.layers) if "prune_layer" in method.hooks() else ()
+        try:
+            counts = planned_counts(dims, grids, n_text, 1, method, budget, told(n))
+        except InfeasibleBudget:
+            return None
+        left = method.stage_counts(counts.visual, dims.layers, told(n)) if at else ()
+        if left and min(left) < method.least_left(counts.visual):
+            return None
+        return 100 * flops_of(dims, counts)["total_prefill"] / whole
+
+    asked = float(budget.value)
+    n = largest(lambda n: (spent := cost(n)) is None or spent <= asked, 1, n_full)
+    if n is None or cost(n) is None:
+        feasible = largest(lambda n: cost(n) is None, 1, n_full) or 0
+        least = cost(min(n_full, feasible + 1))
+        raise InfeasibleBudget(
+            f"{method.name} at {budget} cannot be met on this sample: it spends {least or 100:.1f} % or more of the "
+            "full model's FLOPs to the first token; give a larger share, or a method that acts earlier."
+        )
+    return told(n)

@@ -14,9 +14,11 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
+from ..budget import Budget
 from ..errors import UserError
 from ..methods.base import Method
 from ..models.embedded import EMBEDDED
+from ..outcome import Counts, achieved, spending
 from ..profiling.flops import ModelDims
 from ..profiling.plan import TRUE_DIMS, block_grids, model_block, model_dims
 
@@ -96,6 +98,7 @@ def _faults(
     yield from _images(record, hooks, model, file_sizes)
     yield from _lengths(record, hooks, model.dims, methods)
     yield from _cache(record, hooks, model, methods)
+    yield from _budget(record, hooks, model.dims)
     yield from _times_and_memory(record, model)
 
 
@@ -182,9 +185,42 @@ def _cache(record: dict[str, Any], hooks: set[str], model: Measured, methods: Se
     held = [tokens[i] if last is None else last for i in range(dims.layers)]
     if any(not 1 <= entries[i] <= held[i] or ("compress_kv" not in hooks and entries[i] != held[i]) for i in cached):
         yield f"cache_entries is {entries}, its layers processed {tokens} tokens"
+    yield from _visual_entries(record, hooks, held, cached)
     size = sum(entries[i] * heads[i] for i in cached) * dims.head_dim * 2 * model.element_bytes
     if record["kv_bytes"] != size:
         yield f"kv_bytes is {record['kv_bytes']}, its entries take {size}"
+
+
+def _visual_entries(record: dict[str, Any], hooks: set[str], held: list[int], cached: list[int]) -> Iterator[str]:
+    """Entries of visual tokens, where they were counted (records from before there were readings lack them)."""
+    c = record["counts"]
+    if not c.get("cache_visual"):
+        return
+    n_text, stored = c["n_text"], c["cache_visual"]
+    for i in cached:
+        n, heads = c["cache_entries"][i], c["cache_heads"][i]
+        whole, least = (held[i] - n_text) * heads, max(0, n - n_text) * heads
+        cut = "compress_kv" in hooks and n < held[i]
+        if not least <= stored[i] <= min(n * heads, whole) or (not cut and stored[i] != whole):
+            yield f"cache_visual is {stored}, layer {i} holds {n} entries per head, of {held[i]} with {n_text} of text"
+            return
+
+
+def _budget(record: dict[str, Any], hooks: set[str], dims: ModelDims) -> Iterator[str]:
+    """What was achieved, and whether the reading ``equal`` was kept to."""
+    budget, c = record.get("spent"), record["counts"]
+    if not budget:
+        return
+    counts = Counts(**c)
+    said, found = budget["achieved_pct"], achieved(counts, hooks, dims.kv_heads)
+    if (said is None) != (found is None) or (said is not None and abs(said - (found or 0)) > ROUNDING_MS):
+        yield f"achieved_pct is {said}, its counts give {found}"
+    asked = Budget.parse(budget["asked"])
+    if budget["reading"] == "equal" and asked.is_number and sum(c["visual_full"]) and hooks:
+        spent, places = spending(counts, hooks, dims.kv_heads)
+        allowed = asked.count(sum(c["visual_full"]))
+        if spent > allowed * places:
+            yield f"it spent {spent / places:.1f} visual tokens per layer, and {allowed} were asked for"
 
 
 def _times_and_memory(record: dict[str, Any], model: Measured) -> Iterator[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..budget import reading_of
 from ..errors import UserError
 from ..registry import method_class
 from ..results.folder import Key
@@ -55,7 +56,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "records_file": f"results/{result['records']['file']}",
                 "group": result["group"],
                 "model": settings["model"],
-                "reading": settings.get("reading"),
+                "reading": reading_of(settings),
                 "weights": settings["fingerprint"],
                 "task": task,
                 "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
@@ -132,8 +133,10 @@ def settings_of_row(settings: dict[str, Any], method: str) -> str:
         if (k.split(".")[0] in parts if "." in k else method != "full")
     ]
     counted = {hook for part in parts for hook in method_class(part).hooks()}
-    if "compress_kv" in counted and settings.get("budget_of", "visual") != "visual":
+    if "compress_kv" in counted and settings.get("budget_of", "visual") != "visual":  # of runs older than readings
         out.append(f"budget of the {settings['budget_of']}")
+    if counted and settings.get("reading", "equal") != "equal":
+        out.append(f"reading {settings['reading']}")
     out += [f"{k}={settings[k]}" for k, default in ROW_SETTINGS.items() if settings.get(k, default) != default]
     return ", ".join(out)
 
@@ -154,7 +157,7 @@ def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
     It says in its notes which results hold the others.
     """
-    kept: dict[tuple[str, ...], dict[str, Any]] = {}
+    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
     out = []
     for row in sorted(rows, key=lambda r: (-(r["timed"] or 0), r["result"])):
         if row["method"] != "full":
@@ -195,9 +198,9 @@ def _placed(row: dict[str, Any], axis: str) -> bool:
     return row["ranked"] and row["accuracy"] is not None and row[axis] is not None
 
 
-def _scope(row: dict[str, Any], machine: bool) -> tuple[str, ...]:
-    keys = ("group", "set", "model", "weights", *(("machine",) if machine else ()))
-    return tuple(row[k] for k in keys)
+def _scope(row: dict[str, Any], machine: bool) -> tuple[Any, ...]:
+    keys = ("group", "set", "model", "weights", "reading", *(("machine",) if machine else ()))
+    return tuple(row.get(k) for k in keys)
 
 
 def budget_order(budget: str) -> tuple[float, str]:

@@ -183,6 +183,7 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
             "methods": ["full", *methods],
             "budgets": [budget],
             "tasks": [task],
+            "reading": "paper",
             "dtype": "bfloat16",
             "device": device,
             "params": params,
@@ -244,7 +245,7 @@ def command(run: dict[str, Any]) -> str:
         value = run[key]
         parts.append(f"--{option} {shlex.quote(','.join(value) if isinstance(value, list) else value)}")
     parts += [f"--set {shlex.quote(f'{k}={v}')}" for k, v in run["params"].items()]
-    parts += [f"--{key} {shlex.quote(run[key])}" for key in ("dtype", "device", "out")]
+    parts += [f"--{key} {shlex.quote(run[key])}" for key in ("reading", "dtype", "device", "out")]
     # Code of the weights' authors: the person who starts the line says yes to it, `table --run` does not.
     parts += ["--trust-remote-code"] if run["model"] == "opencua-7b" else []
     return " ".join(parts)

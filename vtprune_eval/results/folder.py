@@ -12,6 +12,7 @@ from typing import Any
 
 from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
+from ..budget import LEGACY
 from ..errors import UserError
 from ..models import check_model_name
 from ..runner.spec import Cell, RunSpec, from_mapping
@@ -170,7 +171,7 @@ def spec_of(settings: dict[str, Any]) -> RunSpec:
     """
     names = {f.name for f in dataclasses.fields(RunSpec)}
     try:
-        spec = from_mapping({k: v for k, v in settings.items() if k in names})
+        spec = from_mapping({"reading": LEGACY, **{k: v for k, v in settings.items() if k in names}})
     except (TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"the settings of the run cannot be read ({error}); make the file again from its run folder."

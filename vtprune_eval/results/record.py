@@ -35,6 +35,7 @@ RESULT_FIELDS = (
     "kv_bytes",
     "kept",
     "frame",
+    "spent",
     "notes",
     "target_recall",
 )
@@ -52,7 +53,8 @@ def make_record(
     :class:`~vtprune_eval.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
     ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap, and ``kept_last``
     those behind the last layer where a method drops tokens inside the decoder; ``frame`` of the
-    coordinates; ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null where a sample
+    coordinates; ``spent``: the budget asked for, its reading, and the percentage achieved (absent before there were
+    readings); ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null where a sample
     has no box (records of early versions lack the key). The run loop adds ``energy_j`` and ``gpu_process_bytes``, null
     without a GPU. A record whose answer comes from shared or prefetched computation has ``shared`` (``prefill``,
     ``vit`` or ``images``: what it was branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and
@@ -80,6 +82,7 @@ def make_record(
         "kept": [bitmap(kept) for kept in outcome.kept],
         **({"kept_last": [bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
         "frame": frame,
+        "spent": {"asked": outcome.asked, "reading": outcome.reading, "achieved_pct": _rounded(outcome.achieved)},
         "notes": list(outcome.notes),
         "target_recall": outcome.target_recall and {k: round(v, 6) for k, v in outcome.target_recall.items()},
         "peak_bytes": outcome.peak_bytes,
@@ -112,6 +115,7 @@ def failed_record(
         "kv_bytes": None,
         "kept": None,
         "frame": None,
+        "spent": None,
         "notes": [],
         "target_recall": None,
         "peak_bytes": None,
@@ -122,6 +126,10 @@ def failed_record(
 def all_failed(records: Sequence[dict[str, Any]]) -> bool:
     """True where not one of at least one sample was answered."""
     return bool(records) and all(r["status"] == "failed" for r in records)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
 
 
 def result_of(record: dict[str, Any]) -> dict[str, Any]:

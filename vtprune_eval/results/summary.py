@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 
+from ..budget import reading_of
 from ..sample import UNSCORABLE
 from .compare import ALPHA, NO_VERDICT, compare_cells
 from .stats import mean_interval, paired_ratio, shown, stated
 
 # A change of speed between the first and the last third of the timed samples from which on a row says so.
 DRIFT = 1.15
+READINGS_SAY = {
+    "equal": "Budgets in the reading equal: visual tokens per decoder layer as a mean, or visual entries per layer "
+    "and kv head with all text kept; all rows may be compared.",
+    "paper": "Budgets in the reading paper: every method counts as its paper does (`explain METHOD`); rows of "
+    "different methods are not comparable at one number.",
+    "legacy": "Budgets of a version before there were readings: every method counted in its own way.",
+}
 Records = dict[str, dict[str, Any]]
 
 
@@ -87,7 +95,9 @@ def summarise(
                 "notes": notes,
             }
         )
-    return {"model": model, "trained": trained, "rows": rows, "between": between}
+    readings = {reading_of(r.get("spent") or {}) for own in records.values() for r in own if r["status"] == "ok"}
+    reading = next(iter(readings)) if len(readings) == 1 else None
+    return {"model": model, "trained": trained, "reading": reading, "rows": rows, "between": between}
 
 
 def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:
@@ -155,6 +165,7 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "layer_visual_pct": _layer_visual_pct(done),
         "flops": _mean(r["flops"] and r["flops"]["total"] for r in done),
         "kv_bytes": _mean(r["kv_bytes"] for r in done),
+        "achieved_pct": _achieved_pct(done),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
     recall = target_recall(done)
@@ -238,6 +249,15 @@ def drift_of(own: list[dict[str, Any]]) -> float | None:
     return math.exp(sum(rates[-third:]) / third - sum(rates[:third]) / third) if third >= 3 else None
 
 
+def _achieved_pct(done: list[dict[str, Any]]) -> float | None:
+    """What a budget was spent on, in percent of the full model's visual tokens (:func:`.outcome.achieved`), weighted by
+    the samples' visual tokens; None where the records do not say."""
+    said = [(r["spent"]["achieved_pct"], sum(r["counts"]["visual_full"])) for r in done if r.get("spent")]
+    weighed = [(v, n) for v, n in said if v is not None and n]
+    total = sum(n for _, n in weighed)
+    return sum(v * n for v, n in weighed) / total if total else None
+
+
 def untouched(records: Sequence[dict[str, Any]]) -> bool:
     """True if a method dropped nothing of any answered sample."""
     done = [r for r in records if r["status"] == "ok"]
@@ -310,6 +330,7 @@ def table(summary: dict[str, Any], form: str) -> str:
     heads = [
         "method",
         "budget",
+        "achieved %",
         "visual kept %",
         "mean over layers %",
         *(["target recall %"] * recalled),
@@ -329,6 +350,7 @@ def table(summary: dict[str, Any], form: str) -> str:
             [
                 row["method"],
                 row["budget"],
+                _number(c.get("achieved_pct"), 1),
                 _number(c.get("visual_kept_pct"), 1),
                 _number(c.get("layer_visual_pct"), 1),
                 *([_number((c.get("target_recall") or {}).get("cache"), 1, 0.01)] * recalled),
@@ -408,6 +430,8 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
     out = []
     if summary.get("identity", {}).get("note"):
         out.append(summary["identity"]["note"])
+    if summary.get("reading") and any(row["budget"] not in {"-", "auto"} for row in summary["rows"]):
+        out.append(READINGS_SAY[summary["reading"]])
     if not summary["trained"]:
         out.append("Random weights: costs only, accuracy has no meaning and is not shown.")
     compared = [e["vs_full"] for row in summary["rows"] for e in row["tasks"].values() if "vs_full" in e]

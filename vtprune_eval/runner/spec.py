@@ -12,9 +12,10 @@ from typing import Any
 
 from .. import __version__
 from ..benchmarks.tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name
-from ..budget import Budget
+from ..budget import LEGACY, READINGS, Budget
 from ..errors import UserError, unknown_name
 from ..profiling.gpu import PROFILES
+from ..profiling.plan import n_layers_of
 from ..registry import check_method_name, make_method, method_class
 from ..units import parse_bytes
 from .workers.shards import Shard
@@ -39,6 +40,12 @@ _NOT_IDENTITY = {
 }
 
 
+BUDGET_OF = (
+    "--budget-of is gone: --reading paper counts as each method's paper does (cache methods: the whole prompt), and "
+    "without it all methods are counted alike (`python -m vtprune_eval explain METHOD` says how)."
+)
+
+
 @dataclass(frozen=True)
 class Cell:
     """One line of the table: a method at a budget."""
@@ -60,7 +67,8 @@ class RunSpec:
         model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
         trust_remote_code: whether Python code of the model's folder may be run.
-        limit: samples per task; seed; dtype; device; attn: attention backend; budget_of: ``visual`` or ``prompt``.
+        limit: samples per task; seed; dtype; device; attn: attention backend; reading: of the budgets, ``equal``
+        or ``paper`` (``legacy`` for runs that are older than readings, which can be read and not started).
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
@@ -88,7 +96,7 @@ class RunSpec:
     dtype: str = "float32"
     device: str = "cpu"
     attn: str = "sdpa"
-    budget_of: str = "visual"
+    reading: str = "equal"
     protocol: str | None = None
     history: int | None = None
     max_new_tokens: int | None = None
@@ -120,7 +128,7 @@ class RunSpec:
             ("--profile", self.profile, PROFILES),
             ("--share", self.share, ("auto", "off")),
             ("--attn", self.attn, ATTENTION),
-            ("--budget-of", self.budget_of, ("visual", "prompt")),
+            ("--reading", self.reading, (*READINGS, LEGACY)),
             ("--engine", self.engine, ("local", "ray", "vllm")),
             ("--format", self.format, ("table", "json", "md", "csv")),
         ):
@@ -163,7 +171,7 @@ class RunSpec:
 
     def _check_cells(self) -> None:
         """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
-        from ..pipeline.budgets import budget_of, check_budget
+        from ..pipeline.budgets import budget_of, check_budget, sees_every_token
 
         known = {part for m in self.methods for part in m.split("+")}
         known |= {b.like for b in map(Budget.parse, self.budgets) if b.like}
@@ -181,7 +189,12 @@ class RunSpec:
                     if hook in used:
                         raise UserError(f"{used[hook]} and {part.name} both use {hook}: they cannot be combined.")
                     used[hook] = part.name
-                check_budget(part, budget_of(part, parts, self.budget(cell)))
+                if self.reading != LEGACY:
+                    sized = sees_every_token(part, parts) and not self.model_path
+                    n_layers = n_layers_of(self.model) if sized else None
+                    check_budget(part, budget_of(part, parts, self.budget(cell)), n_layers)
+            if self.budget(cell).kind == "flops" and sum(bool(p.hooks()) for p in parts) > 1:
+                raise UserError(f"budget {cell.budget} takes one method, {cell.method} are several; give a percentage.")
 
     def make(self, name: str) -> tuple[Any, ...]:
         """The method objects of ``name`` (several for a composition ``a+b``), with this run's hyper-parameters."""
@@ -195,18 +208,20 @@ class RunSpec:
                     f"--set {next(iter(shared))}=... is ambiguous with several methods; write "
                     f"METHOD.{next(iter(shared))}=..."
                 )
-            out.append(make_method(part, own if part == "full" else {**shared, **own}))
+            given = own if part == "full" else {**shared, **own}
+            out.append(make_method(part, given, self.reading))  # type: ignore[arg-type]
         return tuple(out)
 
     def copied(self, name: str) -> Any:
         """The method whose count ``auto`` or ``like:`` copies, with the hyper-parameters it has in this run."""
         if any(name in m.split("+") for m in self.methods):
             return self.make(name)[0]
-        return make_method(name, {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(name + ".")})
+        given = {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(name + ".")}
+        return make_method(name, given, self.reading)  # type: ignore[arg-type]
 
     def budget(self, cell: Cell) -> Budget:
         """The parsed budget of a cell."""
-        return Budget.parse(cell.budget, of=self.budget_of)  # type: ignore[arg-type]
+        return Budget.parse(cell.budget, self.reading)  # type: ignore[arg-type]
 
     def cells(self) -> tuple[Cell, ...]:
         """Methods x budgets; ``full`` once, at 100."""
@@ -248,6 +263,8 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
     aliases = {"method": "methods", "budget": "budgets", "task": "tasks", "set": "params"}
     for key, value in values.items():
         key = aliases.get(key.replace("-", "_"), key.replace("-", "_"))
+        if key == "budget_of":
+            raise UserError(BUDGET_OF)
         if key not in names:
             raise unknown_name("setting", key, {*names, *aliases})
         if key in {"methods", "budgets", "tasks"}:

@@ -206,13 +206,14 @@ def _plain(budget: StageBudget) -> dict[str, Any]:
         "per_image": budget.per_image,
         "n_full": budget.n_full,
         "asked": str(budget.asked),
-        "of": budget.asked.of,
+        "reading": budget.asked.reading,
     }
 
 
 def _budget(values: dict[str, Any]) -> StageBudget:
     per_image = None if values["per_image"] is None else tuple(values["per_image"])
-    return StageBudget(values["n_keep"], per_image, values["n_full"], Budget.parse(values["asked"], of=values["of"]))
+    asked = Budget.parse(values["asked"], values["reading"])
+    return StageBudget(values["n_keep"], per_image, values["n_full"], asked)
 
 
 def read_about(packed: Tensor) -> About:

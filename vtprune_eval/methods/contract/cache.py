@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..kernels.topk import best_and_window, everything
+from ..kernels.topk import best_and_text, best_and_window, everything
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +25,13 @@ class Room:
     Attributes:
         capacity: entries per head that the budget gives to a layer on average, the window included.
         window: last entries of the prompt that always stay.
+        text: of ``capacity``, entries of text: all of it stays, and only the others are competed for; 0 where text
+            competes, too (the paper's reading).
     """
 
     capacity: int
     window: int
+    text: int = 0
 
 
 class CacheHook:
@@ -63,14 +66,17 @@ class CacheHook:
     def compress_kv(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
         """Sorted indices into the view's ``n`` entries to keep, int64 ``(heads, n_kept)``; equal counts per head.
 
-        Overridden only by a method that is no score: one with layer budgets of all layers, for example.
+        Overridden only by a method that is no score: one with layer budgets of all layers, for example. It must keep
+        all text, too, where ``budget.n_text`` is not 0 (:func:`.kernels.topk.best_and_text`).
         """
         n, per_query = len(view.index), self.kv_granularity == "query_head"
         heads = (view.queries if per_query else view.keys).shape[0]
         capacity = max(1, budget.limit)
-        room = Room(capacity, min(self.kept_window(capacity), capacity))
+        room = Room(capacity, min(self.kept_window(capacity), capacity, n), budget.n_text)
         size = self.layer_capacity(view, room)
         if capacity >= n or size >= n:
             return everything(n, heads, view.index.device)
         scores = self.score_kv(view, room)
+        if room.text:
+            return best_and_text(scores.expand(heads, -1), size, view.visual, room.window)
         return best_and_window(scores.expand(heads, -1), size, n, min(room.window, size))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...budget import behind_cut
 from ...errors import UserError
 
 if TYPE_CHECKING:
@@ -147,9 +149,40 @@ class LayerHook(Observer):
         """Whether a dropped token also leaves the caches of the earlier layers."""
         return False
 
-    def left_behind(self, kept: Sequence[int], budget: StageBudget) -> int:
-        """Visual tokens behind the cut, given those per image that reach the decoder; for costs without a model."""
-        return min(budget.limit, sum(kept))
+    def stage_counts(self, kept: tuple[int, ...], n_layers: int, budget: StageBudget) -> tuple[int, ...]:
+        """Visual tokens of the prompt that may be left behind each of :meth:`layers_of`, () where the method decides.
+
+        The one place where these are computed: for a run, for a plan without a model, and to check a record.
+
+        Args:
+            kept: visual tokens per image that enter the decoder; n_layers: of the decoder.
+            budget: in the reading ``equal`` the mean over the layers, in the paper's what is left behind the last cut.
+
+        Returns:
+            by default the same behind every cut. A number below 1 says that the budget is infeasible for this sample.
+        """
+        if budget.n_keep is None:
+            return ()
+        at, entering = self.layers_of(n_layers), sum(kept)
+        if budget.asked.reading == "paper":
+            return (min(entering, budget.n_keep),) * len(at)
+        return (behind_cut(budget.n_keep, entering, at[0] + 1, n_layers),) * len(at)
+
+    def least_left(self, kept: tuple[int, ...]) -> int:
+        """The fewest visual tokens that may be left behind a cut, of those per image that enter the decoder."""
+        return 1
+
+    def least_share(self, n_layers: int) -> Fraction:
+        """Mean share of the visual tokens per layer that every budget of the reading ``equal`` must exceed.
+
+        The layers before the first cut process every token.
+        """
+        at = self.layers_of(n_layers)
+        return Fraction(at[0] + 1, n_layers) if at else Fraction(0)
+
+    def earliest(self, n_layers: int) -> Any:
+        """The same method with its cuts where they allow the smallest budget; itself where nothing can be set."""
+        return self
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> torch.Tensor | LayerEdit:
         """Score (float) or keep mask (bool) over the ``n`` tokens of the view; text entries are ignored (kept).

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def kept_by_score(scores: Tensor, n_keep: int) -> Tensor:
@@ -67,3 +71,22 @@ def best_and_window(scores: Tensor, size: int, n: int, window: int) -> Tensor:
         sorted int64 ``(heads, size)``.
     """
     return with_window(best(scores[:, : n - window], size - window, ties="late"), n, window)
+
+
+def best_and_text(scores: Tensor, size: int, visual: Tensor, window: int) -> Tensor:
+    """All text entries, then those of the window, then per head the best of the others, up to ``size``.
+
+    Args:
+        scores: ``(heads, n)``, or without the window's columns.
+        size: entries per head, at least those of text; visual: which entries are of visual tokens, bool ``(n,)``.
+        window: last entries that stay; where they are more than the budget, the latest of them.
+
+    Returns:
+        sorted int64 ``(heads, size)``.
+    """
+    n, top = len(visual), torch.finfo(torch.float32).max
+    past = scores[:, : n - window].float()
+    ranked = torch.full((len(scores), n), top, device=scores.device)
+    ranked[:, : n - window] = torch.nan_to_num(past, nan=-top).clamp(-top / 2, top / 2)
+    ranked[:, ~visual] = float("inf")
+    return best(ranked, min(n, size), ties="late")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import LayerView, Method, Room, hyper
 from .attention import per_kv_head, pooled, window_attention
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GRANULARITY = (
-    "sets per query head (stored once each, as published), per kv head (mean over its query heads), or "
-    "the set of each group's first query head"
+    "sets per kv head (mean over its query heads), per query head (stored once each, as published; --reading paper "
+    "alone), or the set of each group's first query head"
 )
 
 
@@ -26,10 +26,16 @@ def window_of(size: int, capacity: int) -> int:
 class WindowScored(Method):
     """Entries are scored by the attention of the last prompt positions, which always stay."""
 
+    paper_of: ClassVar[str] = "prompt"
+    paper_defaults: ClassVar[dict[str, Any]] = {"granularity": "query_head"}
+    paper_reading: ClassVar[str] = (
+        "int(b % of the whole prompt) entries per query head, window and text included, stored once per query head"
+    )
+
     window_size: int = hyper(8, "last prompt positions that observe and always stay", low=1, unit="tokens")
     kernel: int = hyper(5, "pooling width along the prompt (odd)", low=1, unit="tokens", choices=(1, 3, 5, 7, 9, 11))
     pooling: str = hyper("avg", "pooling of the scores", choices=("avg", "max"))
-    granularity: str = hyper("query_head", GRANULARITY, choices=("query_head", "kv_head", "first"))
+    granularity: str = hyper("kv_head", GRANULARITY, choices=("query_head", "kv_head", "first"))
 
     @property
     def window(self) -> int:
