@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The name under which a plan stands among a request's ``mm_processor_kwargs`` and among a server's ``hf_overrides``.
 NAME = "vtprune"
 # Settings of a run that say how tokens are chosen; the others are the server's.
-SETTINGS = ("params", "seed", "budget_of")
+SETTINGS = ("params", "seed", "reading")
 _ASKED = ("method", "budget", "sample", "instruction", "question", "sizes", "rows", *SETTINGS)
 # Hooks that no route into vLLM exists for: sequence and cache would change their length in the middle of the model.
 INSIDE = ("prune_layer", "compress_kv")
