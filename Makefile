@@ -6,12 +6,18 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_LIMIT ?= 80
 
-.PHONY: demo test lint docs install
+.PHONY: demo test test-vllm lint docs install
 demo: $(STAMP)
 	$(BIN)/python -m vtprune_eval --model nano --method full,pixelprune,random,resize,conncomp,stride,pool --budget auto --limit $(DEMO_LIMIT) --out runs/demo
 
 test: $(STAMP) lint
 	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+
+# The engine's tests, in an environment of their own that is kept while scripts/engine/constraints.txt stays as it is.
+VLLM_VENV ?= .venv-vllm
+test-vllm:
+	$(PYTHON) scripts/engine/environment.py $(VLLM_VENV)
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -p no:cacheprovider tests/engine_vllm
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -57,6 +57,10 @@ def check_engine(spec: RunSpec) -> None:
         check_method(spec, name)
 
 
+class EngineStopped(UserError):
+    """vLLM cannot go on; a new engine can."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """A request on its way.
@@ -247,12 +251,12 @@ class VllmEngine:
         """Compute a step; what came of it, of finished requests and of others.
 
         Raises:
-            UserError: vLLM stopped.
+            EngineStopped: vLLM cannot go on.
         """
         try:
             return list(self.llm.llm_engine.step())
         except Exception as error:
-            raise UserError(
+            raise EngineStopped(
                 f"vLLM stopped ({_line(error)}); every complete record is kept: start the same command again."
             ) from error
 

@@ -165,8 +165,13 @@ class RayEngine:
         return n, {"num_cpus": cores_per_worker(cores, n)}
 
     def _start(self) -> None:
+        kind: type[Worker] = Worker
+        if self._spec.engine == "vllm":
+            from .vllm import VllmWorker
+
+            kind = VllmWorker
         actor = (
-            self._ray.remote(Worker)
+            self._ray.remote(kind)
             .options(
                 max_restarts=0,
                 max_task_retries=0,

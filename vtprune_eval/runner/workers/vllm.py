@@ -6,11 +6,11 @@ cannot know (times, memory, energy, FLOPs and bytes of one sample) is null: cost
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from ...benchmarks.tasks import Task
-from ...errors import UserError
 from ...outcome import Outcome
 from ...profiling.gpu import open_gpu
 from ...results.store import RunFolder, rewrite_in_order
@@ -18,6 +18,7 @@ from ...sample import Sample
 from .. import execute as loop
 from ..cells import OpenCell, record_of
 from ..spec import Cell, RunSpec
+from .worker import Worker
 
 if TYPE_CHECKING:
     from ...integrations.vllm.engine import VllmEngine
@@ -77,8 +78,6 @@ def answer_cell(engine: VllmEngine, spec: RunSpec, cell: OpenCell, bar: Any, sto
     if len(pending):
         with cell:
             for sample, outcome in engine.answer(cell.cell, pending, spec.max_new_tokens or task.max_new_tokens):
-                if isinstance(outcome, UserError):
-                    raise outcome
                 cell.add(record_of_engine(engine, cell.key, task, sample, outcome))
                 if cell.graded:
                     bar.set_postfix_str(
@@ -92,19 +91,36 @@ def answer_cell(engine: VllmEngine, spec: RunSpec, cell: OpenCell, bar: Any, sto
         rewrite_in_order(cell.path, task.samples.ids)
 
 
-def answer_some(
-    engine: VllmEngine, spec: RunSpec, task: Task, cell: Cell, key: str, samples: list[Sample]
-) -> list[dict[str, Any]]:
-    """Records of ``samples``, in their order: what a worker of a cluster is asked for."""
-    limit = spec.max_new_tokens or task.max_new_tokens
-    found = {sample.id: outcome for sample, outcome in engine.answer(cell, samples, limit)}
-    return [record_of_engine(engine, key, task, sample, found[sample.id]) for sample in samples]
+class VllmWorker(Worker):
+    """One worker of a Ray cluster that holds an engine instead of a pipeline; the driver treats both alike."""
+
+    def __init__(self, spec: RunSpec, name: str, load_factory: Any) -> None:
+        super().__init__(spec, name, self._load_engine)
+
+    def _load_engine(self, spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
+        from ...integrations.vllm.engine import VllmEngine
+
+        self._engine = VllmEngine(spec)
+        return self._engine.identity, None, self._engine.coordinates
+
+    def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[dict[str, Any]]:
+        """Records of all samples of ``ids``, which vLLM answers together; see :meth:`Worker.answer`."""
+        from ...integrations.vllm.engine import EngineStopped
+
+        task, index = self._tasks[name], self._index[name]
+        samples = [task.samples[index[i]] for i in ids]
+        limit = self._spec.max_new_tokens or task.max_new_tokens
+        try:
+            found = {sample.id: outcome for sample, outcome in self._engine.answer(cell, samples, limit)}
+        except EngineStopped as error:  # this replica is of no use any more: to the driver it is lost
+            print(f"worker {self._name}: {error}", file=sys.stderr, flush=True)
+            os._exit(1)
+        records = [record_of_engine(self._engine, key, task, sample, found[sample.id]) for sample in samples]
+        return [{**record, "worker": self._name} for record in records]
 
 
 def bench_engine(spec: RunSpec, in_flight: int) -> VllmEngine:
     """An engine for measuring throughput; on a GPU it computes in a process of its own, beside the preparation."""
-    import os
-
     from ...integrations.vllm.engine import VllmEngine
 
     if spec.device != "cpu":
