@@ -319,7 +319,8 @@ class VllmEngine:
             )
         counts = self._counts(request, output, report, len(ids))
         budget = self._spec.budget(cell)
-        allowed = [n for n in report["n_keep"].values() if n is not None]
+        # An image's size may stay what it was: guipruner-tar leaves a single image alone, and a note says so.
+        allowed = [n for hook, n in report["n_keep"].items() if hook != "reduce_images" and n is not None]
         if budget.value is not None and allowed and min(allowed) < sum(counts.visual_full) == sum(counts.visual):
             raise UserError(
                 f"{cell.method} at {cell.budget} kept every token of {request.sample.id} inside vLLM: the "
@@ -404,7 +405,9 @@ def _told(error: BaseException, longest: int) -> Exception:
         if isinstance(behind, (UserError, SampleError)):
             return behind
         behind = behind.__cause__
-    if isinstance(error, ValueError):
+    from vllm.exceptions import VLLMValidationError
+
+    if isinstance(error, (ValueError, VLLMValidationError)):
         return SampleError("too_long", f"vLLM does not take this prompt, of at most {longest} tokens ({_line(error)}).")
     return error if isinstance(error, Exception) else RuntimeError(str(error))
 
