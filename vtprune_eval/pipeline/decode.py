@@ -26,6 +26,10 @@ class Decoder:
 
     def step(self, token: int) -> int:
         """Feed ``token`` at the next logical position; returns the greedy continuation."""
+        return int(self.logits(token).argmax())
+
+    def logits(self, token: int) -> Tensor:
+        """Feed ``token`` at the next logical position; logits of what follows, ``(vocabulary,)``."""
         adapter = self._adapter
         device = adapter.device
         hidden = adapter.text.embed_tokens(torch.tensor([[token]], device=device))
@@ -36,7 +40,8 @@ class Decoder:
                 hidden = self._per_query_head(number, layer, hidden, rope)
             else:
                 hidden = layer(hidden, position_embeddings=rope, attention_mask=None, past_key_values=self._cache)
-        return int(adapter.lm_head(adapter.text.norm(hidden))[0, -1].argmax())
+        out: Tensor = adapter.lm_head(adapter.text.norm(hidden))[0, -1]
+        return out
 
     def _per_query_head(
         self, number: int, layer: torch.nn.Module, hidden: Tensor, rope: tuple[Tensor, Tensor]

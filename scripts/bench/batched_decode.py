@@ -1,0 +1,150 @@
+"""What batched decoding costs and how far its logits are from those of decoding alone.
+
+``step``       one decode step of N branches over one step of a single branch, in processor time
+``deviation``  largest difference of a batched step's logits from the same step alone, as a share of the best logit's
+               size, over all branches and steps; the pool's margin must be well above it
+``again``      branches of the mini suite that were decoded again because a step was too close to call, and whether all
+               ids equal those of ``--share off``
+
+    python scripts/bench/batched_decode.py [--branches 32] [--steps 8] [--model nano|mid] [--dtype float32|bfloat16]
+    python scripts/bench/batched_decode.py --suite --methods snapkv,guikv,fastv --budgets 10,40 --limit 20
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.bench.pipeline_vs_generate import mid_model
+from vtprune_eval.benchmarks.tasks import load_task
+from vtprune_eval.budget import Budget
+from vtprune_eval.methods.full import Full
+from vtprune_eval.models import load_model
+from vtprune_eval.models.base import VlmAdapter
+from vtprune_eval.pipeline.batch import MARGIN, Branch, _Lane
+from vtprune_eval.pipeline.cache import KVCache
+from vtprune_eval.pipeline.decode import Decoder
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.pipeline.images import load_images
+from vtprune_eval.pipeline.sweep import Sweep
+from vtprune_eval.profiling.clock import StageClock
+from vtprune_eval.registry import make_method
+
+
+def branches_of(adapter: VlmAdapter, n: int, room: int) -> list[Branch]:
+    """Prompts of the mini suite, prefilled; real lengths, and positions of their own."""
+    task = load_task("mini-nav")
+    pipeline = Pipeline(adapter, Full(), Budget.parse("100"), max_new_tokens=room)
+    out = []
+    for i in range(n):
+        sample = task.samples[i * len(task.samples) // n]
+        clock = StageClock(adapter.device)
+        images = load_images(sample, adapter.images, clock, keep_files=True)
+        budgets = pipeline.budgets(sample, images, clock)
+        entered = pipeline.enter(sample, images, budgets, clock)
+        begun = pipeline.begin(entered, budgets, clock)
+        cache = KVCache(len(adapter.text.layers), room)
+        result = pipeline.prefill(entered, begun, budgets, cache, (), clock)
+        first = Decoder(adapter, cache, begun.next_position, adapter.dims.q_heads).first(result.last)
+        out.append(Branch(cache, begun.next_position, first, room, lambda *_: None, [first]))
+    return out
+
+
+@torch.inference_mode()
+def measure(adapter: VlmAdapter, n: int, steps: int) -> dict[str, float]:
+    """Ratio of a batched step to a single one, and the largest relative deviation of its logits."""
+    branches = branches_of(adapter, n, 4 * steps + 4)
+    lane = _Lane(adapter, n)
+    for branch in branches:
+        lane.take(branch)
+    decoders = [Decoder(adapter, b.cache.fork_for_decoding(), b.position, adapter.dims.q_heads) for b in branches]
+    together, alone, worst = [], [], 0.0
+    for _ in range(steps):
+        start = time.process_time()
+        batched = lane.logits()
+        middle = time.process_time()
+        fed = [b.ids[-1] for b in branches]
+        own = [decoder.logits(token) for decoder, token in zip(decoders, fed, strict=True)]
+        end = time.process_time()
+        together.append(middle - start)
+        alone.append((end - middle) / n)
+        one = torch.stack(own).float()
+        worst = max(worst, float(((batched.float() - one).abs().amax(1) / one.abs().amax(1)).max()))
+        for branch, row in zip(branches, one, strict=True):
+            branch.ids.append(int(row.argmax()))
+    return {
+        "branches": n,
+        "step_ms_batched": 1e3 * median(together),
+        "step_ms_alone": 1e3 * median(alone),
+        "steps_of_one": median(together) / median(alone),
+        "per_branch_speedup": n * median(alone) / median(together),
+        "deviation": worst,
+        "margin": MARGIN[adapter.dtype],
+    }
+
+
+@torch.inference_mode()
+def suite(
+    adapter: VlmAdapter, methods: list[str], budgets: list[str], tasks: list[str], limit: int | None
+) -> dict[str, int]:
+    """Every cell on every sample, alone and together: ids that differ, and how the others were decoded."""
+    cells = [(m, b) for m in methods for b in (["100"] if m == "full" else budgets)]
+    pipelines = [
+        Pipeline(adapter, tuple(make_method(p, {}) for p in m.split("+")), Budget.parse(b), max_new_tokens=24)
+        for m, b in cells
+    ]
+    found: dict[str, int] = {"answers": 0, "differ": 0}
+    for name in tasks:
+        samples = load_task(name, limit).samples
+        sweep = Sweep(pipelines, max_branch_bytes=1 << 32, decode_batch=32)
+        together = []
+        for sample in samples:
+            images = load_images(sample, adapter.images, StageClock(adapter.device), keep_files=True)
+            together += sweep.run(sample, images, range(len(cells)))
+        together += sweep.drain()
+        for answer in together:
+            alone = pipelines[answer.cell].run(answer.sample)
+            ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
+            found["answers"] += 1
+            found["differ"] += ids != alone.ids
+            found[answer.decoded] = found.get(answer.decoded, 0) + 1
+    return found
+
+
+def main() -> int:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=("nano", "mid"), default="nano")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--branches", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--suite", action="store_true")
+    parser.add_argument("--methods", default="full,snapkv,guikv,h2o,fastv,divprune")
+    parser.add_argument("--budgets", default="10,40,80")
+    parser.add_argument("--tasks", default="mini-grounding,mini-doc,mini-nav")
+    parser.add_argument("--limit", type=int)
+    given = parser.parse_args()
+    if given.model == "mid" and given.dtype != "float32":
+        parser.error("the mid-size model is measured in float32")
+    torch.set_num_threads(1)
+    adapter = mid_model() if given.model == "mid" else load_model("nano", dtype=given.dtype)
+    if given.suite:
+        result: dict[str, object] = dict(
+            suite(adapter, given.methods.split(","), given.budgets.split(","), given.tasks.split(","), given.limit)
+        )
+    else:
+        result = dict(measure(adapter, given.branches, given.steps))
+    print(json.dumps({"model": given.model, "dtype": given.dtype, **result}))
+    return 0 if not result.get("differ") else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
