@@ -108,7 +108,7 @@ def sizes(model: str) -> tuple[ModelDims, tuple[int, int], int, float]:
 
 def samples_of(task: str) -> int:
     """How many samples a task has."""
-    return TASKS[task][0] or int(definition(task)["expected"]["records"])
+    return TASKS[task][0] or int(definition(task).expected["records"])
 
 
 def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,39 @@ def target_box(target: dict[str, Any]) -> tuple[float, float, float, float] | No
 
 @dataclass(frozen=True)
 class Score:
-    """What a task's rule says of one answer.
+    """What a scoring rule says of one answer.
 
     Attributes:
-        value: score in [0, 1]; None where the sample has no accuracy.
-        parsed: the answer as understood (plain JSON values), None if it could not be read.
+        value: score in [0, 1]; None where the sample has no accuracy. An unreadable answer is 0, never missing.
+        parsed: the answer as understood (plain JSON values in records), None if it could not be read.
         reason: ``ok``, ``wrong``, ``partial``, ``format_error``, or the reason of a failed sample.
-        parts: secondary measures of the rule (``type_match``, ``grounding``, ...), plain JSON values.
+        parts: what the rule understood and its secondary measures, by the names of the rule's project.
+        why: one word more than ``reason`` (``not_a_literal``, ``no_counterpart``, ...), empty where there is nothing
+            to add.
+        error: the exception with which the project's own code stops on this sample, empty where it does not.
+        skipped: the project leaves the sample out of every count; here it counts with ``value``.
     """
 
     value: float | None
-    parsed: Any
-    reason: str
-    parts: dict[str, Any] = field(default_factory=dict)
+    parsed: Any = None
+    reason: str = "ok"
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+    error: str = ""
+    skipped: bool = False
+
+
+def graded(value: float, parts: Mapping[str, Any] | None = None, *, parsed: Any = None, error: str = "") -> Score:
+    """The score of an answer that could be read: ``ok`` for 1, ``wrong`` for 0, ``partial`` between."""
+    reason = "ok" if value == 1 else "wrong" if value == 0 else "partial"
+    return Score(float(value), parsed, reason, parts or {}, error=error)
+
+
+def wrong(why: str, parts: Mapping[str, Any] | None = None, *, error: str = "", skipped: bool = False) -> Score:
+    """An answer that could be read and cannot be right: ``why`` says what stands against it."""
+    return Score(0.0, None, "wrong", parts or {}, why, error, skipped)
+
+
+def unreadable(why: str, parts: Mapping[str, Any] | None = None, *, error: str = "") -> Score:
+    """An answer that could not be read: ``why`` says where reading stopped."""
+    return Score(0.0, None, "format_error", parts or {}, why, error)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from vtprune_eval.benchmarks import convert
-from vtprune_eval.benchmarks.grammars import Action
+from vtprune_eval.benchmarks import action as actions
+from vtprune_eval.benchmarks.action import Action
 
 
 def scale(coordinates, size):
@@ -23,7 +23,7 @@ def qwen(action: Action, size) -> str:
     elif kind in ("type", "open", "select"):
         name, more = kind, {"text": action.text, **({"coordinate": at(action.point)} if action.point else {})}
     elif kind in ("scroll", "swipe"):
-        finger = convert.OPPOSITE[convert.content_direction(action)]
+        finger = actions.OPPOSITE[actions.content_direction(action)]
         dx, dy = {"up": (0, -0.4), "down": (0, 0.4), "left": (-0.4, 0), "right": (0.4, 0)}[finger]
         name, more = "swipe", {"coordinate": at((0.5, 0.5)), "coordinate2": at((0.5 + dx, 0.5 + dy))}
     elif kind == "button":
@@ -48,7 +48,7 @@ def ui_tars(action: Action, size) -> str:
     elif kind == "type":
         said = f"type(content='{action.text}')"
     elif kind in ("scroll", "swipe"):
-        said = f"scroll(point='{at((0.5, 0.5))}', direction='{convert.content_direction(action)}')"
+        said = f"scroll(point='{at((0.5, 0.5))}', direction='{actions.content_direction(action)}')"
     elif kind == "button":
         said = f"press_{action.text}()"
     elif kind == "open":

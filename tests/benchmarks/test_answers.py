@@ -6,8 +6,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vtprune_eval.benchmarks.answers import first_point, fraction, parse_action
-from vtprune_eval.benchmarks.rules import RULES
+from vtprune_eval.benchmarks.answers import first_point, fraction
+from vtprune_eval.benchmarks.grammars.mini import parse_action
+from vtprune_eval.benchmarks.mini import RULES as EMBEDDED
+
+
+def rule(name):
+    """A rule of the embedded suite as a function of an answer, a target and a frame."""
+    return lambda text, target, frame: EMBEDDED[name]["official"].score("mini", text, target, frame)
+
 
 FRAME = {"coordinates": "hundredths", "model_sizes": [[320, 320]], "file_sizes": [[200, 100]]}
 BOX = {"type": "box", "box_xyxy": [20, 10, 40, 30]}
@@ -61,12 +68,12 @@ def test_frames_round_trip(kind, x, y):
 
 def test_a_shrunken_image_is_scored_in_the_frame_the_model_saw():
     """A method that halves the image halves the pixels of the answer, not the score."""
-    rule = RULES["point_in_box"]
+    scored = rule("point_in_box")
     for size, answer in (([200, 100], "30 20"), ([100, 50], "15 10")):
         frame = {"coordinates": "resized_pixels", "model_sizes": [size], "file_sizes": [[200, 100]]}
-        assert rule(answer, BOX, frame).value == 1.0
+        assert scored(answer, BOX, frame).value == 1.0
     frame = {"coordinates": "resized_pixels", "model_sizes": [[100, 50]], "file_sizes": [[200, 100]]}
-    assert rule("30 20", BOX, frame).value == 0.0
+    assert scored("30 20", BOX, frame).value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,7 @@ def test_a_shrunken_image_is_scored_in_the_frame_the_model_saw():
     ],
 )
 def test_point_in_box_borders_are_inside(text, value, reason):
-    score = RULES["point_in_box"](text, BOX, FRAME)
+    score = rule("point_in_box")(text, BOX, FRAME)
     assert (score.value, score.reason) == (value, reason)
 
 
@@ -102,14 +109,14 @@ def test_point_in_box_borders_are_inside(text, value, reason):
     ],
 )
 def test_step_rule(text, action, value):
-    assert RULES["step"](text, {"type": "action", "action": action}, FRAME).value == value
+    assert rule("step")(text, {"type": "action", "action": action}, FRAME).value == value
 
 
 def test_exact_match_ignores_case_and_white_space():
-    rule = RULES["exact_match"]
-    assert rule("  Save   Draft ", {"answers": ["save draft"]}, FRAME).value == 1.0
-    assert rule("save", {"answers": ["save draft"]}, FRAME).value == 0.0
-    assert rule(" ", {"answers": ["x"]}, FRAME).reason == "format_error"
+    scored = rule("exact_match")
+    assert scored("  Save   Draft ", {"answers": ["save draft"]}, FRAME).value == 1.0
+    assert scored("save", {"answers": ["save draft"]}, FRAME).value == 0.0
+    assert scored(" ", {"answers": ["x"]}, FRAME).reason == "format_error"
 
 
 HOSTILE = st.one_of(
@@ -142,11 +149,11 @@ def test_hostile_text_never_raises_and_is_fast(text):
     start = time.perf_counter()
     first_point(text)
     parse_action(text, FRAME)
-    for rule, target in (
+    for name, target in (
         ("point_in_box", BOX),
         ("exact_match", {"answers": ["x"]}),
         ("step", {"type": "action", "action": {"type": "back"}}),
     ):
-        score = RULES[rule](text, target, FRAME)
+        score = rule(name)(text, target, FRAME)
         assert score.value in (0.0, 1.0)
     assert time.perf_counter() - start < 0.5  # generous: a catastrophic pattern would take minutes

@@ -7,8 +7,9 @@ import math
 
 import pytest
 
+from vtprune_eval.benchmarks.agentnetbench import rule as agentnetbench
 from vtprune_eval.benchmarks.grammars import opencua, qwen
-from vtprune_eval.benchmarks.protocols import agentnetbench, mind2web
+from vtprune_eval.benchmarks.mind2web import rule as mind2web
 from vtprune_eval.benchmarks.untrusted import Unreadable
 
 SIZE = (1920, 1080)
@@ -28,8 +29,8 @@ def steps(*actions, options=()):
 
 def test_distance_score_starts_at_the_threshold():
     near, beyond = 0.01 * math.sqrt(2), 0.03
-    assert agentnetbench.official([["click", [near, 0.0]]], steps(click(0, 0))).score == 1
-    assert agentnetbench.official([["click", [beyond, 0]]], steps(click(0, 0))).score == pytest.approx(
+    assert agentnetbench.official([["click", [near, 0.0]]], steps(click(0, 0))).value == 1
+    assert agentnetbench.official([["click", [beyond, 0]]], steps(click(0, 0))).value == pytest.approx(
         math.exp(-120 * (beyond - near))
     )
 
@@ -37,28 +38,28 @@ def test_distance_score_starts_at_the_threshold():
 def test_types_are_averaged_before_the_total():
     truth = steps(click(0, 0), click(0, 0), write("abc"))
     got = agentnetbench.official([["click", [0, 0]], ["click", [1, 1]], ["write", "abc"]], truth)
-    assert got.detail["actions"] == {"click": pytest.approx(0.5), "write": 1.0}
-    assert got.score == pytest.approx(0.75)
+    assert got.parts["actions"] == {"click": pytest.approx(0.5), "write": 1.0}
+    assert got.value == pytest.approx(0.75)
 
 
 def test_scoring_does_not_change_the_annotation():
     truth = steps(write("a"), {"type": "press", "params": {"keys": ["enter"]}}, options=[[write("b")]])
     before = copy.deepcopy(truth)
-    assert agentnetbench.official([["write", "b"]], truth).detail["alternative"] == 0
+    assert agentnetbench.official([["write", "b"]], truth).parts["alternative"] == 0
     agentnetbench.guikv([["write", "b"]], truth)
     assert truth == before
 
 
 def test_only_one_enter_is_merged_and_hotkeys_only_in_the_annotation():
     enter = {"type": "hotkey", "params": {"keys": ["Return"]}}
-    assert agentnetbench.official([["write", "a"]], steps(write("a"), enter)).score == 1
-    assert agentnetbench.official([["write", "a"]], steps(write("a"), enter, enter)).score == 0.5
-    assert agentnetbench.official([["write", "a"], ["hotkey", ["enter"]]], steps(write("a"), click(0, 0))).score == 0.5
+    assert agentnetbench.official([["write", "a"]], steps(write("a"), enter)).value == 1
+    assert agentnetbench.official([["write", "a"]], steps(write("a"), enter, enter)).value == 0.5
+    assert agentnetbench.official([["write", "a"], ["hotkey", ["enter"]]], steps(write("a"), click(0, 0))).value == 0.5
 
 
 def test_write_partial_score():
-    assert agentnetbench.official([["write", "abcdxxxx"]], steps(write("abcdefgh"))).score == pytest.approx(0.5 / 0.8)
-    assert agentnetbench.official([["write", "abcdefgx"]], steps(write("abcdefgh"))).score == 1  # 0.875 >= 0.8
+    assert agentnetbench.official([["write", "abcdxxxx"]], steps(write("abcdefgh"))).value == pytest.approx(0.5 / 0.8)
+    assert agentnetbench.official([["write", "abcdefgx"]], steps(write("abcdefgh"))).value == 1  # 0.875 >= 0.8
 
 
 @pytest.mark.parametrize(
@@ -76,24 +77,24 @@ def test_write_partial_score():
 )
 def test_malformed_predictions_score_nothing(said):
     truth = steps(click(0, 0), write("a"), {"type": "press", "params": {"keys": ["x"]}})
-    assert agentnetbench.official(said, truth).score == 0
-    assert agentnetbench.guikv(said, truth).score == 0
+    assert agentnetbench.official(said, truth).value == 0
+    assert agentnetbench.guikv(said, truth).value == 0
 
 
 def test_guikv_takes_the_first_alternative_of_the_predicted_type_but_not_after_a_near_miss():
     truth = steps(click(0.5, 0.5), options=[[write("no")], [write("yes")]])
-    assert agentnetbench.guikv([["write", "yes"]], truth).score == 1  # the first scores 0, so all are tried
+    assert agentnetbench.guikv([["write", "yes"]], truth).value == 1  # the first scores 0, so all are tried
     missed = steps(click(0.5, 0.5), options=[[click(0.9, 0.9)]])
-    assert 0 < agentnetbench.guikv([["click", [0.9, 0.9]]], missed).score < 1e-20
+    assert 0 < agentnetbench.guikv([["click", [0.9, 0.9]]], missed).value < 1e-20
 
 
 def test_report_is_micro_with_types_and_trajectories():
     one = agentnetbench.official([["click", [0, 0]]], steps(click(0, 0)))
     none = agentnetbench.official([], steps(write("a")))
     rows = [
-        {"trajectory": "a", "verdict": one, "milestone": True},
-        {"trajectory": "a", "verdict": none},
-        {"trajectory": "b", "verdict": one},
+        {"trajectory": "a", "score": one, "milestone": True},
+        {"trajectory": "a", "score": none},
+        {"trajectory": "b", "score": one},
     ]
     got = agentnetbench.report(rows)
     assert got["score"] == pytest.approx(2 / 3) and got["trajectories"] == 0.75 and got["milestones"] == 1
@@ -163,15 +164,15 @@ def m2w(op="TYPE", value="new york", **box):
 def test_seeclick_truth_that_cannot_be_read_back_is_skipped_upstream_only():
     text = '{"action_type": 3, "click_point": (0.15,0.15), "value": "say \\"hi\\""}'
     step = m2w(value='say "hi"')
-    assert mind2web.seeclick_step(text, step, (1280, 720)).score == 1
+    assert mind2web.seeclick_step(text, step, (1280, 720)).value == 1
     assert mind2web.seeclick_step(text, step, (1280, 720), upstream=True).skipped
 
 
 def test_seeclick_missing_value_leaves_the_element_hit():
     got = mind2web.seeclick_step('{"action_type": 3, "click_point": (0.15,0.15)}', m2w(), (1280, 720))
-    assert got.detail["element_match"] and got.detail["op_match"] and got.detail["op_f1"] == 0
+    assert got.parts["element_match"] and got.parts["op_match"] and got.parts["op_f1"] == 0
     floating = mind2web.seeclick_step('{"action_type": 4.0, "click_point": (0.15,0.15)}', m2w("CLICK", ""), (1280, 720))
-    assert floating.detail["op_match"] and floating.detail["op_f1"] == 0  # "4.0" is another token than "4"
+    assert floating.parts["op_match"] and floating.parts["op_f1"] == 0  # "4.0" is another token than "4"
 
 
 def test_f1_tokens():

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from vtprune_eval.benchmarks.distance import edit_distance, indel_ratio, longest_common_subsequence
-from vtprune_eval.benchmarks.protocols import documents as d
+from vtprune_eval.benchmarks.rules import documents as d
+from vtprune_eval.benchmarks.rules.distance import edit_distance, indel_ratio, longest_common_subsequence
 
 
 def slow_edit(a, b):
@@ -40,14 +40,14 @@ def test_bit_parallel_distances_equal_the_textbook_ones():
 
 
 def test_anls_blanks_around_a_wrong_answer_raise_its_score():
-    assert d.anls("abxx", "abcd").score == 0.5
-    assert d.anls("abxx      ", "abcd").score == pytest.approx(0.8)
-    assert d.anls("abxxx", "abcd").score == 0  # 0.4 is below the threshold
-    assert d.anls("b", "['a', 'b']").score == 1
+    assert d.anls("abxx", "abcd").value == 0.5
+    assert d.anls("abxx      ", "abcd").value == pytest.approx(0.8)
+    assert d.anls("abxxx", "abcd").value == 0  # 0.4 is below the threshold
+    assert d.anls("b", "['a', 'b']").value == 1
 
 
 def test_anls_does_not_compare_texts_that_are_far_apart_in_length():
-    assert d.anls("a" * 1_000_000, "42 Main Street").score == 0
+    assert d.anls("a" * 1_000_000, "42 Main Street").value == 0
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_anls_does_not_compare_texts_that_are_far_apart_in_length():
     ],
 )
 def test_relaxed_accuracy(said, target, score):
-    assert d.relaxed_accuracy(said, target).score == score
+    assert d.relaxed_accuracy(said, target).value == score
 
 
 def test_ocrbench_formulas_keep_case_and_lose_blanks():
-    assert d.ocrbench(r"\frac{a}{b} + C", [r"\frac {a} {b}+C"], d.FORMULAS).score == 1
-    assert d.ocrbench(r"\frac{A}{b}", [r"\frac{a}{b}"], d.FORMULAS).score == 0
-    assert d.ocrbench("a\nb", "['A B']", "Doc-oriented VQA").score == 1
+    assert d.ocrbench(r"\frac{a}{b} + C", [r"\frac {a} {b}+C"], d.FORMULAS).value == 1
+    assert d.ocrbench(r"\frac{A}{b}", [r"\frac{a}{b}"], d.FORMULAS).value == 0
+    assert d.ocrbench("a\nb", "['A B']", "Doc-oriented VQA").value == 1
     verdicts = [d.ocrbench("x", ["x"], "Digit String Recognition")] * 3
     assert d.ocrbench_report(verdicts)["Final Score"] == 3
 
@@ -93,7 +93,7 @@ def test_ocrbench_formulas_keep_case_and_lose_blanks():
     ],
 )
 def test_mcq(text, option):
-    assert d.mcq(text, {"A": "leaf", "B": "root", "C": "stem", "D": "flower"}, "B").detail["option"] == option
+    assert d.mcq(text, {"A": "leaf", "B": "root", "C": "stem", "D": "flower"}, "B").parts["option"] == option
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_mcq(text, option):
     ],
 )
 def test_mmlongbench(said, true, kind, score):
-    assert d.mmlongbench(said, true, kind).score == pytest.approx(score)
+    assert d.mmlongbench(said, true, kind).value == pytest.approx(score)
 
 
 def test_mmlongbench_f1_is_undefined_without_right_answers():

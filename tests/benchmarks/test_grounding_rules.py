@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vtprune_eval.benchmarks.protocols import osworld_g, screenspot, ui_vision
-from vtprune_eval.benchmarks.protocols.geometry import inside_polygon
+from vtprune_eval.benchmarks import osworld_g, screenspot, screenspot_pro, ui_vision
+from vtprune_eval.benchmarks.rules import pointed
+from vtprune_eval.benchmarks.rules.geometry import inside_polygon
 from vtprune_eval.models import resize_variants
 from vtprune_eval.models.smart_resize import smart_resize
 
@@ -28,31 +29,31 @@ BOX, SIZE = [100, 50, 200, 100], (1000, 500)
     ],
 )
 def test_seeclick(text, correct, wrong_format):
-    got = screenspot.seeclick(text, BOX, SIZE).detail
+    got = pointed.seeclick(text, BOX, SIZE).parts
     assert (got["correct"], got["wrong_format"]) == (correct, wrong_format)
 
 
 def test_guikv_takes_the_first_argument_of_any_action():
-    inside = screenspot.guikv("Action: type(content='(0.2, 0.2)')", BOX, SIZE)
-    assert inside.score == 1  # a literal pair in a text passes for a point
-    assert screenspot.guikv("Action: scroll(direction='down', start_box='(200,100)')", BOX, SIZE).score == 0
-    assert screenspot.guikv("Action: click(start_box='(nan,1)')", BOX, SIZE).detail["wrong_format"] == 1
-    assert screenspot.guikv("Action: click(start_box='(5)')", BOX, SIZE).detail["wrong_format"] == 1
-    assert screenspot.guikv("pyautogui.click(200)", BOX, SIZE, model="opencua").detail["wrong_format"] == 1
+    inside = pointed.guikv("Action: type(content='(0.2, 0.2)')", BOX, SIZE)
+    assert inside.value == 1  # a literal pair in a text passes for a point
+    assert pointed.guikv("Action: scroll(direction='down', start_box='(200,100)')", BOX, SIZE).value == 0
+    assert pointed.guikv("Action: click(start_box='(nan,1)')", BOX, SIZE).parts["wrong_format"] == 1
+    assert pointed.guikv("Action: click(start_box='(5)')", BOX, SIZE).parts["wrong_format"] == 1
+    assert pointed.guikv("pyautogui.click(200)", BOX, SIZE, model="opencua").parts["wrong_format"] == 1
 
 
 def test_frame_of_a_shrunken_image():
     """A method that shrinks the image changes the frame: the size that the model saw decides."""
     text = "Action: click(start_box='(50,25)')"
-    assert screenspot.guikv(text, BOX, SIZE).score == 0
-    assert screenspot.guikv(text, BOX, SIZE, model_size=(250, 125)).score == 1
+    assert pointed.guikv(text, BOX, SIZE).value == 0
+    assert pointed.guikv(text, BOX, SIZE, model_size=(250, 125)).value == 1
 
 
 def test_pro_and_its_summary():
-    assert screenspot.guikv_pro("no idea", [100, 50, 300, 150], SIZE).detail["correctness"] == "wrong"
-    assert screenspot.pro(None, [0, 0, 1, 1], SIZE).detail["correctness"] == "wrong_format"
-    assert screenspot.pro_negative(["negative"]).detail["correctness"] == "wrong_format"
-    empty = screenspot.pro_report([])
+    assert screenspot_pro.guikv_pro("no idea", [100, 50, 300, 150], SIZE).parts["correctness"] == "wrong"
+    assert screenspot_pro.pro(None, [0, 0, 1, 1], SIZE).parts["correctness"] == "wrong_format"
+    assert screenspot_pro.pro_negative(["negative"]).parts["correctness"] == "wrong_format"
+    empty = screenspot_pro.pro_report([])
     assert empty["overall"]["action_acc"] == 0 and empty["by_group"] == {}
 
 
@@ -76,12 +77,12 @@ def test_averages_differ():
     ],
 )
 def test_vlmeval_borders_and_pattern(text, correct):
-    assert screenspot.vlmeval(text, BOX, SIZE).detail["correct"] == correct
+    assert pointed.vlmeval(text, BOX, SIZE).parts["correct"] == correct
 
 
 def test_vlmeval_stops_at_a_box_outside_the_image():
-    got = screenspot.vlmeval("x=1, y=1", [900, 50, 200, 100], SIZE)
-    assert got.error == "ValueError" and got.score == 0
+    got = pointed.vlmeval("x=1, y=1", [900, 50, 200, 100], SIZE)
+    assert got.error == "ValueError" and got.value == 0
 
 
 def item(kind, box, size=(1920, 1080)):
@@ -109,13 +110,13 @@ def test_osworld_g_reads(text, point):
 
 
 def test_osworld_g_regions():
-    assert osworld_g.official("[-1, -1]", item("refusal", [0] * 4)).score == 1
-    assert osworld_g.official("[-1, 1]", item("refusal", [0] * 4)).score == 0
-    assert osworld_g.official("none", item("refusal", [0] * 4)).score == 0
-    assert osworld_g.official("[0.5, 0.5]", item("bbox", [960, 540, 0, 0])).score == 1
-    assert osworld_g.official("[5, 5]", item("polygon", [1, 1, 2, 2, 3])).score == 0
-    assert osworld_g.focusui([960, 540], item("bbox", [950, 530, 20, 20])).score == 1
-    assert osworld_g.focusui(None, item("bbox", [0, 0, 9, 9])).reason == "no_point"
+    assert osworld_g.official("[-1, -1]", item("refusal", [0] * 4)).value == 1
+    assert osworld_g.official("[-1, 1]", item("refusal", [0] * 4)).value == 0
+    assert osworld_g.official("none", item("refusal", [0] * 4)).value == 0
+    assert osworld_g.official("[0.5, 0.5]", item("bbox", [960, 540, 0, 0])).value == 1
+    assert osworld_g.official("[5, 5]", item("polygon", [1, 1, 2, 2, 3])).value == 0
+    assert osworld_g.focusui([960, 540], item("bbox", [950, 530, 20, 20])).value == 1
+    assert osworld_g.focusui(None, item("bbox", [0, 0, 9, 9])).why == "no_point"
 
 
 def test_osworld_g_report_counts_an_item_in_each_of_its_categories():
@@ -136,10 +137,10 @@ def test_ray_casting_edges():
 
 
 def test_ui_vision():
-    assert ui_vision.element((0.1, 0.1), [384, 216, 192, 108], (1920, 1080)).score == 1
+    assert ui_vision.element((0.1, 0.1), [384, 216, 192, 108], (1920, 1080)).value == 1
     assert ui_vision.element("x", [1, 2, 3, 4], (9, 9)).error == "IndexError"
-    assert ui_vision.layout([3, 3, 1, 1], [0, 0, 5, 5]).detail["gt_area"] == 0
-    assert ui_vision.layout([0, 0, 5, 5], [5, 5, 0, 0]).score == 0  # a swapped annotation is not repaired
+    assert ui_vision.layout([3, 3, 1, 1], [0, 0, 5, 5]).parts["gt_area"] == 0
+    assert ui_vision.layout([0, 0, 5, 5], [5, 5, 0, 0]).value == 0  # a swapped annotation is not repaired
     right, wrong = {"correctness": "correct"}, {"correctness": "wrong"}
     got = ui_vision.subsets_report({"basic": [right], "functional": [wrong], "spatial": [wrong] * 8})
     assert got["score"] == pytest.approx(1 / 3) and got["micro"] == pytest.approx(0.1)

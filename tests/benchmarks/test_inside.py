@@ -10,8 +10,8 @@ import pytest
 
 from tests.benchmarks import formats
 from tests.conftest import SHARED, needs_shared
-from vtprune_eval.benchmarks.readers.mini import Mini
-from vtprune_eval.benchmarks.tasks import load_task
+from vtprune_eval.benchmarks.mini import Mini
+from vtprune_eval.benchmarks.tasks import definition, load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.paths import FOLLOW_LINKS, inside_folder
 
@@ -157,7 +157,7 @@ def test_an_own_task_without_image_or_question_is_refused_by_record(field, value
     record = json.loads((tmp_path / "samples.jsonl").read_text())
     (tmp_path / "samples.jsonl").write_text(json.dumps({**record, field: value}))
     with pytest.raises(UserError, match=r"samples.jsonl, record 'a': "):
-        Mini(tmp_path, {}).item(0)
+        Mini().open(tmp_path, definition("mini-doc")).item(0)
 
 
 @needs_shared("public_inputs/backslash")

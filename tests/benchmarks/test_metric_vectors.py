@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT, SHARED, needs_shared
 from tests.golden.checkers import check_file, checkers
 from tests.golden.checkers.support.cases import difference, judge
-from vtprune_eval.benchmarks.verdict import Verdict
+from vtprune_eval.sample import Score, unreadable
 
 EMBEDDED = ROOT / "tests" / "golden" / "metrics"
 TASKS = (
@@ -72,6 +72,6 @@ def test_comparison():
     assert difference({"a": 1}, {}, 1e-6) == ".a is missing"
     assert difference([1], [1, 2], 1e-6) and difference(None, 0, 1e-6) and difference("1", 1, 1e-6)
     raising = {"expected": {"error": "ValueError"}}
-    assert judge(raising, lambda c: Verdict(0.0, "no_point"), 0) is None
-    assert judge(raising, lambda c: Verdict(0.0, "wrong"), 0) and judge(raising, lambda c: Verdict(1.0), 0)
-    assert judge({"expected": {"skipped": True}}, lambda c: Verdict(0.0), 0)
+    assert judge(raising, lambda c: unreadable("no_point"), 0) is None
+    assert judge(raising, lambda c: Score(0.0, reason="wrong"), 0) and judge(raising, lambda c: Score(1.0), 0)
+    assert judge({"expected": {"skipped": True}}, lambda c: Score(0.0), 0)

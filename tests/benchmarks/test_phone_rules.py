@@ -7,8 +7,10 @@ import math
 
 import pytest
 
-from vtprune_eval.benchmarks.protocols import aitw, androidcontrol, gui_odyssey, guievalkit
-from vtprune_eval.benchmarks.verdict import RuleUndefined
+from vtprune_eval.benchmarks.aitw import rule as aitw
+from vtprune_eval.benchmarks.androidcontrol import rule as androidcontrol
+from vtprune_eval.benchmarks.gui_odyssey import rule as gui_odyssey
+from vtprune_eval.benchmarks.rules import RuleUndefined, guievalkit, simpagent
 
 FAR = [[0.0, 0.9, 0.01, 0.01]]
 
@@ -76,8 +78,8 @@ def test_aitw_swipes_compare_axes_only_and_a_tie_is_vertical():
 )
 def test_aitw_unreadable_answers_are_wrong_with_a_reason(text):
     verdict = aitw.step(text, step())
-    assert verdict.score == 0 and verdict.detail["wrong_format"] == 1
-    assert verdict.reason not in ("ok", "wrong")
+    assert verdict.value == 0 and verdict.parts["wrong_format"] == 1
+    assert verdict.reason == "format_error" and verdict.why
 
 
 def test_aitw_score_is_the_plain_mean_over_sub_domains():
@@ -109,26 +111,26 @@ def test_smallest_node_prefers_the_first_of_equal_ones_and_looks_into_lists():
 
 def test_guikv_needs_a_tree_and_the_right_app():
     truth = {"action": {"action_type": "click", "x": 5, "y": 5}, "image_size": [100, 100]}
-    assert androidcontrol.guikv(said("click", (0.05, 0.05)), truth).score == 0
+    assert androidcontrol.guikv(said("click", (0.05, 0.05)), truth).value == 0
     truth["accessibility_tree"] = [node(0, 0, 10, 10)]
-    assert androidcontrol.guikv(said("click", (0.1, 0.1)), truth).score == 1  # borders are inside
+    assert androidcontrol.guikv(said("click", (0.1, 0.1)), truth).value == 1  # borders are inside
     app = {
         "action": {"action_type": "open_app", "app_name": "Maps"},
         "image_size": [100, 100],
         "accessibility_tree": [node(0, 0, 10, 10, "Google MAPS")],
     }
-    assert androidcontrol.guikv(said("click", (0.05, 0.05)), app).score == 1
+    assert androidcontrol.guikv(said("click", (0.05, 0.05)), app).value == 1
     app["action"]["app_name"] = ""
-    assert androidcontrol.guikv(said("click", (0.05, 0.05)), app).score == 0
-    assert androidcontrol.guikv(said("open_app"), app).score == 1
+    assert androidcontrol.guikv(said("click", (0.05, 0.05)), app).value == 0
+    assert androidcontrol.guikv(said("open_app"), app).value == 1
 
 
 def test_guikv_home_is_never_right_and_statuses_must_agree():
     home = {"action": {"action_type": "navigate_home"}, "image_size": [1, 1]}
-    assert androidcontrol.guikv(said("press_home"), home).score == 0
+    assert androidcontrol.guikv(said("press_home"), home).value == 0
     status = {"action": {"action_type": "status", "goal_status": "infeasible"}, "image_size": [1, 1]}
-    assert androidcontrol.guikv(said("finished", content=androidcontrol.goal_status("I FAILED")), status).score == 1
-    assert androidcontrol.guikv(said("finished", content=androidcontrol.goal_status("")), status).score == 0
+    assert androidcontrol.guikv(said("finished", content=androidcontrol.goal_status("I FAILED")), status).value == 1
+    assert androidcontrol.guikv(said("finished", content=androidcontrol.goal_status("")), status).value == 0
 
 
 def test_guikv_scales_with_the_size_that_the_model_saw():
@@ -180,24 +182,24 @@ def truth(kind=4, touch=(0.5, 0.5), lift=None, boxes=(), **more):
 
 
 def test_guievalkit_short_press_is_a_wait_and_input_follows_the_annotation():
-    assert guievalkit.step({"POINT": [500, 500], "duration": 100}, truth()).detail["pred_type"] == "wait"
-    assert guievalkit.step({"DEEP_LINK": None}, truth(1)).score == 1
+    assert guievalkit.step({"POINT": [500, 500], "duration": 100}, truth()).parts["pred_type"] == "wait"
+    assert guievalkit.step({"DEEP_LINK": None}, truth(1)).value == 1
     both = {"INPUT": {"point": [500, 500], "text": "Pizza "}}
-    assert guievalkit.step(both, truth()).score == 1
-    assert guievalkit.step(both, truth(3, result_action_text="pizza")).score == 1
+    assert guievalkit.step(both, truth()).value == 1
+    assert guievalkit.step(both, truth(3, result_action_text="pizza")).value == 1
 
 
 def test_guievalkit_rules_differ_on_boxes_that_do_not_hold_the_annotation():
     elsewhere = [[0.2, 0.2, 0.1, 0.1]]
     prediction = {"POINT": [250, 250]}
-    assert guievalkit.step(prediction, truth(boxes=elsewhere)).score == 1
-    assert guievalkit.step(prediction, truth(boxes=elsewhere), rule="common").score == 0
+    assert guievalkit.step(prediction, truth(boxes=elsewhere)).value == 1
+    assert guievalkit.step(prediction, truth(boxes=elsewhere), rule="common").value == 0
 
 
 def test_guievalkit_looks_at_the_five_nearest_boxes_only():
     near = [[0.5 + i / 100, 0.5, 0.01, 0.01] for i in range(5)]
-    assert guievalkit.step({"POINT": [105, 105]}, truth(boxes=[*near, [0.1, 0.1, 0.01, 0.01]])).score == 0
-    assert guievalkit.step({"POINT": [105, 105]}, truth(boxes=[*near[:4], [0.1, 0.1, 0.01, 0.01]])).score == 1
+    assert guievalkit.step({"POINT": [105, 105]}, truth(boxes=[*near, [0.1, 0.1, 0.01, 0.01]])).value == 0
+    assert guievalkit.step({"POINT": [105, 105]}, truth(boxes=[*near[:4], [0.1, 0.1, 0.01, 0.01]])).value == 1
 
 
 def test_guievalkit_invalid_predictions_are_counted():
@@ -237,13 +239,13 @@ def test_direction_is_vertical_on_a_tie():
     ],
 )
 def test_odyssey_official(text, answer, info):
-    assert gui_odyssey.official(text, answer, None).detail["info"] == info
+    assert gui_odyssey.official(text, answer, None).parts["info"] == info
 
 
 def test_odyssey_accidents_need_to_be_asked_for():
     for text in ("CLICK: 500", "CLICK: ((450, 450), (550, 550))", "CLICK: [500]"):
-        assert gui_odyssey.official(text, "CLICK: (500, 500)", None).detail["info"] == "invalid"
-        assert gui_odyssey.official(text, "CLICK: (500, 500)", None, upstream=True).score == 1
+        assert gui_odyssey.official(text, "CLICK: (500, 500)", None).parts["info"] == "invalid"
+        assert gui_odyssey.official(text, "CLICK: (500, 500)", None, upstream=True).value == 1
 
 
 def odyssey_rows(categories):
@@ -252,7 +254,7 @@ def odyssey_rows(categories):
             "episode": f"e{i}_0",
             "category": c,
             "step_length": 1,
-            "verdict": gui_odyssey.official("TYPE: a", "TYPE: a", None),
+            "score": gui_odyssey.official("TYPE: a", "TYPE: a", None),
         }
         for i, c in enumerate(categories)
     ]
@@ -278,21 +280,21 @@ def test_odyssey_incomplete_episodes_leave_the_success_rate():
 
 def test_simpagent_reads_points_as_whole_numbers_only():
     answer = '{"action_type": 4, "click_point": (500,500)}'
-    assert gui_odyssey.simpagent('{"action_type": 4, "click_point": "(500, 500)"}', answer).score == 1
-    decimals = gui_odyssey.simpagent('{"action_type": 4, "click_point": (500.0,500)}', answer)
-    assert decimals.detail["format_wrong"] == 1
-    assert gui_odyssey.simpagent("[1]", answer).error == "AttributeError"
-    assert gui_odyssey.simpagent('{"action_type": 4, "click_point": [1]}', answer).score == 0
-    assert gui_odyssey.simpagent('{"action_type": 4, "click_point": "(500,500)}', answer).detail["format_wrong"] == 1
+    assert simpagent.simpagent('{"action_type": 4, "click_point": "(500, 500)"}', answer).value == 1
+    decimals = simpagent.simpagent('{"action_type": 4, "click_point": (500.0,500)}', answer)
+    assert decimals.parts["format_wrong"] == 1
+    assert simpagent.simpagent("[1]", answer).error == "AttributeError"
+    assert simpagent.simpagent('{"action_type": 4, "click_point": [1]}', answer).value == 0
+    assert simpagent.simpagent('{"action_type": 4, "click_point": "(500,500)}', answer).parts["format_wrong"] == 1
 
 
 def test_osatlas_rules_of_the_two_data_sets_differ():
     heading = "thoughts:\nx\nactions:\n"
-    assert androidcontrol.osatlas(heading + "TYPE [new york]", "TYPE [new delhi]").score == 1  # second word only
-    assert gui_odyssey.osatlas(heading + "TYPE [new york]", "TYPE [new delhi]").score == 1  # action name counts
-    assert gui_odyssey.osatlas(heading + "TYPE [a]", "TYPE [b]").score == 0  # F1 of exactly one half
-    assert androidcontrol.osatlas(heading + "WAIT\n", "WAIT").score == 0
-    assert gui_odyssey.osatlas(heading + "WAIT\n", "WAIT").score == 1
-    assert gui_odyssey.osatlas(heading + "CLICK", "CLICK <point>[[50,60]]</point>").score == 1  # read as (0, 0)
+    assert androidcontrol.osatlas(heading + "TYPE [new york]", "TYPE [new delhi]").value == 1  # second word only
+    assert gui_odyssey.osatlas(heading + "TYPE [new york]", "TYPE [new delhi]").value == 1  # action name counts
+    assert gui_odyssey.osatlas(heading + "TYPE [a]", "TYPE [b]").value == 0  # F1 of exactly one half
+    assert androidcontrol.osatlas(heading + "WAIT\n", "WAIT").value == 0
+    assert gui_odyssey.osatlas(heading + "WAIT\n", "WAIT").value == 1
+    assert gui_odyssey.osatlas(heading + "CLICK", "CLICK <point>[[50,60]]</point>").value == 1  # read as (0, 0)
     assert androidcontrol.osatlas(heading, "WAIT").error == "IndexError"
     assert math.isclose(gui_odyssey.plain_f1("a b", "a c"), 0.5)

@@ -14,15 +14,26 @@ from tests.benchmarks.speakers import SPEAKERS
 from tests.benchmarks.test_readers_hostile import HOSTILE
 from tests.conftest import SHARED, needs_shared
 from vtprune_eval import cli
-from vtprune_eval.benchmarks.grammars import Action
-from vtprune_eval.benchmarks.judges import JUDGES, judge
-from vtprune_eval.benchmarks.judges.phone import androidcontrol_action, odyssey_action
-from vtprune_eval.benchmarks.protocols import PROTOCOLS
+from vtprune_eval.benchmarks.action import Action
+from vtprune_eval.benchmarks.androidcontrol.truth import annotated as androidcontrol_action
+from vtprune_eval.benchmarks.gui_odyssey.truth import annotated as odyssey_action
+from vtprune_eval.benchmarks.registry import benchmark, benchmark_names
 from vtprune_eval.benchmarks.tasks import definition, load_task, protocols_of
-from vtprune_eval.results.breakdown import GROUPS, breakdown
+from vtprune_eval.results.breakdown import breakdown
 from vtprune_eval.results.record import failed_record
 
 STYLES = {"qwen": "qwen2_5_vl", "ui_tars": "ui_tars"}
+PROTOCOLS = {
+    name: tuple(benchmark(name).rules(definition(name))) for name in benchmark_names() if benchmark(name).prompted
+}
+
+
+def judge(name, protocol, grammar, text, truth, frame):
+    """The score of one answer under a protocol."""
+    of = benchmark(name)
+    return of.score(of.rules(definition(name))[protocol], grammar, text, {"type": "x", "truth": truth}, frame)
+
+
 # What a family cannot say, or what a protocol never accepts from it (see the protocols' own pages).
 NEVER = {
     ("androidcontrol", "guikv", "ui_tars"): {"type", "home"},  # its type has no point, press_home is not mapped
@@ -118,7 +129,7 @@ def test_simpagents_setting_of_aitw(tmp_path):
     def value(left, **changes):
         said = f'{{"action_type": 4, "click_point": ({left}, {1000 * y:.0f})}}'
         truth = {**task.samples[0].target["truth"], **changes}
-        return judge("aitw", "simpagent", "simpagent", said, truth, frame).score
+        return judge("aitw", "simpagent", "simpagent", said, truth, frame).value
 
     assert [value(left) for left in (500, 300, 100, x)] == [1, 1, 0, 0]  # the last is a fraction
     elsewhere = [2, 2, 0.1, 0.1]
@@ -243,18 +254,18 @@ def grammars(benchmark, protocol):
     return ["qwen", "ui_tars", "opencua", "seeclick", "mini", "pyautogui", "lmms"]
 
 
-EVERY = [(b, p, g) for b in JUDGES for p in PROTOCOLS[b] for g in grammars(b, p)]
+EVERY = [(b, p, g) for b in PROTOCOLS for p in PROTOCOLS[b] for g in grammars(b, p)]
 
 
-@pytest.mark.parametrize(("benchmark", "protocol", "grammar"), EVERY)
-def test_hostile_answers_score_between_0_and_1(benchmark, protocol, grammar):
+@pytest.mark.parametrize(("name", "protocol", "grammar"), EVERY)
+def test_hostile_answers_score_between_0_and_1(name, protocol, grammar):
     @settings(max_examples=80, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(HOSTILE)
     def never_raises(text):
         for coordinates in ("resized_pixels", "thousandths"):
             frame = {"file_sizes": [formats.DESK], "model_sizes": [(952, 532)], "coordinates": coordinates}
-            verdict = judge(benchmark, protocol, grammar, text, TRUTHS[benchmark], frame)
-            assert 0 <= verdict.score <= 1
+            verdict = judge(name, protocol, grammar, text, TRUTHS[name], frame)
+            assert 0 <= verdict.value <= 1
 
     never_raises()
 
@@ -263,8 +274,8 @@ def test_there_are_ten_thousand_hostile_answers():
     assert len(EVERY) * 80 >= 10_000
 
 
-@pytest.mark.parametrize("benchmark", JUDGES)
-def test_a_megabyte_is_judged_at_once(benchmark):
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_a_megabyte_is_judged_at_once(name):
     frame = {"file_sizes": [formats.DESK], "model_sizes": [(952, 532)], "coordinates": "resized_pixels"}
     for text in (
         "9" * 1_000_000,
@@ -276,15 +287,15 @@ def test_a_megabyte_is_judged_at_once(benchmark):
         "terminate" * 100_000,
         "a_" * 500_000,
     ):
-        for protocol in PROTOCOLS[benchmark]:
-            for grammar in grammars(benchmark, protocol):
-                seconds = min(_seconds(benchmark, protocol, grammar, text, frame) for _ in range(3))
+        for protocol in PROTOCOLS[name]:
+            for grammar in grammars(name, protocol):
+                seconds = min(_seconds(name, protocol, grammar, text, frame) for _ in range(3))
                 assert seconds < 0.05, (protocol, grammar, text[:10])
 
 
-def _seconds(benchmark, protocol, grammar, text, frame):
+def _seconds(name, protocol, grammar, text, frame):
     start = time.perf_counter()
-    judge(benchmark, protocol, grammar, text, TRUTHS[benchmark], frame)
+    judge(name, protocol, grammar, text, TRUTHS[name], frame)
     return time.perf_counter() - start
 
 
@@ -322,11 +333,11 @@ def numbers_of(value):
 @pytest.mark.parametrize("name", formats.FORMATS)
 def test_breakdowns_count_every_sample_in_any_order(name, tmp_path):
     task = task_of(name, tmp_path, style="qwen2_5_vl")
-    assert task.benchmark in GROUPS
+    assert task.of.groups
     frame = {"file_sizes": [formats.DESK], "model_sizes": [formats.DESK], "coordinates": "resized_pixels"}
     records = records_of(task, lambda s: SPEAKERS["qwen"](Action("tap", point=(0.2, 0.2)), formats.DESK), frame)
     records[0] = failed_record("k", task.samples[0], "bad_image", "the file is missing", True, task.protocol)
-    whole = breakdown(task.benchmark, records)
+    whole = breakdown(task.of, records)
     n = len(records)
     for key, groups in whole["breakdown"].items():
         if key != "categories":
@@ -337,14 +348,14 @@ def test_breakdowns_count_every_sample_in_any_order(name, tmp_path):
     assert whole["authors"]
     for seed in range(3):
         shuffled = random.Random(seed).sample(records, n)
-        assert numbers_of(breakdown(task.benchmark, shuffled)) == numbers_of(whole)
+        assert numbers_of(breakdown(task.of, shuffled)) == numbers_of(whole)
 
 
 def test_grounding_given_the_right_type(tmp_path):
     task = task_of("androidcontrol", tmp_path, style="qwen2_5_vl")
     frame = {"file_sizes": [formats.PHONE], "model_sizes": [formats.PHONE], "coordinates": "resized_pixels"}
     records = records_of(task, lambda s: SPEAKERS["qwen"](Action("tap", point=(0.5, 0.5)), formats.PHONE), frame)
-    measures = breakdown("androidcontrol", records)["measures"]
+    measures = breakdown(task.of, records)["measures"]
     assert measures["type_match"]["accuracy"] == pytest.approx(0.1)  # one click among ten steps
     pointed = measures["grounding_given_type"]
     assert (pointed["n"], pointed["accuracy"]) == (1, 1.0)
@@ -354,7 +365,7 @@ def test_failed_samples_are_wrong_in_the_authors_aggregates(tmp_path):
     for name in formats.FORMATS:
         task = task_of(name, tmp_path / name)
         records = [failed_record("k", s, "bad_image", "missing", True, task.protocol) for s in task.samples]
-        result = breakdown(task.benchmark, records)
+        result = breakdown(task.of, records)
         assert all(g["accuracy"] == 0 for groups in result["breakdown"].values() for g in groups.values()), name
 
 

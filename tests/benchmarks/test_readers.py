@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +11,8 @@ from tests.benchmarks import formats
 from tests.conftest import SHARED, needs_shared
 from vtprune_eval.benchmarks.formats.spans import CHUNK_BYTES, LineSpans, Spans
 from vtprune_eval.benchmarks.grammars import GRAMMARS
-from vtprune_eval.benchmarks.prompts import read_prompt, style_of
-from vtprune_eval.benchmarks.tasks import definition, load_task, protocols_of, task_names
+from vtprune_eval.benchmarks.prompts import prompt_folders, read_prompt, style_of
+from vtprune_eval.benchmarks.tasks import benchmark_of, definition, load_task, protocols_of, task_names
 from vtprune_eval.errors import UserError
 from vtprune_eval.paths import tasks_dir
 
@@ -270,9 +269,9 @@ def test_every_prompt_file_is_sound():
     seen = 0
     for name in task_names():
         spec = definition(name)
-        if "benchmark" not in spec:
+        if not benchmark_of(spec).prompted:
             continue
-        for path in sorted((Path(spec["folder"]) / "prompts").glob("*.yaml")):
+        for path in sorted(p for folder in prompt_folders(spec) for p in folder.glob("*.yaml")):
             prompt = read_prompt(path)
             assert prompt.grammar in {*GRAMMARS, "simpagent", "unified", "odyssey", "pyautogui", "lmms"}
             assert "$instruction" in prompt.prompt and len(prompt.source) > 10
@@ -282,7 +281,7 @@ def test_every_prompt_file_is_sound():
 
 def test_line_breaks_of_prompt_files_reach_the_model(tmp_path):
     """YAML folds a line break within quotes to a blank; only a block may spread over lines."""
-    for path in sorted(tasks_dir().glob("*/prompts/*.yaml")):
+    for path in sorted([*tasks_dir().glob("*/prompts/*.yaml"), *tasks_dir().glob("prompts/*/*.yaml")]):
         for key, value in yaml.compose(path.read_text(encoding="utf-8")).value:
             if key.value != "source":  # it is not shown to a model
                 assert value.style == "|" or value.start_mark.line == value.end_mark.line, (path, key.value)

@@ -12,18 +12,14 @@ from hypothesis import strategies as st
 
 from tests.conftest import ROOT
 from vtprune_eval.benchmarks import grammars as parsers
+from vtprune_eval.benchmarks import osworld_g
+from vtprune_eval.benchmarks.agentnetbench import rule as agentnetbench
+from vtprune_eval.benchmarks.aitw import rule as aitw
+from vtprune_eval.benchmarks.androidcontrol import rule as androidcontrol
 from vtprune_eval.benchmarks.grammars import opencua, qwen, ui_tars
-from vtprune_eval.benchmarks.protocols import (
-    agentnetbench,
-    aitw,
-    androidcontrol,
-    documents,
-    gui_odyssey,
-    guievalkit,
-    mind2web,
-    osworld_g,
-    screenspot,
-)
+from vtprune_eval.benchmarks.gui_odyssey import rule as gui_odyssey
+from vtprune_eval.benchmarks.mind2web import rule as mind2web
+from vtprune_eval.benchmarks.rules import documents, guievalkit, pointed, simpagent
 from vtprune_eval.benchmarks.untrusted import MAX_CHARS, Unreadable, literal
 
 SIZE = (1920, 1080)
@@ -69,12 +65,12 @@ READERS = {
     "mind2web guikv": lambda t: mind2web.guikv_understand(t, (1280, 1000)),
     "odyssey official": lambda t: gui_odyssey.official(t, "CLICK: (1, 2)", [0, 0, 5, 5], upstream=True),
     "odyssey type": lambda t: gui_odyssey.official(t, "TYPE: hello", None),
-    "odyssey simpagent": lambda t: gui_odyssey.simpagent(t, '{"action_type": 4, "click_point": (1,2)}'),
+    "odyssey simpagent": lambda t: simpagent.simpagent(t, '{"action_type": 4, "click_point": (1,2)}'),
     "odyssey osatlas": lambda t: gui_odyssey.osatlas(t, "CLICK <point>[[1,2]]</point>"),
-    "screenspot seeclick": lambda t: screenspot.seeclick(t, [1, 2, 3, 4], SIZE),
-    "screenspot guikv": lambda t: screenspot.guikv(t, [1, 2, 3, 4], SIZE),
-    "screenspot opencua": lambda t: screenspot.guikv(t, [1, 2, 3, 4], SIZE, model="opencua"),
-    "screenspot vlmeval": lambda t: screenspot.vlmeval(t, [1, 2, 3, 4], SIZE),
+    "screenspot seeclick": lambda t: pointed.seeclick(t, [1, 2, 3, 4], SIZE),
+    "screenspot guikv": lambda t: pointed.guikv(t, [1, 2, 3, 4], SIZE),
+    "screenspot opencua": lambda t: pointed.guikv(t, [1, 2, 3, 4], SIZE, model="opencua"),
+    "screenspot vlmeval": lambda t: pointed.vlmeval(t, [1, 2, 3, 4], SIZE),
     "osworld_g": lambda t: osworld_g.official(t, ITEM),
     "osworld_g vlmeval": lambda t: osworld_g.vlmeval(t, ITEM),
     "anls": lambda t: documents.anls(t, ["42 Main Street"]),
@@ -255,7 +251,7 @@ def test_brackets_inside_a_text_are_not_nesting():
 def test_unreadable_predictions_of_guievalkit_are_wrong():
     for value in (None, "x", {"POINT": "x"}, {"POINT": [1]}, {"to": {}}, json.loads('{"duration": 1e400}')):
         step = guievalkit.step(value, {"result_action_type": 5})
-        assert step.score == 0 and step.detail["valid"] is False
+        assert step.value == 0 and step.parts["valid"] is False
 
 
 def resized(grammar, text, **frame):

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.benchmarks import releases
 from tests.benchmarks.speakers import qwen
+from vtprune_eval.benchmarks.action import Action
 from vtprune_eval.benchmarks.formats.tfrecord import example, fields, masked_crc32c
 from vtprune_eval.benchmarks.formats.unpacked import Unpacked
-from vtprune_eval.benchmarks.grammars import Action
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.data.check import check
 from vtprune_eval.errors import UserError

@@ -151,7 +151,7 @@ def osworld(server, monkeypatch, tmp_path):
         "sha256": hashlib.sha256(archive).hexdigest(),
     }
     real = fetch.definition
-    monkeypatch.setattr(fetch, "definition", lambda name: {**real(name), "download": [own]})
+    monkeypatch.setattr(fetch, "definition", lambda name: real(name).changed(download=(own,)))
     monkeypatch.setenv("VTPRUNE_DATA", str(tmp_path / "cache"))
     return own
 
@@ -567,7 +567,7 @@ def test_the_box_is_drawn_where_it_is(tmp_path):
         )
         sample = task.samples[0]
         size = formats.PHONE if name in ("aitw", "gui_odyssey") else formats.DESK
-        marks = draw.marks_of(task.benchmark, sample.target, size)
+        marks = task.of.marks(sample.target, size)
         box = next(m for kind, m in marks if kind in ("box", "faint"))
         expected = {
             "agentnetbench": [384, 216, 576, 270],

@@ -118,8 +118,8 @@ def test_settings_agree_with_our_definition(name):
     config = yaml.load((tasks_dir() / name / "lm_eval" / f"{name}.yaml").read_text(), Loader)
     spec = definition(name)
     assert config["task"] == config["dataset_kwargs"]["task"] == name
-    assert config["generation_kwargs"]["max_gen_toks"] == spec["max_new_tokens"]
-    assert config["metadata"]["version"] == spec["version"]
+    assert config["generation_kwargs"]["max_gen_toks"] == spec.max_new_tokens
+    assert config["metadata"]["version"] == spec.version
 
 
 RUN = ["run", "--model", "vtprune", "--tasks", "mini-doc", "--model_args"]

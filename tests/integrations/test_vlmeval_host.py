@@ -104,9 +104,7 @@ def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, m
     rows = predictions(finished, model, "AI2D_TEST")
     scores = []
     for row, sample in zip(rows, samples, strict=True):
-        answer = engine.answer(
-            sample.images, sample.question, sample_id=sample.id, max_new_tokens=spec["max_new_tokens"]
-        )
+        answer = engine.answer(sample.images, sample.question, sample_id=sample.id, max_new_tokens=spec.max_new_tokens)
         assert row["prediction"] == answer.text
         scores.append(rules.score(answer.text, sample.target, answer.frame).value)
     with only(finished, model, f"{model}_AI2D_TEST_acc.csv").open() as stream:

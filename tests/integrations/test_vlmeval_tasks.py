@@ -38,7 +38,7 @@ def type_of(name):
 
 def load(folder, name, protocol=None):
     spec = catalogue.definition(name)
-    table = reader.KitTable(folder, {**spec, "protocol": protocol or spec["protocol"]})
+    table = reader.KitTable(folder, spec.changed(protocol=protocol or spec.protocol))
     return [table.sample(i) for i in range(len(table.ids))]
 
 
@@ -264,7 +264,7 @@ def test_a_run_of_ours_on_a_table_of_the_kit(protocol, data, cli):
         "8",
     )
     assert done.returncode == 0, done.stderr
-    spec = {**catalogue.definition("OSWorld_G"), "protocol": protocol}
+    spec = catalogue.definition("OSWorld_G").changed(protocol=protocol)
     table = reader.KitTable(data, spec)
     files = sorted((data / "run" / "records").rglob("*.jsonl"))
     assert len(files) == 2

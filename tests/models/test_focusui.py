@@ -243,13 +243,12 @@ def test_cells_that_share_their_beginning_point_as_alone(methods, adapters, tmp_
 )
 def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     """The prompt is the instruction alone, and every rule reads the point that the head gives."""
-    from pathlib import Path
-
-    from vtprune_eval.benchmarks.judges import judge
+    from vtprune_eval.benchmarks.base import Item
     from vtprune_eval.benchmarks.prompts import load_prompt, style_of
-    from vtprune_eval.benchmarks.readers import Item
+    from vtprune_eval.benchmarks.tasks import benchmark_of, definition
 
-    folder = Path(__file__).parents[2] / "tasks" / benchmark / "prompts"
+    spec = definition(benchmark)
+    of = benchmark_of(spec)
     truth = {
         "box_xywh": [100, 300, 200, 100],
         "corners": [100, 300, 300, 400],
@@ -260,11 +259,12 @@ def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     frame = {"coordinates": "fractions", "file_sizes": [[1000, 800]], "model_sizes": [[560, 448]]}
     for name in (n for n, card in MODELS.items() if card.family.startswith("focusui")):
         for protocol in protocols:
-            prompt = load_prompt(folder, style_of(name, MODELS[name].family), protocol)
+            chosen = spec.changed(protocol=protocol) if protocol in of.rules(spec) else spec
+            prompt = load_prompt(chosen, style_of(name, MODELS[name].family))
             item = Item(id="a", images=(), target={}, fields={"instruction": "Open the $5 menu"})
             assert prompt.question(item) == "Open the $5 menu"
             scores = [
-                judge(benchmark.removesuffix("_v2"), protocol, prompt.grammar, text, truth, frame).score
+                of.rules(spec)[chosen.protocol].score(prompt.grammar, text, truth, frame).value
                 for text in ("click 0.200000 0.440000", "click 0.400000 0.440000", "")
             ]
             assert scores == [1, 0, 0]

@@ -7,6 +7,7 @@ import io
 
 import pytest
 
+from vtprune_eval.benchmarks.screenspot import ScreenSpot
 from vtprune_eval.results.breakdown import breakdown, breakdown_text
 from vtprune_eval.results.record import light
 from vtprune_eval.results.summary import costs_of, footnotes, summarise, table
@@ -68,7 +69,7 @@ def test_one_episode_gives_no_interval_in_any_table():
         assert "25.0 (few clusters)" in text and "-75.0 (few clusters)" in text
     row = next(r for r in csv.DictReader(io.StringIO(table(summary, "csv"))) if r["method"] == "a")
     assert (row["t vs full"], row["t vs full low"], row["t vs full high"]) == ("-75.00", "-", "-")
-    groups = breakdown("screenspot", [{**r, "meta": {"platform": "web"}, "parts": {}} for r in own])["breakdown"]
+    groups = breakdown(ScreenSpot(), [{**r, "meta": {"platform": "web"}, "parts": {}} for r in own])["breakdown"]
     assert groups["platform"]["web"]["ci95"] is None
     text = breakdown_text({"rows": [{"method": "a", "budget": "10", "tasks": {"t": {"breakdown": groups}}}]})
     assert "25.0 (few clusters) (n=4)" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # Nothing useful of a grounding or navigation answer lies behind this; it bounds the work on hostile text.
@@ -11,7 +12,6 @@ MAX_CHARS = 4096
 _NUMBER = r"[-+]?\d{1,7}(?:\.\d{1,30})?"
 # Digits of a JSON key such as "point_2d" are no part of a pair: a letter, a quote or a colon follows them.
 _PAIR = re.compile(rf"({_NUMBER})[\s,;]{{1,4}}({_NUMBER})")
-_ACTION = re.compile(r"\b(tap|click|type|scroll|back|done)\b[ \t]*([^\n,]*)", re.IGNORECASE)
 
 
 def first_point(text: str) -> tuple[float, float] | None:
@@ -24,7 +24,7 @@ def first_point(text: str) -> tuple[float, float] | None:
     return (float(match[1]), float(match[2])) if match else None
 
 
-def fraction(point: tuple[float, float], frame: dict[str, Any], image: int = -1) -> tuple[float, float] | None:
+def fraction(point: tuple[float, float], frame: Mapping[str, Any], image: int = -1) -> tuple[float, float] | None:
     """A point of the model's frame as fractions of the image.
 
     Args:
@@ -43,27 +43,3 @@ def fraction(point: tuple[float, float], frame: dict[str, Any], image: int = -1)
         width = height = {"hundredths": 100, "thousandths": 1000, "fractions": 1}[kind]
     x, y = point[0] / width, point[1] / height
     return (x, y) if math.isfinite(x) and math.isfinite(y) and 0 <= x <= 1 and 0 <= y <= 1 else None
-
-
-def parse_action(text: str, frame: dict[str, Any]) -> dict[str, Any] | None:
-    """The action of an answer in the mini suite's grammar.
-
-    ``tap X Y`` (or ``click``), ``type TEXT``, ``scroll up|down``, ``back``, ``done``.
-
-    Returns:
-        e.g. ``{"type": "tap", "point": [0.37, 0.82]}``, or None if nothing can be read.
-    """
-    match = _ACTION.search(text[:MAX_CHARS])
-    if not match:
-        return None
-    word, rest = match[1].lower(), match[2].strip()
-    if word in {"tap", "click"}:
-        pair = first_point(rest)
-        at = fraction(pair, frame) if pair else None
-        return {"type": "tap", "point": list(at)} if at else None
-    if word == "type":
-        return {"type": "type", "text": rest} if rest else None
-    if word == "scroll":
-        way = rest.split()[0].lower() if rest.split() else ""
-        return {"type": "scroll", "direction": way} if way in {"up", "down", "left", "right"} else None
-    return {"type": "back" if word == "back" else "finish"}

@@ -11,9 +11,8 @@ from typing import Any
 
 from ..errors import UserError
 from ..paths import inside_folder
-from .grammars import Action
-
-Spec = Mapping[str, Any]
+from .action import Action
+from .spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,11 @@ class Records(ABC):
 
 
 class Episodes(Records):
-    """Records that are steps of episodes. Setting ``history``: how many earlier screenshots a step comes with; the
-    paths of others are not even looked up."""
+    """Records that are steps of episodes. ``shown`` of the definition: how many earlier screenshots a step comes with;
+    the paths of others are not even looked up."""
 
-    def __init__(self, spec: Spec) -> None:
-        self._history = int(spec.get("history") or 0)
+    def __init__(self, spec: TaskSpec) -> None:
+        self._history = spec.shown
 
     def _first(self, at: int) -> int:
         """First step whose screenshot is shown with step ``at``."""

@@ -1,4 +1,5 @@
-"""From an item to the text that a model of a family gets: files ``tasks/TASK/prompts/STYLE.yaml``.
+"""From an item to the text that a model of a family gets: files ``tasks/TASK/prompts/STYLE.yaml``, or of a set that
+several tasks share, ``tasks/prompts/SET/STYLE.yaml``.
 
 A file has ``grammar`` (how the answer is read), ``source`` (where the form comes from) and ``prompt``, a text with
 ``$instruction``, ``$history``, ``$goal_line`` and ``$n_images``. Optional: ``history_as`` (``text``, ``seeclick``,
@@ -8,6 +9,7 @@ A file has ``grammar`` (how the answer is read), ``source`` (where the form come
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +19,13 @@ from string import Template
 from typing import Any
 
 from ..errors import UserError, unknown_name
-from . import convert
-from .grammars import Action
-from .readers import Item, Step
+from ..paths import tasks_dir
+from . import action as actions
+from .action import Action
+from .base import Item, Step
+from .grammars import seeclick
+from .rules import simpagent
+from .spec import TaskSpec
 from .untrusted import Unreadable
 
 _KEYS = {
@@ -54,9 +60,9 @@ def style_of(model: str, family: str) -> str:
 
 # How an earlier step is written, by ``history_as``; everything else is told in words.
 _WRITERS: dict[str, Callable[[Action], str]] = {
-    "seeclick": lambda action: convert.seeclick(action, decimals=2),
-    "seeclick_web": convert.seeclick_web,
-    "simpagent": convert.simpagent,
+    "seeclick": lambda action: seeclick.written(seeclick.phone_dictionary(action), 2),
+    "seeclick_web": lambda action: seeclick.written(seeclick.web_dictionary(action), 6),
+    "simpagent": lambda action: json.dumps(simpagent.dictionary(action)),
 }
 
 
@@ -120,16 +126,16 @@ def _line(form: str, n: int, said: str) -> str:
 def describe(action: Action) -> str:
     """An action in plain words, points as fractions with two decimals."""
     at = f" at ({action.point[0]:.2f}, {action.point[1]:.2f})" if action.point else ""
-    word = convert.phone_word(action)
+    word = actions.phone_word(action)
     if word == "scroll":
         try:
-            return f"scroll {convert.content_direction(action)}"
+            return f"scroll {actions.content_direction(action)}"
         except Unreadable:
             return "scroll"
     texts = {
         "tap": f"tap{at}",
         "long_press": f"long press{at}",
-        "button": f"press {convert.button(action)}",
+        "button": f"press {actions.button(action)}",
         "finish": f"finish ({action.status})",
         "key": f"press {' '.join(action.keys)}",
         "hotkey": f"press {' '.join(action.keys)}",
@@ -137,22 +143,39 @@ def describe(action: Action) -> str:
     return texts.get(word) or (f"{word} {action.text!r}{at}" if action.text else f"{word}{at}")
 
 
-def load_prompt(folder: Path, style: str, protocol: str) -> Prompt:
+def prompt_folders(spec: TaskSpec) -> list[Path]:
+    """Where the prompts of a task lie: its own, then those of a shared set (``prompts:`` of its definition).
+
+    Raises:
+        UserError: an unknown set.
+    """
+    folders = [spec.folder / "prompts"] if spec.folder else []
+    if spec.prompts:
+        sets = tasks_dir() / "prompts"
+        known = [p.name for p in sets.iterdir() if p.is_dir()] if sets.is_dir() else []
+        if spec.prompts not in known:
+            raise unknown_name(f"prompt set in {spec.name}/task.yaml", spec.prompts, known)
+        folders.append(sets / spec.prompts)
+    return folders
+
+
+def load_prompt(spec: TaskSpec, style: str) -> Prompt:
     """The prompt of a style under a protocol: ``STYLE.PROTOCOL.yaml``, ``STYLE.yaml``, ``PROTOCOL.yaml``,
-    ``default.yaml``, whichever is first.
+    ``default.yaml``, whichever is first; a task's own file comes before the shared set's.
 
     Raises:
         UserError: none of them is there, or the file is not of the form above.
     """
-    names = (f"{style}.{protocol}", style, protocol, "default")
-    path = next((p for n in names if (p := folder / f"{n}.yaml").is_file()), None)
-    if path is None:
-        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml"))) or "none"
-        raise UserError(
-            f"{folder.parent.name}: no prompt for models of the style {style!r} (known: {known}); add "
-            f"prompts/{style}.yaml to the task's folder."
-        )
-    return read_prompt(path)
+    folders = prompt_folders(spec)
+    for name in (f"{style}.{spec.protocol}", style, spec.protocol, "default"):
+        for folder in folders:
+            if (folder / f"{name}.yaml").is_file():
+                return read_prompt(folder / f"{name}.yaml")
+    known = ", ".join(sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})) or "none"
+    raise UserError(
+        f"{spec.name}: no prompt for models of the style {style!r} (known: {known}); add prompts/{style}.yaml to the "
+        "task's folder."
+    )
 
 
 def read_prompt(path: Path) -> Prompt:
@@ -163,7 +186,7 @@ def read_prompt(path: Path) -> Prompt:
     """
     import yaml
 
-    where = f"{path.parent.parent.name}/prompts/{path.name}"
+    where = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:

@@ -7,19 +7,19 @@ and ``androidcontrol_low``.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown_name
-from ..paths import tasks_dir
 from ..sample import Sample, Score
+from .base import Records
+from .benchmark import Benchmark, Rule, plain
+from .grammars import GRAMMARS, parse
 from .prompts import Prompt, load_prompt
-from .protocols import PROTOCOLS
-from .readers import Records, open_records
-from .rules import RULES
+from .registry import benchmark, include, task_folders
+from .spec import TaskSpec, read_yaml, task_spec
 from .vlmeval.catalogue import KIT_TASKS
 from .vlmeval.catalogue import definition as kit_definition
 
@@ -27,47 +27,17 @@ DEFAULT_TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 # Names that stand for several tasks.
 SUITES = {"mini": DEFAULT_TASKS, "mini-large": ("mini-large-grounding", "mini-large-doc")}
 MAX_HISTORY = 5
-# Reasons of rules for answers that could be read; every other one is a format error.
-_READABLE = {
-    "no_counterpart",
-    "nothing_annotated",
-    "continues",
-    "box_outside_image",
-    "unknown_key",
-    "reference_unreadable",
-    "annotation_unknown",
-    "operation_not_supported",
-}
-_KEYS = {
-    "name",
-    "title",
-    "version",
-    "reader",
-    "rule",
-    "protocol",
-    "max_new_tokens",
-    "history",
-    "source",
-    "licence",
-    "floor",
-    "variants",
-    "split",
-    "level",
-    "file",
-    "benchmark",
-    "expected",
-    "download",
-    "obtain",
-    "package",
-}
+# What a broken annotation makes a rule raise.
+_BROKEN = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, SyntaxError, RecursionError)
 
 
 class Samples(Sequence[Sample]):
     """The samples of a task, made one at a time: a big data set never lies in memory.
 
     Args:
-        records: from a reader; prompt: None where the data holds the question itself; chosen: numbers of the records
-            to use, in order.
+        records: from a reader.
+        prompt: None where the data holds the question itself.
+        chosen: numbers of the records to use, in order.
     """
 
     def __init__(self, records: Records, prompt: Prompt | None, chosen: Sequence[int]) -> None:
@@ -112,13 +82,21 @@ class Task:
     """A loaded task.
 
     Attributes:
-        name, title, version: what it is; protocol: whose scoring rule.
-        samples: the questions, images as paths; fingerprint: SHA-256 of the records and the image files' sizes.
-        max_new_tokens: answer length limit; rule: name of the scoring rule, or "none".
+        name: of the task.
+        title: one line for lists.
+        version: of the definition.
+        protocol: whose scoring rule.
+        samples: the questions, images as paths.
+        fingerprint: SHA-256 of the records and the image files' sizes.
+        max_new_tokens: answer length limit.
+        rule: name of the scoring rule for lists, or "none" where the task measures cost only.
         floor: accuracy below which a trained full model points to a mistake in the set-up.
-        benchmark: whose protocols apply, empty for a task with a single rule; grammar: how the answer is read.
+        of: the benchmark that reads and scores.
+        scoring: the chosen protocol's rule.
+        grammar: how the answer is read.
         history: earlier screenshots per sample.
         prompt: name of the prompt file, empty where the data holds the question.
+        settings: keys of ``task.yaml`` that the benchmark itself defines.
     """
 
     name: str
@@ -130,7 +108,8 @@ class Task:
     max_new_tokens: int
     rule: str
     floor: float
-    benchmark: str = ""
+    of: Benchmark
+    scoring: Rule
     grammar: str = ""
     history: int = 0
     prompt: str = ""
@@ -142,58 +121,43 @@ class Task:
         return self.rule != "none"
 
     @property
+    def benchmark(self) -> str:
+        """Name of the benchmark, empty for a task whose results do not name a protocol."""
+        return self.of.name if self.of.several else ""
+
+    @property
     def label(self) -> str:
         """Name for tables: with the protocol where there is a choice, so that two never share a column."""
-        return f"{self.name} ({self.protocol})" if self.benchmark else self.name
+        return f"{self.name} ({self.protocol})" if self.of.several else self.name
 
-    def score(self, sample: Sample, text: str, frame: dict[str, Any]) -> Score:
-        """Score one answer; never raises on what a model said.
+    def score(self, sample: Sample, text: str, frame: Mapping[str, Any]) -> Score:
+        """Score one answer; never raises on what a model said, nor on an annotation that cannot be scored.
 
         Args:
-            sample: the question; text: the model's answer.
+            sample: the question.
+            text: the model's answer.
             frame: ``coordinates`` of the model, ``model_sizes`` and ``file_sizes`` of the images.
+
+        Returns:
+            The score, ``parsed`` and ``parts`` as plain JSON values. ``bad_annotation``: the sample's own target cannot
+            be scored; it counts as wrong and its parts say why.
         """
-        if not self.benchmark:
-            return RULES[self.rule](text, sample.target, frame)
-        if sample.target["type"] == "none":
-            return Score(None, None, "no_target")
-        from .judges import judge  # numpy and every rule: not needed to say which tasks exist
-
-        verdict = judge(self.benchmark, self.protocol, self.grammar, text, sample.target["truth"], frame)
-        parts = _plain(verdict.detail)
-        reason = verdict.reason
-        if reason not in ("ok", "wrong", "partial"):
-            parts["why"] = reason
-            reason = "wrong" if reason in _READABLE else "format_error"
-        return Score(verdict.score, _plain(described(self.grammar, text, frame)), reason, parts)
-
-
-def _plain(value: Any) -> Any:
-    """JSON values: a number without an end becomes None, a tuple a list."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def described(grammar: str, text: str, frame: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The answer in the common action form, without empty fields, for records; None where it cannot be read."""
-    from dataclasses import asdict
-
-    from .grammars import GRAMMARS, parse
-
-    if grammar not in GRAMMARS:
-        return None
-    action = parse(grammar, text, frame)
-    return None if action.kind == "invalid" else {k: v for k, v in asdict(action).items() if v}
+        try:
+            score = self.of.score(self.scoring, self.grammar, text, sample.target, frame)
+        except _BROKEN as error:
+            return Score(0.0, None, "bad_annotation", {"why": f"{type(error).__name__}: {error}"[:200]})
+        parsed = score.parsed
+        if parsed is None and self.grammar in GRAMMARS and score.value is not None:
+            parsed = parse(self.grammar, text, frame)  # the rule read it its authors' way
+        parts = plain({**score.parts, "why": score.why} if score.why and self.of.several else score.parts)
+        return Score(score.value, plain(parsed), score.reason, parts, score.why)
 
 
 def _folder_and_variant(name: str) -> tuple[str, str] | None:
     """Folder and variant of a task name, None for an unknown one."""
     if name in KIT_TASKS:
         return name, ""
-    for folder in sorted((p.parent.name for p in tasks_dir().glob("*/task.yaml")), key=len, reverse=True):
+    for folder in sorted(task_folders(), key=len, reverse=True):
         if name == folder:
             return folder, ""
         if name.startswith(folder + "_") and name.removeprefix(folder + "_") in _variants(folder):
@@ -202,13 +166,34 @@ def _folder_and_variant(name: str) -> tuple[str, str] | None:
 
 
 def _variants(folder: str) -> dict[str, Any]:
-    return _yaml(folder).get("variants") or {}
+    """Variants of a folder; none of one whose file cannot be read, which is told when that task is used."""
+    try:
+        found = read_yaml(task_folders()[folder] / "task.yaml").get("variants")
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def task_names() -> tuple[str, ...]:
-    """Every task with a definition, variants included."""
-    folders = [p.parent.name for p in tasks_dir().glob("*/task.yaml")]
+    """Every task with a definition, variants included, broken ones too."""
+    folders = list(task_folders())
     return tuple(sorted([*folders, *(f"{f}_{v}" for f in folders for v in _variants(f)), *KIT_TASKS]))
+
+
+def named_task(name: str) -> str:
+    """The name of a task that may be given as its folder, which is then included.
+
+    Raises:
+        UserError: the folder's name belongs to another task.
+    """
+    folder = Path(name).expanduser()
+    if name in task_folders() or not (folder / "task.yaml").is_file():
+        return name
+    include([folder])
+    own = folder.resolve()
+    if task_folders()[own.name] != own:
+        raise UserError(f"the task folder {folder} has the name of another task ({own.name}); rename the folder.")
+    return own.name
 
 
 def check_task_name(name: str) -> None:
@@ -234,94 +219,92 @@ def check_protocol(name: str, protocol: str | None, history: int | None) -> None
     if history is not None:
         if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= MAX_HISTORY:
             raise UserError(f"--history={history!r}: a whole number from 0 to {MAX_HISTORY} is needed.")
-        if "history" not in spec:
+        if spec.history is None:
             raise UserError(f"--history: the task {name} has no screenshot history; leave the option out.")
 
 
-def protocols_of(spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """Protocols of a definition, the default first."""
-    if "benchmark" in spec:
-        return PROTOCOLS[spec["benchmark"]]
-    return tuple(spec.get("protocols") or (str(spec["protocol"]),))
-
-
-def _yaml(folder: str) -> dict[str, Any]:
-    import yaml
-
-    path = tasks_dir() / folder / "task.yaml"
-    try:
-        data: dict[str, Any] = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.name} of task {folder} is not valid YAML: {str(error).splitlines()[0]}.") from None
-    for key in data:
-        if key not in _KEYS:
-            raise unknown_name(f"key in {folder}/task.yaml", key, _KEYS)
-    return data
-
-
-def definition(name: str) -> dict[str, Any]:
-    """The parsed ``task.yaml``, with the changes of the variant; ``folder`` is where it lies.
+def benchmark_of(spec: TaskSpec) -> Benchmark:
+    """The benchmark that reads and scores a task.
 
     Raises:
-        UserError: unknown task, or a definition with unknown keys.
+        UserError: unknown, or its module cannot be imported.
+    """
+    return benchmark(spec.benchmark, spec.folder)
+
+
+def protocols_of(spec: TaskSpec) -> tuple[str, ...]:
+    """Protocols of a definition, the default first."""
+    return tuple(benchmark_of(spec).rules(spec))
+
+
+def definition(name: str) -> TaskSpec:
+    """The definition of a task, with the changes of its variant.
+
+    Raises:
+        UserError: unknown task, or a definition with unknown, missing or wrong keys.
     """
     check_task_name(name)
     if name in KIT_TASKS:
         return kit_definition(name)
-    folder, variant = _folder_and_variant(name) or (name, "")
-    data = _yaml(folder)
-    changes = (data.pop("variants", None) or {}).get(variant, {})
-    data = {**data, **changes, "name": name, "folder": str(tasks_dir() / folder)}
-    data.setdefault("rule", data.get("benchmark", ""))
-    data.setdefault("protocol", protocols_of(data)[0] if "benchmark" in data else "official")
-    return data
+    own, variant = _folder_and_variant(name) or (name, "")
+    folder = task_folders()[own]
+    where = f"{own}/task.yaml"
+    data = read_yaml(folder / "task.yaml")
+    if data.get("name", own) != own:
+        raise UserError(f"{where}: name is {data['name']!r} but the folder is {own!r}; a task has its folder's name.")
+    changes = (data.get("variants") or {}).get(variant, {}) if variant else {}
+    settings: tuple[str, ...] = ()
+    if isinstance(data.get("benchmark"), str):
+        settings = benchmark(data["benchmark"], folder).settings
+    spec = task_spec({**data, **changes}, where, folder, name, settings)
+    return spec.changed(protocol=protocols_of(spec)[0])
 
 
-def load_records(spec: Mapping[str, Any], data_path: str | None) -> tuple[Records, Path]:
+def load_records(spec: TaskSpec, data_path: str | None) -> tuple[Records, Path]:
     """The reader of a definition on its data.
 
     Raises:
         UserError: absent or changed data, no records, an id that occurs twice.
     """
-    name = spec["name"]
-    folder = Path(data_path) if data_path else Path(spec.get("data_folder") or Path(spec["folder"]) / "data")
-    if not folder.is_dir() and "data_folder" not in spec:  # VLMEvalKit fetches its data itself
+    name = spec.name
+    folder = Path(data_path) if data_path else spec.data_folder or (spec.folder or Path()) / "data"
+    if not folder.is_dir() and spec.data_folder is None:  # VLMEvalKit fetches its data itself
         got = [p for p in (default_data_path(name), packaged_data(spec)) if p is not None and p.is_dir()]
         if data_path is None and got:
             folder = got[0]
         else:
             raise UserError(f"task {name}: no data in {folder}; {where_to_get(spec)}.")
-    records = open_records(spec["reader"], folder, spec)
+    records = benchmark_of(spec).open(folder, spec)
     if not records.ids:
         raise UserError(f"task {name}: {folder} holds no records.")
     seen: set[str] = set()
-    for own in records.ids:
-        if own in seen:
-            raise UserError(f"task {name}: the sample id {own!r} occurs twice in {folder}; fetch the data again.")
-        seen.add(own)
+    for sample_id in records.ids:
+        if sample_id in seen:
+            raise UserError(f"task {name}: the sample id {sample_id!r} occurs twice in {folder}; fetch the data again.")
+        seen.add(sample_id)
     return records, folder
 
 
-def where_to_get(spec: Mapping[str, Any]) -> str:
+def where_to_get(spec: TaskSpec) -> str:
     """What a user does to have a task's data; ``obtain`` of the definition says it for data that cannot be fetched."""
-    ways = [f"install the package {spec['package']}"] if "package" in spec else []
-    ways += [f"run `python -m vtprune_eval data get {spec['name']}`"] if spec.get("download") else []
+    ways = [f"install the package {spec.package}"] if spec.package else []
+    ways += [f"run `python -m vtprune_eval data get {spec.name}`"] if spec.download else []
     ways.append(
-        f"{spec['obtain']} and give the folder with --data-path"
-        if "obtain" in spec
-        else f"give the folder of {spec['source']} with --data-path"
+        f"{spec.obtain} and give the folder with --data-path"
+        if spec.obtain
+        else f"give the folder of {spec.source} with --data-path"
     )
     return ", or ".join(ways)
 
 
-def packaged_data(spec: Mapping[str, Any]) -> Path | None:
+def packaged_data(spec: TaskSpec) -> Path | None:
     """Data that an installed package holds (``package`` of the definition), None where there is none."""
     import importlib.util
 
-    package = importlib.util.find_spec(spec["package"]) if "package" in spec else None
+    package = importlib.util.find_spec(spec.package) if spec.package else None
     if package is None or not package.submodule_search_locations:
         return None
-    return Path(package.submodule_search_locations[0]) / "tasks" / spec["name"] / "data"
+    return Path(package.submodule_search_locations[0]) / "tasks" / spec.name / "data"
 
 
 def default_data_path(name: str) -> Path:
@@ -359,14 +342,13 @@ def load_task(
     """
     check_protocol(name, protocol, history)
     spec = definition(name)
-    known = protocols_of(spec)
-    spec["protocol"] = protocol = protocol if protocol in known else known[0]
-    if "history" in spec:
-        own = spec["history"]
-        own = own.get(protocol, 0) if isinstance(own, dict) else own
-        spec["history"] = own if history is None else history
+    of = benchmark_of(spec)
+    rules = of.rules(spec)
+    chosen_protocol = protocol if protocol is not None and protocol in rules else next(iter(rules))
+    shown = (spec.history or {}).get(chosen_protocol, 0) if history is None else history
+    spec = spec.changed(protocol=chosen_protocol, shown=int(shown))
     records, _ = load_records(spec, data_path)
-    prompt = load_prompt(Path(spec["folder"]) / "prompts", style, protocol) if "benchmark" in spec else None
+    prompt = load_prompt(spec, style) if of.prompted else None
     chosen: Sequence[int] = range(len(records.ids))
     if limit is not None and limit < len(chosen):
         ids = records.ids
@@ -375,20 +357,26 @@ def load_task(
     samples = Samples(records, prompt, chosen)
     return Task(
         name=name,
-        title=spec["title"],
-        version=str(spec["version"]),
-        protocol=protocol,
+        title=spec.title,
+        version=str(spec.version),
+        protocol=chosen_protocol,
         samples=samples,
         fingerprint=fingerprint(samples),
-        max_new_tokens=spec["max_new_tokens"],
-        rule=spec["rule"],
-        floor=float(spec.get("floor", 0.0)),
-        benchmark=spec.get("benchmark", ""),
+        max_new_tokens=spec.max_new_tokens,
+        rule=rule_name(spec),
+        floor=float(spec.floor),
+        of=of,
+        scoring=rules[chosen_protocol],
         grammar=prompt.grammar if prompt else "",
-        history=int(spec.get("history") or 0),
+        history=spec.shown,
         prompt=prompt.name if prompt else "",
-        settings={k: spec[k] for k in ("split", "level", "file") if k in spec},
+        settings=dict(spec.settings),
     )
+
+
+def rule_name(spec: TaskSpec) -> str:
+    """Which rule scores a task, for lists: the benchmark's own, or the one that its definition names."""
+    return str(spec.setting("rule") or spec.benchmark)
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:

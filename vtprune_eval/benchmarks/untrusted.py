@@ -10,7 +10,10 @@ import ast
 import json
 import math
 import warnings
+from collections.abc import Mapping
 from typing import Any
+
+from ..sample import Score, unreadable, wrong
 
 # The longest answer any of the tasks allows (1,000 new tokens of actions) is a small part of this.
 MAX_CHARS = 16_384
@@ -31,6 +34,21 @@ class Unreadable(ValueError):
         super().__init__(reason)
         self.reason = reason
         self.like = like
+
+    def score(self, parts: Mapping[str, Any] | None = None) -> Score:
+        """The score of an answer that stopped here."""
+        return unreadable(self.reason, parts)
+
+
+class NoCounterpart(Unreadable):
+    """An action that could be read and that the rule's language cannot express: wrong, and no format error."""
+
+    def __init__(self, reason: str = "no_counterpart") -> None:
+        super().__init__(reason, "")
+
+    def score(self, parts: Mapping[str, Any] | None = None) -> Score:
+        """See :meth:`Unreadable.score`."""
+        return wrong(self.reason, parts)
 
 
 def bounded(text: Any, limit: int = MAX_CHARS) -> str:

@@ -7,7 +7,7 @@ import inspect
 import json
 from typing import Any
 
-from ..benchmarks.tasks import definition, task_names
+from ..benchmarks.tasks import definition, rule_name, task_names
 from ..errors import UserError
 from ..models import MODELS
 from ..registry import method_class, method_names
@@ -20,17 +20,7 @@ def rows(what: str) -> list[dict[str, Any]]:
             {"name": n, "hub_id": c.hub_id, "coordinates": c.coordinates, "about": c.about} for n, c in MODELS.items()
         ]
     if what == "tasks":
-        return [
-            {
-                "name": n,
-                "title": (d := definition(n))["title"],
-                "rule": d["rule"],
-                "protocol": d["protocol"],
-                "source": d["source"],
-                "licence": d["licence"],
-            }
-            for n in task_names()
-        ]
+        return [_task(name) for name in task_names()]
     out = []
     for name in method_names():
         try:
@@ -48,6 +38,21 @@ def rows(what: str) -> list[dict[str, Any]]:
             }
         )
     return out
+
+
+def _task(name: str) -> dict[str, Any]:
+    try:
+        spec = definition(name)
+    except UserError as error:  # one broken file must not hide the other tasks
+        return {"name": name, "title": f"broken: {error}", "rule": "", "protocol": "", "source": "", "licence": ""}
+    return {
+        "name": name,
+        "title": spec.title,
+        "rule": rule_name(spec),
+        "protocol": spec.protocol,
+        "source": spec.source,
+        "licence": spec.licence,
+    }
 
 
 def show(what: str, form: str) -> None:

@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
             break
         file = file_name(task.name, sample.id)
         try:
-            picture = draw(sample, panels, task.benchmark)
+            picture = draw(sample, panels, task.of)
         except Undrawable as error:  # a broken screenshot is no reason to hide the others
             skipped.append(error)
             continue

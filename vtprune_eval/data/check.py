@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.faults import NO_TARGET, Size, faults_of
-from ..benchmarks.tasks import check_protocol, definition, load_records, update_fingerprint
+from ..benchmarks.checks import NO_TARGET, Size, faults_of
+from ..benchmarks.tasks import benchmark_of, check_protocol, definition, load_records, update_fingerprint
 from ..errors import UserError
-from ..results.breakdown import GROUPS
 from ..sample import Sample
 from .receipt import Receipt
 
@@ -38,8 +37,7 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
     """
     check_protocol(task, None, None)
     spec = definition(task)
-    if "history" in spec:
-        spec["history"] = 0
+    benchmark = benchmark_of(spec)
     records, folder = load_records(spec, data_path)
     broken: dict[str, list[str]] = {}
     faults: dict[str, list[str]] = {}
@@ -55,12 +53,12 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
             continue
         clusters.add(item.cluster or item.id)
         update_fingerprint(digest, Sample(item.id, item.images, "", item.target))
-        for key in GROUPS.get(spec.get("benchmark", ""), ()):
+        for key in benchmark.groups:
             value = item.meta.get(key)
             for v in value if isinstance(value, list) else [value]:
                 counts.setdefault(key, Counter())[NOT_STATED if v in (None, "") else str(v)] += 1
         path = item.images[-1]
-        found = faults_of(spec.get("benchmark", ""), item.target, partial(_size, path, sizes))
+        found = faults_of(benchmark.faults, item.target, partial(_size, path, sizes))
         for what, value in dict(reversed(found)).items():  # once per record, with the first value
             faults.setdefault(what, []).append(f"{own}: {value}" if value else own)
         if path in seen:
@@ -77,7 +75,7 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
         *_listed("screenshots are missing", missing),
         *_listed("screenshots are damaged or of another size", damaged),
         *_listed("fetched files are no longer what was fetched", Receipt(folder).changed(read=open_images)),
-        *_unexpected(spec.get("expected") or {}, len(records.ids), counts),
+        *_unexpected(dict(spec.expected), len(records.ids), counts),
     ]
     return {
         "task": task,

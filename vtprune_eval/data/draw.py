@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..benchmarks.marks import Mark, marks_of
-from ..benchmarks.tasks import Task, definition, load_task
+from ..benchmarks.benchmark import Mark
+from ..benchmarks.tasks import Task, benchmark_of, definition, load_task
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
 
@@ -30,7 +30,7 @@ def draw_task(name: str, n: int, data_path: str | None, history: int | None, out
     """
     if out.suffix.lower() not in ENDINGS or out.is_dir():
         raise UserError(f"--out {out} is no name of a picture; give one that ends in {', '.join(ENDINGS)}.")
-    embedded = "benchmark" not in definition(name)
+    embedded = not benchmark_of(definition(name)).prompted
     task = load_task(name, n, data_path, history=history, style="mini" if embedded else "qwen3_vl")
     panels, lines = [], []
     for sample in task.samples:
@@ -54,7 +54,7 @@ def draw_sample(task: Task, sample: Any) -> tuple[Image.Image, str]:
     """One panel and its line."""
     screens = [_opened(path) for path in sample.images]
     screen, note = screens[-1]
-    marks = marks_of(task.benchmark, sample.target, screen.size) if not note else []
+    marks = task.of.marks(sample.target, screen.size) if not note else []
     scale = min(1.0, HEIGHT / screen.height)
     shown = screen.resize((max(1, round(screen.width * scale)), max(1, round(screen.height * scale))))
     _draw(ImageDraw.Draw(shown), marks, shown.width / screen.width, shown.height / screen.height)

@@ -15,6 +15,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.spec import TaskSpec
 from ..benchmarks.tasks import default_data_path, definition, where_to_get
 from ..errors import UserError
 from ..paths import inside_folder
@@ -43,20 +44,20 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
             not the one of the first download.
     """
     spec = definition(task)
-    if "data_folder" in spec:
+    if spec.data_folder is not None:
         raise UserError(
             f"task {task}: VLMEvalKit fetches this data set itself when a run needs it; there is nothing to do here."
         )
-    sources = spec.get("download") or []
+    sources = spec.download
     if not sources:
-        if (Path(spec["folder"]) / "data").is_dir():
+        if spec.folder is not None and (spec.folder / "data").is_dir():
             raise UserError(f"task {task} is embedded: there is nothing to fetch.")
         raise UserError(f"task {task}: no address is known from which it could be fetched; {where_to_get(spec)}.")
     example = next((s["choose"] for s in sources if "choose" in s), None)
     if example and not only:
         raise UserError(
             f"task {task}: the release is too large to fetch all of it unasked; name files with --only, "
-            f"e.g. --only '{example}' or --only '*', or {where_to_get({**spec, 'download': None})}."
+            f"e.g. --only '{example}' or --only '*', or {where_to_get(spec.changed(download=()))}."
         )
     if only and not example:
         raise UserError(f"--only: the data of {task} is fetched as a whole; leave the option out.")
@@ -90,10 +91,10 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
     return folder
 
 
-def _licence(spec: Mapping[str, Any], folder: Path, accept: bool) -> str:
+def _licence(spec: TaskSpec, folder: Path, accept: bool) -> str:
     """Show the licence and have it accepted, once per folder and wording; the accepted text."""
     mark = folder / LICENCE_MARK
-    text = f"{spec['source']}: {spec['licence']}\n"
+    text = f"{spec.source}: {spec.licence}\n"
     if mark.is_file() and mark.read_text(encoding="utf-8") == text:
         return text
     print(f"licence of {text}", end="", file=sys.stderr)

@@ -47,7 +47,7 @@ def target_boxes(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box,
     if truth.get("sam2_bbox"):  # GUIOdyssey: thousandths
         return (_box([v / 1000 * size[i % 2] for i, v in enumerate(truth["sam2_bbox"])]),)
     if "accessibility_tree" in truth and "x" in (truth.get("action") or {}):  # AndroidControl: the smallest node
-        from ..benchmarks.protocols.androidcontrol import smallest_node
+        from ..benchmarks.androidcontrol.rule import smallest_node
 
         node = smallest_node(truth["action"]["x"], truth["action"]["y"], truth["accessibility_tree"] or [])
         return (_box([node["bbox_pixels"][k] for k in ("x_min", "y_min", "x_max", "y_max")]),) if node else ()

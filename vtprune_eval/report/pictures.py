@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ..benchmarks.marks import marks_of
+from ..benchmarks.benchmark import Benchmark, box_marks
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
 from ..sample import Sample
@@ -80,7 +80,7 @@ def kept_blocks(bitmap: str, size: tuple[int, int], block: int) -> list[list[boo
     return [[bool(bits >> (r * columns + c) & 1) for c in range(columns)] for r in range(rows)]
 
 
-def draw(sample: Sample, panels: list[Panel], benchmark: str = "") -> Image.Image:
+def draw(sample: Sample, panels: list[Panel], benchmark: Benchmark | None = None) -> Image.Image:
     """The whole picture of a sample; ``benchmark`` (of its task) says how the target is written down.
 
     Raises:
@@ -148,9 +148,9 @@ def _view(panel: Panel, frame: Image.Image, shape: tuple[int, int], index: int, 
     return Image.composite(Image.new("RGB", shape, FILLING), as_seen, grey.resize(shape, Image.Resampling.NEAREST))
 
 
-def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int], benchmark: str) -> None:
+def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int], benchmark: Benchmark | None) -> None:
     pen = ImageDraw.Draw(view)
-    for kind, numbers in marks_of(benchmark, sample.target, size):
+    for kind, numbers in benchmark.marks(sample.target, size) if benchmark else box_marks(sample.target):
         p = [v * view.size[i % 2] / size[i % 2] for i, v in enumerate(numbers)]
         if kind == "box":
             pen.rectangle(

@@ -9,32 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..benchmarks.protocols import agentnetbench, gui_odyssey, mind2web, osworld_g, screenspot, ui_vision
-from ..benchmarks.verdict import Verdict
+from ..benchmarks.benchmark import Benchmark
 from .stats import mean_interval, shown, stated
 
 Record = Mapping[str, Any]
 
-# Breakdown keys of the samples' meta, per benchmark.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "aitw": ("subset", "action_type"),
-    "androidcontrol": ("action_type",),
-    "gui_odyssey": ("category", "device", "action_type"),
-    "agentnetbench": ("domain", "system", "action_type"),
-    "mind2web": ("domain", "action_type"),
-    "screenspot": ("platform", "target_kind"),
-    "screenspot_v2": ("platform", "target_kind"),
-    "screenspot_pro": ("group", "platform", "target_kind"),
-    "osworld_g": ("box_type", "categories"),
-    "ui_vision": ("subset", "element_type"),
-}
 
-
-def breakdown(benchmark: str, records: Sequence[Record]) -> dict[str, Any]:
+def breakdown(benchmark: Benchmark, records: Sequence[Record]) -> dict[str, Any]:
     """Groups, secondary measures and the authors' own aggregate.
 
     Args:
-        benchmark: key of ``GROUPS``; an unknown or empty one gives {}.
+        benchmark: of the task; one without groups gives {}.
         records: of one task and cell.
 
     Returns:
@@ -43,10 +28,10 @@ def breakdown(benchmark: str, records: Sequence[Record]) -> dict[str, Any]:
         ``authors``: the aggregate that the benchmark's papers print.
     """
     graded = sorted((r for r in records if r["score"] is not None), key=lambda r: r["id"])
-    if benchmark not in GROUPS or not graded:
+    if not benchmark.groups or not graded:
         return {}
     out: dict[str, Any] = {}
-    for key in GROUPS[benchmark]:
+    for key in benchmark.groups:
         groups: dict[str, list[Record]] = {}
         for r in graded:
             values = r["meta"].get(key)
@@ -55,7 +40,7 @@ def breakdown(benchmark: str, records: Sequence[Record]) -> dict[str, Any]:
                     groups.setdefault(str(value), []).append(r)
         if groups:
             out[key] = {v: _mean(groups[v], lambda r: r["score"]) for v in sorted(groups)}
-    return {"breakdown": out, "measures": _measures(graded), "authors": _AUTHORS[benchmark](graded)}
+    return {"breakdown": out, "measures": _measures(graded), "authors": benchmark.report(graded)}
 
 
 def _mean(records: Sequence[Record], value: Callable[[Record], float]) -> dict[str, Any]:
@@ -74,152 +59,6 @@ def _measures(graded: Sequence[Record]) -> dict[str, Any]:
         out["op_f1"] = _mean(graded, lambda r: r["parts"].get("op_f1") or 0)
         out["element"] = _mean(graded, lambda r: bool(r["parts"].get("element", r["parts"].get("element_match"))))
     return out
-
-
-def _share(records: Sequence[Record]) -> float:
-    return float(sum(r["score"] for r in records) / len(records))
-
-
-def _by(records: Sequence[Record], key: str) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = {}
-    for r in records:
-        groups.setdefault(str(r["meta"].get(key)), []).append(r)
-    return groups
-
-
-def _episodes(records: Sequence[Record]) -> float:
-    """Share of episodes whose present steps are all right."""
-    right: dict[str, bool] = {}
-    for r in records:
-        cluster = r["cluster"] or r["id"]
-        right[cluster] = right.get(cluster, True) and r["score"] == 1
-    return sum(right.values()) / len(right)
-
-
-def _aitw(records: Sequence[Record]) -> dict[str, Any]:
-    subsets = {k: _share(v) for k, v in sorted(_by(records, "subset").items())}
-    return {
-        "mean_over_subsets": sum(subsets.values()) / len(subsets),
-        "subsets": subsets,
-        "episode_success": _episodes(records),
-    }
-
-
-def _androidcontrol(records: Sequence[Record]) -> dict[str, Any]:
-    pointed = [r for r in records if r["meta"].get("action_type") in ("click", "long_press", "type_text")]
-    rest = [r for r in records if r["meta"].get("action_type") != "open_app"]
-    return {
-        "step_accuracy": _share(records),
-        "grounding_accuracy": _share(pointed) if pointed else None,
-        "without_open_app": _share(rest) if rest else None,
-        "episode_success": _episodes(records),
-    }
-
-
-def _odyssey(records: Sequence[Record]) -> dict[str, Any]:
-    rows = [
-        {
-            "episode": r["id"],
-            "category": r["meta"].get("category"),
-            "step_length": r["meta"].get("step_length"),
-            "verdict": Verdict(r["score"], r["reason"], {"info": r["parts"].get("info", "invalid")}),
-        }
-        for r in records
-    ]
-    return {kind: gui_odyssey.official_report(rows, kind) for kind in ("macro", "micro")}
-
-
-def _agentnetbench(records: Sequence[Record]) -> dict[str, Any]:
-    return agentnetbench.report(
-        {
-            "trajectory": r["cluster"],
-            "verdict": Verdict(r["score"], r["reason"], r["parts"]),
-            "milestone": r["meta"].get("milestone"),
-            "domain": r["meta"].get("domain"),
-            "action_type": r["meta"].get("action_type") or "",
-        }
-        for r in records
-    )
-
-
-def _mind2web(records: Sequence[Record]) -> dict[str, Any]:
-    tasks: dict[str, list[Record]] = {}
-    for r in records:
-        tasks.setdefault(str(r["cluster"]), []).append(r)
-    categories = {"CLICK": 4, "HOVER": 4, "ENTER": 4, "TYPE": 3, "SELECT": 2}
-    steps = [
-        [
-            {
-                "element": bool(r["parts"].get("element", r["parts"].get("element_match"))),
-                "op_f1": r["parts"].get("op_f1") or 0.0,
-                "category": categories.get(r["meta"].get("action_type", ""), 4),
-            }
-            for r in rows
-        ]
-        for rows in tasks.values()
-    ]
-    if any(r["meta"].get("total_steps") for r in records):  # UGround's samples
-        totals = [max(int(r["meta"].get("total_steps") or 0) for r in rows) for rows in tasks.values()]
-        return mind2web.guikv_report([{"steps": s, "total_steps": n} for s, n in zip(steps, totals, strict=True)])
-    return mind2web.seeclick_report(steps)
-
-
-def _screenspot(records: Sequence[Record]) -> dict[str, Any]:
-    return screenspot.groups_report(
-        [
-            {"platform": r["meta"].get("platform"), "data_type": r["meta"].get("target_kind"), "score": r["score"]}
-            for r in records
-        ]
-    )
-
-
-def _pro(records: Sequence[Record]) -> dict[str, Any]:
-    return screenspot.pro_report(
-        [
-            {
-                "correctness": r["parts"].get("correctness") or ("correct" if r["score"] == 1 else "wrong"),
-                "ui_type": r["meta"].get("target_kind"),
-                **{k: r["meta"].get(k) for k in ("group", "application", "platform")},
-            }
-            for r in records
-        ]
-    )
-
-
-def _osworld(records: Sequence[Record]) -> dict[str, Any]:
-    return osworld_g.report(
-        [
-            {
-                "correct": r["score"] == 1,
-                "box_type": r["meta"].get("box_type"),
-                "categories": r["meta"].get("categories") or (),
-            }
-            for r in records
-        ]
-    )
-
-
-def _ui_vision(records: Sequence[Record]) -> dict[str, Any]:
-    return ui_vision.subsets_report(
-        {
-            subset: [{"correctness": r["parts"].get("correctness") or "wrong"} for r in rows]
-            for subset, rows in sorted(_by(records, "subset").items())
-        }
-    )
-
-
-_AUTHORS: dict[str, Callable[[Sequence[Record]], dict[str, Any]]] = {
-    "aitw": _aitw,
-    "androidcontrol": _androidcontrol,
-    "gui_odyssey": _odyssey,
-    "agentnetbench": _agentnetbench,
-    "mind2web": _mind2web,
-    "screenspot": _screenspot,
-    "screenspot_v2": _screenspot,
-    "screenspot_pro": _pro,
-    "osworld_g": _osworld,
-    "ui_vision": _ui_vision,
-}
 
 
 def breakdown_text(summary: Mapping[str, Any]) -> str:

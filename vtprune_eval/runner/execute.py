@@ -288,7 +288,7 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         for row, cell in zip(summary["rows"], spec.cells(), strict=True):
             entry = row["tasks"][task.label]
             if identity["trained"]:
-                entry |= breakdown(task.benchmark, records[task.label, cell.method, cell.budget])
+                entry |= breakdown(task.of, records[task.label, cell.method, cell.budget])
             # The whole interval: a handful of samples may miss the floor by chance.
             if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
                 row["notes"].append(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from vtprune_eval.benchmarks.agentnetbench import rule as agentnetbench
 from vtprune_eval.benchmarks.grammars import opencua, qwen
-from vtprune_eval.benchmarks.protocols import agentnetbench, mind2web
+from vtprune_eval.benchmarks.mind2web import rule as mind2web
 from vtprune_eval.benchmarks.untrusted import Unreadable
-from vtprune_eval.benchmarks.verdict import Verdict
+from vtprune_eval.sample import Score
 
 from .support.cases import Case, run
 
@@ -46,7 +47,7 @@ def check(path: Path, data: Any) -> Iterator[Case]:
 
 def _score(case: Mapping[str, Any]) -> dict[str, Any]:
     said, truth = case["prediction"], case["ground_truth"]
-    return {"opencua": agentnetbench.official(said, truth).detail, "guikv": agentnetbench.guikv(said, truth).detail}
+    return {"opencua": agentnetbench.official(said, truth).parts, "guikv": agentnetbench.guikv(said, truth).parts}
 
 
 def _parse(case: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,12 +59,12 @@ def _parse(case: Mapping[str, Any]) -> dict[str, Any]:
         return {"actions": []}
 
 
-def _seeclick_step(case: Mapping[str, Any]) -> Verdict:
+def _seeclick_step(case: Mapping[str, Any]) -> Score:
     truth = case["ground_truth"]
     return mind2web.seeclick_step(case["prediction"], truth["step"], truth["image_size"], upstream=True)
 
 
-def _guikv_step(case: Mapping[str, Any]) -> Verdict:
+def _guikv_step(case: Mapping[str, Any]) -> Score:
     truth = case["ground_truth"]
     return mind2web.guikv_step(mind2web.guikv_understand(case["prediction"], tuple(truth["image_size"])), truth)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vtprune_eval.benchmarks.protocols import osworld_g, screenspot, ui_vision
-from vtprune_eval.benchmarks.verdict import Verdict
+from vtprune_eval.benchmarks import osworld_g, screenspot, screenspot_pro, ui_vision
+from vtprune_eval.benchmarks.rules import pointed
+from vtprune_eval.sample import Score
 
 from .support.cases import Case, run
 
@@ -29,32 +30,33 @@ def _size(truth: Mapping[str, Any]) -> tuple[int, int]:
     return width, height
 
 
-def _seeclick(case: Mapping[str, Any]) -> Verdict:
-    return screenspot.seeclick(case["prediction"], case["ground_truth"]["bbox"], _size(case["ground_truth"]))
+def _seeclick(case: Mapping[str, Any]) -> Score:
+    return pointed.seeclick(case["prediction"], case["ground_truth"]["bbox"], _size(case["ground_truth"]))
 
 
 def _guikv(model: str) -> Any:
-    def rule(case: Mapping[str, Any]) -> Verdict:
+    def rule(case: Mapping[str, Any]) -> Score:
         truth = case["ground_truth"]
-        return screenspot.guikv(case["prediction"], truth["bbox"], _size(truth), model=model)
+        return pointed.guikv(case["prediction"], truth["bbox"], _size(truth), model=model)
 
     return rule
 
 
-def _guikv_pro(case: Mapping[str, Any]) -> Verdict:
+def _guikv_pro(case: Mapping[str, Any]) -> Score:
     said, truth = case["prediction"], case["ground_truth"]
     text, model = (said["text"], said["model"]) if isinstance(said, dict) else (said, case.get("model", "ui_tars"))
-    return screenspot.guikv_pro(text, truth["bbox"], _size(truth), model=model)
+    return screenspot_pro.guikv_pro(text, truth["bbox"], _size(truth), model=model)
 
 
-def _pro(case: Mapping[str, Any]) -> Verdict:
-    return screenspot.pro(case["prediction"].get("point"), case["ground_truth"]["bbox"], _size(case["ground_truth"]))
+def _pro(case: Mapping[str, Any]) -> Score:
+    truth = case["ground_truth"]
+    return screenspot_pro.pro(case["prediction"].get("point"), truth["bbox"], _size(truth))
 
 
 def _vlmeval(version: str) -> Any:
-    def rule(case: Mapping[str, Any]) -> Verdict:
+    def rule(case: Mapping[str, Any]) -> Score:
         truth = case["ground_truth"]
-        return screenspot.vlmeval(case["prediction"], truth["bbox"], _size(truth), version=version)
+        return pointed.vlmeval(case["prediction"], truth["bbox"], _size(truth), version=version)
 
     return rule
 
@@ -70,18 +72,18 @@ def _osworld_report(case: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value(name) for name in case["expected"]}
 
 
-def _element(case: Mapping[str, Any]) -> Verdict:
+def _element(case: Mapping[str, Any]) -> Score:
     truth = case["ground_truth"]
     return ui_vision.element((case["prediction"] or {}).get("point"), truth["bbox"], truth["image_size"])
 
 
-def _layout(case: Mapping[str, Any]) -> Verdict:
+def _layout(case: Mapping[str, Any]) -> Score:
     return ui_vision.layout((case["prediction"] or {}).get("bbox"), case["ground_truth"]["bbox"])
 
 
 def _layout_report(case: Mapping[str, Any]) -> dict[str, Any]:
     said = case["prediction"]
-    return ui_vision.layout_report([ui_vision.layout(b, said["ground_truth"]).detail for b in said["pred"]])
+    return ui_vision.layout_report([ui_vision.layout(b, said["ground_truth"]).parts for b in said["pred"]])
 
 
 _SCREENSPOT = {
@@ -90,13 +92,13 @@ _SCREENSPOT = {
     "guikv_opencua": _guikv("opencua"),
     "guikv_pro": _guikv_pro,
     "sspro": _pro,
-    "sspro_negative": lambda c: screenspot.pro_negative(c["prediction"].get("result")),
-    "sspro_aggregate": lambda c: screenspot.pro_report(c["prediction"]),
+    "sspro_negative": lambda c: screenspot_pro.pro_negative(c["prediction"].get("result")),
+    "sspro_aggregate": lambda c: screenspot_pro.pro_report(c["prediction"]),
     "guikv_aggregate": lambda c: screenspot.guikv_report(c["prediction"]),
     "vlmeval_v1v2": _vlmeval("v1v2"),
     "vlmeval_pro": _vlmeval("pro"),
-    "vlmeval_pro_aggregate": lambda c: screenspot.vlmeval_report(c["prediction"]),
-    "vlmeval_v1v2_aggregate": lambda c: screenspot.vlmeval_report(c["prediction"]),
+    "vlmeval_pro_aggregate": lambda c: pointed.vlmeval_report(c["prediction"]),
+    "vlmeval_v1v2_aggregate": lambda c: pointed.vlmeval_report(c["prediction"]),
 }
 _OSWORLD_G = {
     "lmms_eval": lambda c: osworld_g.official(c["prediction"], c["ground_truth"]),

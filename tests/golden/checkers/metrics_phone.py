@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vtprune_eval.benchmarks.protocols import aitw, androidcontrol, gui_odyssey, guievalkit
-from vtprune_eval.benchmarks.verdict import Verdict
+from vtprune_eval.benchmarks.aitw import rule as aitw
+from vtprune_eval.benchmarks.androidcontrol import rule as androidcontrol
+from vtprune_eval.benchmarks.gui_odyssey import rule as gui_odyssey
+from vtprune_eval.benchmarks.rules import guievalkit, simpagent
+from vtprune_eval.sample import Score
 
 from .support.cases import Case, run
 
@@ -41,7 +44,7 @@ def check(path: Path, data: Any) -> Iterator[Case]:
                 "official": _official,
                 "official_aggregate": _official_aggregate,
                 "osatlas": lambda c: gui_odyssey.osatlas(c["prediction"], c["ground_truth"]),
-                "simpagent": lambda c: gui_odyssey.simpagent(c["prediction"], c["ground_truth"]),
+                "simpagent": lambda c: simpagent.simpagent(c["prediction"], c["ground_truth"]),
             },
         )
 
@@ -60,14 +63,14 @@ def _raw(case: Mapping[str, Any]) -> dict[str, int]:
     return {"match": int(match)}
 
 
-def _guikv(case: Mapping[str, Any]) -> Verdict:
+def _guikv(case: Mapping[str, Any]) -> Score:
     truth = case["ground_truth"]
     answer = case["prediction"]
     said = androidcontrol.understand(answer["model"], answer["text"], tuple(truth["image_size"]))
     return androidcontrol.guikv(said, truth)
 
 
-def _official(case: Mapping[str, Any]) -> Verdict:
+def _official(case: Mapping[str, Any]) -> Score:
     truth = case["ground_truth"]
     # Accidents of the reference are reproduced on request only.
     return gui_odyssey.official(
@@ -77,7 +80,7 @@ def _official(case: Mapping[str, Any]) -> Verdict:
 
 def _official_aggregate(case: Mapping[str, Any]) -> dict[str, Any]:
     rows = [
-        {**r, "verdict": gui_odyssey.official(r["pred"], r["gt"], r.get("sam2_bbox"), upstream=True)}
+        {**r, "score": gui_odyssey.official(r["pred"], r["gt"], r.get("sam2_bbox"), upstream=True)}
         for r in case["prediction"]
     ]
     return gui_odyssey.official_report(rows, case["metric"], upstream=True)

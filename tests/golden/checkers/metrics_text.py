@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vtprune_eval.benchmarks.grammars import ui_tars
-from vtprune_eval.benchmarks.protocols import documents
+from vtprune_eval.benchmarks.rules import documents
 from vtprune_eval.models.resize_variants import VARIANTS
 
 from .support.cases import DEFAULT_TOLERANCE, Case, judge, run

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ..base import need
 
 # Larger than any episode; a damaged length must not ask for all memory.
 MAX_RECORD_BYTES = 1 << 30
@@ -208,3 +209,15 @@ def _next(stream: Any) -> tuple[int, bytes] | None:
     if len(data) < size + 4:
         raise ValueError("ends within a record")
     return offset, data[:size]
+
+
+def single(record: Example, key: str, where: str) -> Any:
+    """The single value of a feature; bytes become text.
+
+    Raises:
+        UserError: it is missing.
+    """
+    values = need(record, key, where, list)
+    if not values:
+        raise UserError(f"{where}: the feature {key!r} is empty; the data has another format.")
+    return values[0].decode("utf-8", "replace") if isinstance(values[0], bytes) else values[0]

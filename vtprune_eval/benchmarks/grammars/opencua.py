@@ -8,12 +8,15 @@ text, never run. A text ends at the first quote of either kind; positional coord
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...models.resize_variants import Size, guikv_opencua, opencua_agent
-from ..untrusted import Unreadable, bounded
+from ..action import Action, invalid
+from ..untrusted import Unreadable, bounded, number_pair
+from .common import finish, sizes
 
-Action = tuple[str, Any]
+Pair = tuple[str, Any]
 _XY = re.compile(r"x=([\d.]+),\s*y=([\d.]+)")
 _STATUS = re.compile(r"status=['\"](\w+)['\"]")
 _MESSAGE = re.compile(r"message=['\"](.+?)['\"]")
@@ -27,7 +30,7 @@ _MOUSE = tuple(
 )
 
 
-def agent(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Action]:
+def agent(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Pair]:
     """OpenCUA's AgentNetBench agent: (type, value) pairs with coordinates as fractions.
 
     Coordinates of ``pyautogui`` lines are divided by the resized size if both exceed 1; ``triple_click`` is not
@@ -53,7 +56,7 @@ def agent(text: Any, image_size: Size, *, model_size: Size | None = None) -> lis
     return _extract([_as_fractions(line, size) for line in commands], (1, 1))
 
 
-def guikv(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Action]:
+def guikv(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Pair]:
     """GUI-KV's copy: only lines that start with a command, every coordinate divided by the resized size.
 
     Raises:
@@ -111,8 +114,8 @@ def _as_fractions(line: str, size: Size) -> str:
     return f"{line[: found.start()]}x={x / size[0]}, y={y / size[1]}{line[found.end() :]}"
 
 
-def _extract(lines: list[str], size: Size) -> list[Action]:
-    actions: list[Action] = []
+def _extract(lines: list[str], size: Size) -> list[Pair]:
+    actions: list[Pair] = []
     for line in lines:
         if line.startswith("computer.terminate") and (status := _STATUS.search(line)):
             actions.append(("terminate", status[1]))
@@ -135,7 +138,7 @@ def _point(found: re.Match[str], size: Size) -> tuple[float, float]:
         raise Unreadable("coordinate_not_a_number") from error
 
 
-def _mouse(line: str, size: Size) -> list[Action]:
+def _mouse(line: str, size: Size) -> list[Pair]:
     found = _XY.search(line)
     if not found:
         return []
@@ -145,7 +148,7 @@ def _mouse(line: str, size: Size) -> list[Action]:
     return next(([(name, point)] for name in ("moveTo", "doubleClick", "rightClick", "dragTo") if name in line), [])
 
 
-def _write(line: str) -> list[Action]:
+def _write(line: str) -> list[Pair]:
     if message := _MESSAGE.search(line):
         return [("write", message[1])]
     starts = []
@@ -157,8 +160,8 @@ def _write(line: str) -> list[Action]:
     return [("write", min(starts)[1])] if starts else []
 
 
-def _keys(line: str) -> list[Action]:
-    actions: list[Action] = []
+def _keys(line: str) -> list[Pair]:
+    actions: list[Pair] = []
     start = line.find("keys=[")
     end = line.find("]", start) if start >= 0 else -1
     if end >= 0:
@@ -186,3 +189,40 @@ def _between(line: str, head: str) -> str:
 def _renamed(keys: list[str]) -> list[str]:
     stripped = [key.strip() for key in keys]
     return ["ctrl" if key.lower() in ("cmd", "command") else key for key in stripped]
+
+
+_CODE = {
+    "click": "tap",
+    "doubleClick": "double_tap",
+    "rightClick": "right_tap",
+    "triple_click": "triple_tap",
+    "moveTo": "move",
+}
+
+
+def _from_pairs(actions: Sequence[tuple[str, Any]]) -> Action:
+    """One action out of (type, value) pairs; ``moveTo`` belongs to the drag or scroll that follows it."""
+    if not actions:
+        return invalid("no_action")
+    start, rest = None, list(actions)
+    if rest[0][0] == "moveTo" and len(rest) > 1:
+        start = number_pair(rest.pop(0)[1])
+    name, value = rest[0]
+    if name in _CODE:
+        return Action(_CODE[name], point=value)
+    if name == "dragTo":
+        return Action("drag", point=start, end=value)
+    if name == "scroll":
+        return Action("scroll", point=start, amount=value, direction="down" if value < 0 else "up")
+    if name == "write":
+        return Action("type", text=value)
+    if name in ("press", "hotkey"):
+        return Action("key" if name == "press" else "hotkey", keys=tuple(value))
+    return finish(value) if name == "terminate" else invalid("unknown_action")
+
+
+def action(text: str, frame: Mapping[str, Any]) -> Action:
+    """The first action of an answer in common form."""
+    stored, seen = sizes(frame)
+    # Fractions are answers of OpenCUA-Qwen2: the same lines, nothing to divide by.
+    return _from_pairs(guikv(text, stored, model_size=seen if frame["coordinates"] == "resized_pixels" else (1, 1)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
+from ..action import Action, invalid
 from ..untrusted import Unreadable, bounded
 
 _HEADING = "actions:\n"
@@ -35,3 +37,30 @@ def integers(text: str) -> list[int]:
     if any(len(run) > 300 for run in runs):
         raise Unreadable("number_too_long")
     return [int(run) for run in runs]
+
+
+def action(text: str, frame: Mapping[str, Any]) -> Action:
+    """The first action of an answer in common form."""
+    said = action_text(text).strip()
+    name, _, rest = said.partition(" ")
+    name = name.strip(":")
+    inside = rest.strip().removeprefix("[").removesuffix("]")
+    if name in ("CLICK", "LONG_PRESS"):
+        numbers = integers(rest)
+        if len(numbers) != 2:
+            return invalid("no_point")
+        return Action("tap" if name == "CLICK" else "long_press", point=(numbers[0] / 1000, numbers[1] / 1000))
+    if name == "TYPE":
+        return Action("type", text=inside)
+    if name == "OPEN_APP":
+        return Action("open", text=inside)
+    if name == "SCROLL":
+        return Action("scroll", direction=inside.lower())
+    if name in ("PRESS_BACK", "PRESS_HOME", "PRESS_RECENT", "ENTER"):
+        return Action("button", text=name.removeprefix("PRESS_").lower())
+    plain = {
+        "WAIT": Action("wait"),
+        "COMPLETE": Action("finish", status="success"),
+        "IMPOSSIBLE": Action("finish", status="impossible"),
+    }
+    return plain.get(name) or invalid("unknown_action")

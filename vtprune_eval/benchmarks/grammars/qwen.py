@@ -7,12 +7,15 @@ is then searched, so a typed text ends at its first quote. ``tool_calls`` finds 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ...models.resize_variants import Size, agentnetbench_qwen
+from ..action import Action, invalid
 from ..untrusted import Unreadable, bounded, json_value, number_pair
+from .common import finish, scaled
 
-Action = tuple[str, Any]
+Pair = tuple[str, Any]
 _QUOTE = re.compile(r"['\"\n]")
 _MOUSE = {
     "left_click": "click",
@@ -51,7 +54,7 @@ def tool_calls(text: Any) -> list[dict[str, Any]]:
     return calls
 
 
-def agentnetbench(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Action]:
+def agentnetbench(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Pair]:
     """(type, value) pairs with coordinates as fractions of the resized image.
 
     Middle clicks and waits give no action. A scroll without an earlier ``moveTo`` gets one to the centre.
@@ -69,18 +72,18 @@ def agentnetbench(text: Any, image_size: Size, *, model_size: Size | None = None
         size = model_size or agentnetbench_qwen(*image_size)
     except ValueError as error:
         raise Unreadable("image_refused") from error
-    actions: list[Action] = []
+    actions: list[Pair] = []
     for arguments in calls:
-        action = _action(arguments, size)
-        if action is None:
+        found = _pair(arguments, size)
+        if found is None:
             continue
-        if action[0] == "scroll" and not any(a[0] == "moveTo" for a in actions):
+        if found[0] == "scroll" and not any(a[0] == "moveTo" for a in actions):
             actions.append(("moveTo", (0.5, 0.5)))
-        actions.append(action)
+        actions.append(found)
     return actions
 
 
-def _action(arguments: dict[str, Any], size: Size) -> Action | None:
+def _pair(arguments: dict[str, Any], size: Size) -> Pair | None:
     name = arguments.get("action")
     if not isinstance(name, str):
         return None
@@ -105,3 +108,49 @@ def _action(arguments: dict[str, Any], size: Size) -> Action | None:
         status = arguments.get("status")
         return ("terminate", status) if isinstance(status, str) else None
     return None
+
+
+def action(text: str, frame: Mapping[str, Any]) -> Action:
+    """The first action of an answer in common form."""
+    calls = tool_calls(text)
+    if not calls:
+        return invalid("no_tool_call")
+    arguments = calls[0]["arguments"]
+    kind = arguments.get("action")
+    pointed = {
+        "left_click": "tap",
+        "click": "tap",
+        "double_click": "double_tap",
+        "right_click": "right_tap",
+        "triple_click": "triple_tap",
+        "mouse_move": "move",
+        "long_press": "long_press",
+    }
+    if not isinstance(kind, str):
+        return invalid("no_action")
+    if kind in pointed:
+        return Action(pointed[kind], point=scaled(arguments.get("coordinate"), frame))
+    if kind == "swipe":
+        return Action(
+            "swipe", point=scaled(arguments.get("coordinate"), frame), end=scaled(arguments.get("coordinate2"), frame)
+        )
+    if kind == "left_click_drag":
+        return Action("drag", end=scaled(arguments.get("coordinate"), frame))
+    if kind in ("type", "select", "answer", "open"):
+        at = scaled(arguments["coordinate"], frame) if "coordinate" in arguments else None
+        return Action(kind, point=at, text=str(arguments.get("text", "")))
+    if kind == "key":
+        keys = arguments.get("keys", arguments.get("text", []))
+        keys = [keys] if isinstance(keys, str) else keys if isinstance(keys, list) else []
+        return Action("key" if len(keys) == 1 else "hotkey", keys=tuple(map(str, keys))) if keys else invalid("no_key")
+    if kind in ("scroll", "hscroll"):
+        pixels = arguments.get("pixels")
+        if not isinstance(pixels, (int, float)):
+            return invalid("no_amount")
+        ways = ("up", "down") if kind == "scroll" else ("left", "right")
+        return Action("scroll", amount=pixels, direction=ways[pixels < 0])
+    if kind == "system_button":
+        return Action("button", text=str(arguments.get("button", "")).lower())
+    if kind == "terminate":
+        return finish(str(arguments.get("status", "")))
+    return Action("wait") if kind == "wait" else invalid("unknown_action")

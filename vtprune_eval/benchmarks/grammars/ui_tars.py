@@ -9,10 +9,13 @@ rules, kept on purpose: the words ``point=`` are replaced everywhere, also insid
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from ...models.resize_variants import UI_TARS_MAX_PIXELS, UI_TARS_MIN_PIXELS, Size, ui_tars
-from ..untrusted import Unreadable, bounded, call
+from ..action import Action, invalid
+from ..untrusted import Unreadable, bounded, call, number_pair
+from .common import finish, sizes
 
 _POINT = re.compile(r"<point>(\d{1,300})\s+(\d{1,300})</point>")
 _FREE_QUOTE = re.compile(r"(?<!\\)'")
@@ -147,3 +150,31 @@ def add_box_token(text: str) -> str:
     head, *actions = text.split("Action: ")
     marked = [_HISTORY_BOX.sub(r"\1='<|box_start|>(\2,\3)<|box_end|>'", a.strip()) for a in actions]
     return head + "Action: " + "\n\n".join(marked)
+
+
+def action(text: str, frame: Mapping[str, Any]) -> Action:
+    """The first action of an answer in common form."""
+    stored, seen = sizes(frame)
+    parsed = parse(text, stored, coordinates=frame["coordinates"], model_size=seen)[0]
+    kind, inputs = parsed["action_type"], parsed["action_inputs"]
+    start, end = number_pair(inputs.get("start_box")), number_pair(inputs.get("end_box"))
+    pointed = {"click": "tap", "left_double": "double_tap", "right_single": "right_tap", "long_press": "long_press"}
+    if kind in pointed:
+        return Action(pointed[kind], point=start) if start else invalid("no_point")
+    if kind == "drag":
+        return Action("drag", point=start, end=end) if start and end else invalid("no_point")
+    if kind == "select":
+        return Action("select", point=start, text=inputs.get("content", inputs.get("value", "")))
+    if kind == "scroll":
+        return Action("scroll", point=start, direction=inputs.get("direction", ""))
+    if kind == "type":
+        return Action("type", text=inputs.get("content", ""))
+    if kind == "hotkey":
+        return Action("hotkey", keys=tuple(inputs.get("key", "").split()))
+    if kind == "open_app":
+        return Action("open", text=inputs.get("app_name", ""))
+    if kind in ("press_back", "press_home"):
+        return Action("button", text=kind.removeprefix("press_"))
+    if kind == "finished":
+        return finish(inputs.get("content", ""))
+    return Action("wait") if kind == "wait" else invalid("unknown_action")

@@ -10,9 +10,10 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-READER = RULE = "vlmeval"
+from ..spec import TaskSpec
+
+READER = "vlmeval"
 PREFIX = "vlmeval:"
 _OTHER = re.compile(r"vlmeval:[A-Za-z0-9][A-Za-z0-9_.-]*")
 DATA_ROOT = "LMUData"  # the kit's environment variable, in its own spelling
@@ -92,22 +93,20 @@ KIT_TASKS = _Tasks(
 )
 
 
-def definition(name: str) -> dict[str, Any]:
+def definition(name: str) -> TaskSpec:
     """The task definition of a data set of the kit, as ``task.yaml`` would hold it."""
     task = KIT_TASKS[name]
-    return {
-        "name": name,
-        "title": task.title,
-        "version": 1,
-        "reader": READER,
-        "rule": RULE,
-        "protocol": task.protocols[0],
-        "protocols": list(task.protocols),
-        "max_new_tokens": task.max_new_tokens,
-        "licence": task.licence,
-        "source": f"VLMEvalKit {kit_name(name)}.tsv",
-        "data_folder": str(default_folder()),
-    }
+    return TaskSpec(
+        name=name,
+        title=task.title,
+        version=1,
+        benchmark=READER,
+        protocol=task.protocols[0],
+        max_new_tokens=task.max_new_tokens,
+        licence=task.licence,
+        source=f"VLMEvalKit {kit_name(name)}.tsv",
+        data_folder=default_folder(),
+    )
 
 
 def default_folder() -> Path:

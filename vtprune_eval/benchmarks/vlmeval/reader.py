@@ -7,7 +7,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from ...errors import UserError
 from ...extras import require
 from ...sample import Sample
+from ..spec import TaskSpec
 from .catalogue import DATA_ROOT, KIT_TASKS, kit_name
 from .table import RAW_INDEX, files_of, text_stays_text
 
@@ -30,7 +31,7 @@ class KitTable:
         ids: the kit's ``index`` of every row as text.
     """
 
-    def __init__(self, folder: Path, spec: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, spec: TaskSpec) -> None:
         """Load the table.
 
         Args:
@@ -40,7 +41,7 @@ class KitTable:
         Raises:
             UserError: the extra is not installed, the TSV is absent, altered, or lacks a column that the kit needs.
         """
-        self._name, self._protocol = kit_name(spec["name"]), spec["protocol"]
+        self._name, self._protocol = kit_name(spec.name), spec.protocol
         require("vlmeval", f"task {self._name}")
         if not folder.is_dir():  # the kit would silently take another one
             raise UserError(

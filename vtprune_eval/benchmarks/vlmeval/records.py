@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..base import Item, Records, Spec
+from ..base import Item, Records
+from ..spec import TaskSpec
 from .reader import KitTable
 
 
 class KitRecords(Records):
     """Rows of the kit's table; the question is the kit's own prompt."""
 
-    def __init__(self, folder: Path, spec: Spec) -> None:
+    def __init__(self, folder: Path, spec: TaskSpec) -> None:
         """See :class:`KitTable`."""
         self._table = KitTable(folder, spec)
 

@@ -88,4 +88,4 @@ def answer_limit(dataset: str | None) -> int:
     """New tokens that an answer on ``dataset`` may have."""
     if dataset is not None and dataset in KIT_TASKS:
         return KIT_TASKS[dataset].max_new_tokens
-    return int(definition(dataset)["max_new_tokens"]) if dataset in task_names() else MAX_NEW_TOKENS
+    return definition(dataset).max_new_tokens if dataset in task_names() else MAX_NEW_TOKENS

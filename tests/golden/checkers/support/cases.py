@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from vtprune_eval.benchmarks.untrusted import Unreadable
-from vtprune_eval.benchmarks.verdict import Verdict
+from vtprune_eval.sample import Score
 
 Case = tuple[str, str | None]
 Rule = Callable[[Mapping[str, Any]], Any]
@@ -29,19 +29,19 @@ def run(data: Mapping[str, Any], rules: Mapping[str, Rule], key: str = "kind") -
 
 def judge(case: Mapping[str, Any], rule: Rule, tolerance: float) -> str | None:
     """None if the rule agrees with the case. Where the reference raises, a refusal with a reason is agreement, and so
-    is a wrong verdict that says why; where it skips a sample, the verdict must say so."""
+    is a wrong score that says why; where it skips a sample, the score must say so."""
     expected = case["expected"]
     try:
         got = rule(case)
     except (Unreadable, ValueError) as error:
         return None if "error" in expected else f"refused ({error}) instead of {expected}"
     if "error" in expected:
-        if isinstance(got, Verdict) and got.score == 0 and got.reason not in ("ok", "wrong"):
+        if isinstance(got, Score) and got.value == 0 and (got.why or got.reason not in ("ok", "wrong")):
             return None
         return None if got is None else f"{got} where the reference raises {expected['error']}"
     if expected.get("skipped") is True:
-        return None if isinstance(got, Verdict) and got.skipped else "not marked as skipped"
-    return difference(expected, got.detail if isinstance(got, Verdict) else got, tolerance)
+        return None if isinstance(got, Score) and got.skipped else "not marked as skipped"
+    return difference(expected, got.parts if isinstance(got, Score) else got, tolerance)
 
 
 def difference(expected: Any, got: Any, tolerance: float, where: str = "") -> str | None:

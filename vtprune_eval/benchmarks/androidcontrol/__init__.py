@@ -1,0 +1,161 @@
+"""AndroidControl: GUI-KV's rule (taken over from UGround), GUIEvalKit's, OS-Atlas's and SimpAgent's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ...sample import Score
+from ..action import Action, button, content_direction, phone_word
+from ..base import Records
+from ..benchmark import (
+    Benchmark,
+    Frame,
+    Mark,
+    Record,
+    Rule,
+    Truth,
+    episode_success,
+    measured,
+    refused_step,
+    scale,
+    screen_size,
+    share,
+)
+from ..checks import Fault, Screen, point_on, unknown
+from ..rules import guievalkit, osatlas, simpagent
+from ..spec import TaskSpec
+from ..untrusted import NoCounterpart, Unreadable
+from . import reader, rule
+from .truth import annotated, tree_boxes
+
+# What GUI-KV's script calls an operation, and what the annotation calls it.
+_NAMES = {"type": ("type_text", "input_text"), "press_back": ("navigate_back",), "finished": ("status",)}
+
+
+def _true(truth: Truth, frame: Frame) -> Action:
+    return annotated(truth["action"], screen_size(frame))
+
+
+def _guievalkit(truth: Truth, frame: Frame) -> Mapping[str, Any]:
+    boxes = tree_boxes(truth.get("accessibility_tree") or [], screen_size(frame))
+    return guievalkit.annotated_action(_true(truth, frame), boxes)
+
+
+def _osatlas(said: Any, truth: Truth, frame: Frame) -> Score:
+    true = _true(truth, frame)
+    score = rule.compare_lines(said, osatlas.line_of(true))
+    same = score.parts["type_match"]
+    return measured(score, same, score.value if true.kind in ("tap", "long_press") and same else None)
+
+
+def _guikv_reads(model: str, text: str, frame: Frame) -> dict[str, Any]:
+    return rule.understand(model, text, screen_size(frame), scale(frame))
+
+
+def understood(action: Action, grammar: str, frame: Frame) -> dict[str, Any]:
+    """What GUI-KV's script would have understood (``rule.understand``).
+
+    Raises:
+        Unreadable: no counterpart.
+    """
+    out = rule.EMPTY
+    word = phone_word(action)
+    if word in ("tap", "long_press"):
+        return {**out, "operation": "click" if word == "tap" else word, "click_point": action.point}
+    if word == "type":
+        return {**out, "operation": "type", "click_point": action.point, "content": action.text}
+    if word == "scroll":
+        return {**out, "operation": "scroll", "direction": content_direction(action)}
+    if word == "open":
+        return {**out, "operation": "open_app", "content": action.text}
+    if word == "button" and button(action) in ("back", "home"):
+        return {**out, "operation": f"navigate_{button(action)}" if button(action) == "home" else "press_back"}
+    if word == "wait":
+        return {**out, "operation": "wait"}
+    if word == "finish":
+        return {**out, "operation": "finished", "content": "successful" if action.status == "success" else "infeasible"}
+    raise NoCounterpart
+
+
+def _guikv(said: Any, truth: Truth, frame: Frame) -> Score:
+    _true(truth, frame)  # an annotation of an unknown kind has no right answer
+    score = rule.guikv(said, {**truth, "image_size": screen_size(frame)})
+    operation, true = said["operation"], truth["action"].get("action_type", "")
+    same = true in _NAMES.get(operation, (operation,))
+    pointed = same and true in ("click", "long_press")  # a right place with a wrong text is not told apart here
+    return measured(score, same, score.value if pointed else None)
+
+
+def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
+    if error.reason == "annotation_unknown":
+        return refused_step(error, truth, frame)
+    score = _guikv({**rule.EMPTY, "reason": error.reason}, truth, frame)
+    return replace(score, reason=error.score().reason)
+
+
+class AndroidControl(Benchmark):
+    """``truth``: ``action`` and ``accessibility_tree`` of UGround's record; the screen's size is the file's."""
+
+    name = "androidcontrol"
+    groups = ("action_type",)
+    settings = ("level",)
+    _rules = {  # noqa: RUF012
+        "guikv": Rule(
+            _guikv,
+            enter=understood,
+            readers={m: partial(_guikv_reads, m) for m in ("ui_tars", "opencua")},
+            refused=_refused,
+        ),
+        "guievalkit": guievalkit.rule(_guievalkit, "androidcontrol"),
+        "osatlas": Rule(
+            _osatlas,
+            enter=lambda action, grammar, frame: osatlas.line_of(action),
+            readers={"osatlas": lambda text, frame: osatlas.read(text)},
+            refused=refused_step,
+        ),
+        "simpagent": simpagent.rule(_true),
+    }
+
+    def open(self, folder: Path, spec: TaskSpec) -> Records:
+        return reader.open_androidcontrol(folder, spec)
+
+    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
+        return self._rules
+
+    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+        pointed = [r for r in records if r["meta"].get("action_type") in ("click", "long_press", "type_text")]
+        rest = [r for r in records if r["meta"].get("action_type") != "open_app"]
+        return {
+            "step_accuracy": share(records),
+            "grounding_accuracy": share(pointed) if pointed else None,
+            "without_open_app": share(rest) if rest else None,
+            "episode_success": episode_success(records),
+        }
+
+    def marks(self, target: Mapping[str, Any], size: Sequence[int]) -> list[Mark]:
+        width, height = size
+        action, tree = target["truth"]["action"], target["truth"].get("accessibility_tree") or []
+        marks: list[Mark] = [
+            ("faint", [x * width, y * height, (x + w) * width, (y + h) * height])
+            for y, x, h, w in tree_boxes(tree, size)
+        ]
+        if "x" in action:
+            node = rule.smallest_node(action["x"], action["y"], tree)
+            if node:
+                b = node["bbox_pixels"]
+                marks.append(("box", [b["x_min"], b["y_min"], b["x_max"], b["y_max"]]))
+            marks.append(("point", [action["x"], action["y"]]))
+        return marks
+
+    def faults(self, target: Mapping[str, Any], screen: Screen) -> Iterator[Fault]:
+        action = target["truth"]["action"]
+        try:
+            annotated(action, (1, 1))
+        except Unreadable:
+            yield unknown(action.get("action_type"))
+        if "x" in action:
+            yield from point_on((action["x"], action["y"]), screen())
