@@ -64,6 +64,14 @@ def predictions(folder: Path, model: str, data: str) -> list[dict[str, str]]:
     return read_predictions(str(only(folder, model, f"{model}_{data}.xlsx")))
 
 
+def side_file(folder: Path, model: str, data: str) -> dict[str, list[dict]]:
+    from vtprune_eval.integrations.vlmeval.side_file import records_of
+
+    found = records_of(str(only(folder, model, f"{model}_{data}.xlsx")))
+    assert found is not None
+    return found
+
+
 def only(folder: Path, model: str, name: str) -> Path:
     """The file of the run; the kit keeps a folder per evaluation below that of the model."""
     found = [p for p in sorted((folder / "out" / model).rglob(name)) if not p.is_symlink()]
@@ -81,8 +89,8 @@ def test_our_task_has_equal_answers_and_scores_there(finished, model):
     for row, sample in zip(rows, task.samples, strict=False):
         answer = engine.answer(sample.images, sample.question, sample_id=sample.id, max_new_tokens=task.max_new_tokens)
         assert row["prediction"] == answer.text
-        extra = json.loads(row["extra_records"])
-        assert extra["frame"] == answer.frame
+        (extra,) = side_file(finished, model, "mini-grounding")[row["index"]]
+        assert extra["prediction"] == answer.text and extra["frame"] == answer.frame
         assert extra["counts"] == json.loads(json.dumps(answer.costs["counts"]))
         scores.append(task.score(sample, answer.text, answer.frame).value)
     report = json.loads(only(finished, model, f"{model}_mini-grounding_score.json").read_text())
@@ -113,10 +121,7 @@ def test_a_table_of_the_kit_has_equal_answers_and_scores_here(finished, model, m
 
 
 def test_pruning_really_happened_there(finished):
-    full, pruned = (
-        [json.loads(r["extra_records"])["counts"] for r in predictions(finished, m, "mini-grounding")]
-        for m in MODELS[:2]
-    )
+    full, pruned = ([r["counts"] for (r,) in side_file(finished, m, "mini-grounding").values()] for m in MODELS[:2])
     assert all(sum(p["visual"]) < sum(f["visual"]) for f, p in zip(full, pruned, strict=True))
 
 
@@ -236,6 +241,7 @@ def test_answers_of_models_that_are_not_ours(tmp_path):
 
 
 def test_a_failed_sample_is_wrong_and_marked(tmp_path):
+    from vlmeval.inference import FAIL_MSG
     from vlmeval.smp.file import INFER_FAIL_MSG
 
     from vtprune_eval.integrations.vlmeval.model import VtpruneModel
@@ -243,9 +249,9 @@ def test_a_failed_sample_is_wrong_and_marked(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
     message = [{"type": "image", "value": str(tmp_path / "broken.png")}, {"type": "text", "value": "where"}]
     model = VtpruneModel("nano")
-    record = model.generate_inner(message, "mini-grounding")
-    assert INFER_FAIL_MSG in record["prediction"]
-    assert json.loads(record["extra_records"]) == {"failed": "bad_image"}
+    said = model.generate_inner(message, "mini-grounding")
+    assert said == "Failed to obtain answer via API. (bad_image)"
+    assert FAIL_MSG in said and INFER_FAIL_MSG in said, "retried by the kit, and counted by it as failed"
     with pytest.raises(UserError, match="a question without an image"):
         model.generate_inner(message[1:], "text-only")
     with pytest.raises(UserError, match="vLLM hides the stages"):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError, unknown_name
 from ..image_file import image_size
 from ..models import MODELS
+from ..registry import method_class
 from ..runner.spec import RunSpec, from_mapping
 from ..sample import Sample
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from ..outcome import Outcome
 
 # Settings of a run that a host can pass on; its tasks, output and limits are the host's own.
-OPTIONS = ("weights", "model_path", "seed", "dtype", "device", "attn", "reading", "max_new_tokens", "params")
+OPTIONS = (
+    *("weights", "model_path", "seed", "dtype", "device", "attn", "reading", "max_new_tokens", "params"),
+    *("min_pixels", "max_pixels"),
+)
+_WHOLE_NUMBERS = ("seed", "max_new_tokens", "min_pixels", "max_pixels")
 SEPARATOR = "@"
+RANDOM = "@random"  # behind the name of a cell whose weights mean nothing
 COORDINATES = ("hundredths", "thousandths", "fractions", "resized_pixels")
 
 
@@ -62,11 +68,12 @@ class Answer:
 class Engine:
     """One loaded cell. Engines with the same model settings share the loaded model."""
 
-    def __init__(self, model: str = "nano", method: str = "full", budget: str = "100", **options: Any) -> None:
+    def __init__(self, model: str = "nano", method: str = "full", budget: str | None = None, **options: Any) -> None:
         """Check the settings; the model is loaded by the first answer.
 
         Args:
-            model, method, budget: as on the command line of a run.
+            model: short name, last part of a hub id, or the whole id; method: as on the command line of a run.
+            budget: the same; None for 100 with ``full``, and for what a method decides itself, where it does.
             options: any of :data:`OPTIONS`, and ``METHOD.KEY`` for a hyper-parameter.
 
         Raises:
@@ -77,9 +84,16 @@ class Engine:
         for key in options:
             if key not in OPTIONS:
                 raise unknown_name("option of a model", key, OPTIONS)
+        if budget is None:
+            budget = default_budget(method)
+        model = known_models().get(model.rsplit("/", 1)[-1].lower(), model)
         if model == "stub":
             raise UserError("the stub answers from the target, which no other harness shows; use nano.")
         values = {k: _whole(k, v) for k, v in options.items() if v is not None}
+        self.pixels = (values.pop("min_pixels", None), values.pop("max_pixels", None))
+        low, high = self.pixels
+        if (low or 1) < 1 or (high or 1) < 1 or (low and high and low > high):
+            raise UserError(f"min_pixels={low}, max_pixels={high}: whole numbers of at least 1, the first the smaller.")
         self.spec: RunSpec = from_mapping({"model": model, "methods": [method], "budgets": [str(budget)], **values})
         cells = self.spec.cells()
         self.cell = cells[0]
@@ -88,7 +102,18 @@ class Engine:
     @property
     def name(self) -> str:
         """Predictable name, safe in a path: ``nano@guikv@10``."""
-        return cell_name(self.spec.model, self.cell.method, self.cell.budget)
+        name = cell_name(self.spec.model, self.cell.method, self.cell.budget)
+        return name + RANDOM if self.spec.weights == "random" else name
+
+    def made_by(self) -> dict[str, Any]:
+        """What makes the answers: cell, settings, limits of the image size, identity of the loaded model."""
+        rules = self.adapter.images
+        return {
+            "cell": self.name,
+            "settings": self.spec.canonical(),
+            "pixels": {"min": rules.min_pixels, "max": rules.max_pixels},
+            "identity": self.adapter.identity,
+        }
 
     @property
     def adapter(self) -> VlmAdapter:
@@ -98,7 +123,7 @@ class Engine:
             UserError: it cannot be loaded.
         """
         s = self.spec
-        return _load(s.model, s.weights, s.model_path, s.dtype, s.device, s.seed, s.attn)
+        return _load(s.model, s.weights, s.model_path, s.dtype, s.device, s.seed, s.attn, self.pixels)
 
     def answer(
         self, images: Sequence[Path], question: str, *, sample_id: str | None = None, max_new_tokens: int = 64
@@ -160,6 +185,25 @@ def cell_name(model: str, method: str, budget: str) -> str:
     return SEPARATOR.join((shown_name(model), method, budget.replace(":", "-")))
 
 
+def known_models() -> dict[str, str]:
+    """Short and shown names, in lower case, to the short ones."""
+    return {shown_name(m).lower(): m for m in MODELS} | {m: m for m in MODELS}
+
+
+def default_budget(method: str) -> str:
+    """The budget of a method without one.
+
+    Raises:
+        UserError: the method does not decide it itself.
+    """
+    parts = [method_class(part) for part in method.split("+")]
+    if method == "full":
+        return "100"
+    if any(cls.adaptive or cls.default_like for cls in parts):
+        return "auto"
+    raise UserError(f"{method} does not decide a budget itself: give one, for example budget=10.")
+
+
 def parse_name(name: str) -> tuple[str, str, str]:
     """Model (short name), method and budget of ``MODEL@METHOD@BUDGET``; MODEL may be the short or the shown name.
 
@@ -168,12 +212,12 @@ def parse_name(name: str) -> tuple[str, str, str]:
     Raises:
         UserError: not of this form, or an unknown model.
     """
-    parts = name.split(SEPARATOR)
+    parts = name.removesuffix(RANDOM).split(SEPARATOR)
     if len(parts) == 2 and parts[1] == "full":
         parts.append("100")
     if len(parts) != 3 or not all(parts):
         raise UserError(f"model name {name!r}: write MODEL@METHOD@BUDGET, for example nano@pixelprune@10.")
-    known = {shown_name(m).lower(): m for m in MODELS} | {m: m for m in MODELS}
+    known = known_models()
     if parts[0].lower() not in known:
         raise unknown_name("model", parts[0], [*known], "`python -m vtprune_eval list models` shows all.")
     budget = "like:" + parts[2][5:] if parts[2].startswith("like-") else parts[2]
@@ -182,7 +226,7 @@ def parse_name(name: str) -> tuple[str, str, str]:
 
 def _whole(key: str, value: Any) -> Any:
     """Numbers arrive as text from command lines."""
-    if not isinstance(value, str) or key not in ("seed", "max_new_tokens"):
+    if not isinstance(value, str) or key not in _WHOLE_NUMBERS:
         return value
     try:
         return int(value)
@@ -191,8 +235,25 @@ def _whole(key: str, value: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _load(model: str, weights: str, path: str | None, dtype: str, device: str, seed: int, attn: str) -> VlmAdapter:
-    """The model in use stays loaded; another one replaces it."""
+def _load(
+    model: str,
+    weights: str,
+    path: str | None,
+    dtype: str,
+    device: str,
+    seed: int,
+    attn: str,
+    pixels: tuple[int | None, int | None],
+) -> VlmAdapter:
+    """The model in use stays loaded; another one replaces it. ``pixels``: least and most of an image, None for its
+    processor's."""
     from ..models import load_model
 
-    return load_model(model, weights=weights, path=path, dtype=dtype, device=device, seed=seed, attn=attn)
+    adapter = load_model(model, weights=weights, path=path, dtype=dtype, device=device, seed=seed, attn=attn)
+    rules, (low, high) = adapter.images, pixels
+    adapter.images = dataclasses.replace(
+        rules,
+        min_pixels=rules.min_pixels if low is None else low,
+        max_pixels=rules.max_pixels if high is None else high,
+    )
+    return adapter

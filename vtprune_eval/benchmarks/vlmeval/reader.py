@@ -17,7 +17,7 @@ from ...extras import require
 from ...sample import Sample
 from ..spec import TaskSpec
 from .catalogue import DATA_ROOT, KIT_TASKS, kit_name
-from .table import RAW_INDEX, files_of, text_stays_text
+from .table import RAW_INDEX, keep_inside, text_stays_text
 
 LOCAL_TSV = "VTPRUNE_EVAL_LOCAL_TSV"
 # Columns that hold pictures: they are dumped to files and do not belong into a target.
@@ -142,11 +142,7 @@ def settled(dataset: Any, name: str) -> Any:
     if texts is not None and len(texts) == len(ids) and ids != texts and all(map(_same_number, ids, texts)):
         dataset.data["index"] = texts  # the kit reads 007 as 7
     if kind_of(name) != "mmlongbench":  # which renders documents
-        numbers = {i: n for n, i in enumerate(map(str, dataset.data["index"]), 1)}
-        dataset.meta_only = False
-        dataset.dump_image = lambda row: [
-            str(p) for p in files_of(dataset, row, f"{name}.tsv, row {numbers.get(str(row['index']), '?')}")
-        ]
+        keep_inside(dataset, name)
     return dataset
 
 

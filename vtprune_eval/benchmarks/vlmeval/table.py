@@ -124,6 +124,15 @@ def files_of(dataset: Any, row: Any, where: str) -> list[Path]:
     return paths
 
 
+def keep_inside(dataset: Any, name: str) -> None:
+    """Let a data set of the kit write and name its pictures by :func:`files_of`."""
+    numbers = {i: n for n, i in enumerate(map(str, dataset.data["index"]), 1)}
+    dataset.meta_only = False
+    dataset.dump_image = lambda row: [
+        str(p) for p in files_of(dataset, row, f"{name}.tsv, row {numbers.get(str(row['index']), '?')}")
+    ]
+
+
 def _present(cell: Any) -> bool:
     return isinstance(cell, list) or (isinstance(cell, str) and bool(cell.strip()))
 

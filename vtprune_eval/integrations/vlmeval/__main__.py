@@ -17,16 +17,20 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder
+from ...console import debug, print_anything
 from ...errors import UserError
 from ...extras import require
-from ..engine import SEPARATOR
+from ..engine import SEPARATOR, known_models
+from .entry import has_option, run_module
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Register and forward; returns the exit code (2: something the user can mend)."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = debug(list(sys.argv[1:] if argv is None else argv))
+    print_anything()
     try:
         require("vlmeval", "python -m vtprune_eval.integrations.vlmeval")
         if args[:1] == ["score"]:
@@ -35,23 +39,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours.add_argument("--vtprune", action="append", default=[], metavar="KEY=VALUE")
         ours.add_argument("--model", nargs="+", default=[])
         ours.add_argument("--data", nargs="+", default=[])
+        ours.add_argument("--limit", type=int)
         given, _ = ours.parse_known_args(args)
-        options = options_of(given.vtprune)
+        options: dict[str, Any] = dict(options_of(given.vtprune))
         from ...benchmarks.vlmeval.reader import check_md5
         from .registry import register
 
-        register([m for m in given.model if SEPARATOR in m], **options)
+        ours_asked = [m for m in given.model if SEPARATOR in m]
+        for name in set(given.model) - set(ours_asked):
+            if name.lower() in known_models():
+                raise UserError(
+                    f"model name {name!r}: write MODEL@METHOD@BUDGET, for example {name}@full or {name}@pixelprune@10."
+                )
+        names = register(ours_asked, **options)
         for name in set(given.data) & set(KIT_TASKS):
             check_md5(name, default_folder() / f"{name}.tsv")
+        module = run_module()
+        if given.limit is not None and not has_option(module, "--limit"):
+            register(limit=given.limit, **options)
+            args = without(args, "--limit")
     except UserError as error:
         print(f"vtprune_eval: {error}", file=sys.stderr)
         return error.exit_code
-    import vlmeval.run
     from vlmeval.smp import load_env
 
     load_env()
-    sys.argv = [sys.argv[0], *_without_ours(args)]
-    vlmeval.run.main()
+    marked = dict(zip(ours_asked, names, strict=True))
+    sys.argv = [sys.argv[0], *(marked.get(a, a) for a in without(args, "--vtprune"))]
+    module.main()
     from .model import not_loaded
 
     for sentence in dict.fromkeys(not_loaded):
@@ -85,9 +100,10 @@ def _score(args: Sequence[str]) -> int:
     return 0
 
 
-def _without_ours(args: Sequence[str]) -> list[str]:
+def without(args: Sequence[str], option: str) -> list[str]:
+    """The command line without an option and its value."""
     strip = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    strip.add_argument("--vtprune", action="append")
+    strip.add_argument(option, action="append")
     return strip.parse_known_args(list(args))[1]
 
 

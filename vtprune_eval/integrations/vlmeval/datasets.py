@@ -13,11 +13,17 @@ from vlmeval.smp.file import INFER_FAIL_MSG
 
 from ...benchmarks.tasks import load_task, task_names
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS
+from ...benchmarks.vlmeval.mmlongbench import PageByPage
+from ...benchmarks.vlmeval.reader import plain
+from ...benchmarks.vlmeval.rules import score as kit_score
 from ...errors import UserError, unknown_name
 from ...paths import tasks_dir
 from ...sample import Score
 from ..engine import COORDINATES, file_frame
 from .model import SAMPLE_ID
+from .side_file import ENDING, records_of
+
+EXACT = "exact_matching"
 
 
 class VtpruneTask(ImageBaseDataset):
@@ -73,7 +79,8 @@ class VtpruneTask(ImageBaseDataset):
         if coordinates not in COORDINATES:
             raise unknown_name("frame of coordinates", str(coordinates), COORDINATES)
         table = read_predictions(eval_file)
-        scores = [self._score(row, coordinates) for row in table]
+        ours = records_of(eval_file)
+        scores = [self._score(row, coordinates, ours) for row in table]
         values: dict[str, list[float]] = {}
         for row, score in zip(table, scores, strict=True):
             for group in ("Overall", row["category"]):
@@ -83,13 +90,53 @@ class VtpruneTask(ImageBaseDataset):
         dump(report, get_intermediate_file_path(eval_file, "_score", "json"))
         return report
 
-    def _score(self, row: dict[str, str], coordinates: str) -> Score:
+    def _score(self, row: dict[str, str], coordinates: str, ours: dict[str, list[dict[str, Any]]] | None) -> Score:
         text = row["prediction"]
         if INFER_FAIL_MSG in text:
             return Score(0.0, None, "failed")
         sample = self.samples[row["index"]]
-        frame = json.loads(row["extra_records"])["frame"] if row.get("extra_records") else None
+        frame = None
+        if row.get("extra_records"):  # of an earlier version
+            frame = json.loads(row["extra_records"])["frame"]
+        elif ours is not None:
+            frame = _frame(row, ours)
         return self.task.score(sample, text, frame or file_frame(sample.images, coordinates))
+
+
+def _frame(row: dict[str, str], ours: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The frame in which an answer of ours was given.
+
+    Raises:
+        UserError: the side file does not have it.
+    """
+    given = [r for r in ours.get(row["index"], ()) if r.get("frame")]
+    same = [r for r in given if r["prediction"] == row["prediction"]] or given
+    if not same:
+        raise UserError(
+            f"sample {row['index']!r}: the file *{ENDING} in the model's folder has no frame of its coordinates; run "
+            "again without --reuse."
+        )
+    frame: dict[str, Any] = same[-1]["frame"]
+    return frame
+
+
+class MMLongBenchDoc(PageByPage):
+    """MMLongBench-Doc page by page; without a judge, the answers are compared as they are (``no_judge``)."""
+
+    def evaluate(self, eval_file: str, **judge_kwargs: Any) -> Any:
+        """``Overall`` in percent by the kit's comparison, or what the kit's own evaluation with a judge gives."""
+        if judge_kwargs.get("model") not in (None, EXACT):
+            return super().evaluate(eval_file, **judge_kwargs)
+        rows = {
+            str(r["index"]): {str(k): plain(v) for k, v in r.items() if k != "image"} for _, r in self.data.iterrows()
+        }
+        values = []
+        for given in read_predictions(eval_file):
+            target = {"kind": "mmlongbench", "protocol": "no_judge", "row": rows[given["index"]]}
+            values.append(kit_score(given["prediction"], target, {}).value or 0.0)
+        report = {"Overall": 100 * sum(values) / len(values), "judge": "none"}
+        dump(report, get_intermediate_file_path(eval_file, "_score", "json"))
+        return report
 
 
 def read_predictions(path: str) -> list[dict[str, str]]:

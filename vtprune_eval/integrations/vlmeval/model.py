@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from vlmeval.smp.file import INFER_FAIL_MSG
+from vlmeval.dataset.image_base import ImageBaseDataset
+from vlmeval.inference import FAIL_MSG
 from vlmeval.vlm.base import BaseModel
 
 from ...benchmarks.tasks import definition, task_names
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS
 from ...benchmarks.vlmeval.reader import flatten
+from ...benchmarks.vlmeval.table import keep_inside
 from ...errors import SampleError, UserError
 from ..engine import Engine
+from .side_file import SideFile
 
 # Limit of an answer on data sets that no task of ours describes.
 MAX_NEW_TOKENS = 512
@@ -22,13 +24,18 @@ not_loaded: list[str] = []
 
 
 class VtpruneModel(BaseModel):
-    """Greedy decoding by our pipeline; answers carry their cost and coordinate frame in ``extra_records``."""
+    """Greedy decoding by our pipeline; cost and coordinate frame of each answer go to the side file."""
 
     INTERLEAVE = True
     allowed_types = ["text", "image"]  # noqa: RUF012 (the kit reads this name from the class)
 
     def __init__(
-        self, model: str = "nano", method: str = "full", budget: str = "100", use_vllm: bool = False, **options: Any
+        self,
+        model: str = "nano",
+        method: str = "full",
+        budget: str | None = None,
+        use_vllm: bool = False,
+        **options: Any,
     ) -> None:
         """Check the settings and load the model.
 
@@ -44,6 +51,7 @@ class VtpruneModel(BaseModel):
         if use_vllm:
             raise UserError("--use-vllm: vLLM hides the stages that a pruning method needs; leave it out.")
         self.engine = Engine(model, method, budget, **options)
+        self._side = SideFile(self.engine.made_by)
         try:
             self.engine.adapter  # noqa: B018 (a model that cannot be loaded is reported once, not per sample)
         except UserError as error:
@@ -56,16 +64,19 @@ class VtpruneModel(BaseModel):
 
     def build_prompt(self, line: Any, dataset: str | None = None) -> list[dict[str, Any]]:
         """The data set's own prompt; its first item also names the sample, which seeds random methods."""
-        message = self.dump_image_func.__self__.build_prompt(line)
+        source = self.dump_image_func.__self__
+        if type(source).dump_image is ImageBaseDataset.dump_image and "dump_image" not in vars(source):
+            keep_inside(source, source.dataset_name)
+        message = source.build_prompt(line)
         if message:
             message[0] = {**message[0], SAMPLE_ID: str(line["index"])}
         return message
 
-    def generate_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> dict[str, Any]:
-        """One answer, as the kit's structured record.
+    def generate_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
+        """One answer, as text: the kit reuses nothing else.
 
-        A sample that cannot be processed gets the kit's mark of a failed answer, which counts as wrong and is tried
-        again by ``--reuse``.
+        A sample that cannot be processed gets the kit's exact mark of a failed answer, which counts as wrong and is
+        tried again by ``--reuse``.
 
         Raises:
             UserError: a question without an image.
@@ -77,11 +88,10 @@ class VtpruneModel(BaseModel):
         try:
             answer = self.engine.answer(images, question, sample_id=sample_id, max_new_tokens=answer_limit(dataset))
         except SampleError as error:
-            return {
-                "prediction": f"{INFER_FAIL_MSG} ({error.reason})",
-                "extra_records": json.dumps({"failed": error.reason}),
-            }
-        return {"prediction": answer.text, "extra_records": json.dumps({"frame": answer.frame, **answer.costs})}
+            self._side.add({"index": sample_id, "failed": error.reason, "message": str(error)})
+            return f"{FAIL_MSG} ({error.reason})"
+        self._side.add({"index": sample_id, "prediction": answer.text, "frame": answer.frame, **answer.costs})
+        return answer.text
 
 
 def answer_limit(dataset: str | None) -> int:
