@@ -503,5 +503,19 @@ def test_a_run_that_drops_inside_the_vit_counts_both_lengths(make_sample, run):
     assert later.counts.patches_entered == later.counts.patches_full
     assert later.flops["vit_linear"] > before.flops["vit_linear"]
     assert later.flops["llm_linear"] == before.flops["llm_linear"]
+    last = run(make_sample(4), inside(4))
+    assert last.flops["vit_linear"] == run(make_sample(4), Full(), "100").flops["vit_linear"]
+    assert last.flops["merger"] == before.flops["merger"] and last.kept == before.kept
     with pytest.raises(UserError, match="has 4 blocks"):
-        run(make_sample(4), inside(4))
+        run(make_sample(4), inside(5))
+
+
+def test_after_the_whole_vit_tokens_are_the_full_ones(adapter, make_sample, reference):
+    ref = reference(make_sample(5, 2))
+    keep = torch.rand(ref.layout.n_visual, generator=torch.Generator().manual_seed(1)) < 0.5
+    masks = list(keep.split(list(ref.layout.n_tokens)))
+    own = adapter.encode(ref.patches, ref.layout.grids, masks, after=4)
+    tokens, levels = ref.encode()
+    torch.testing.assert_close(own.tokens, tokens[keep], atol=1e-4, rtol=1e-4)
+    for a, b in zip(own.deepstack, levels, strict=True):
+        torch.testing.assert_close(a, b[keep], atol=1e-4, rtol=1e-4)

@@ -84,13 +84,34 @@ def test_cells_with_different_settings_have_different_folders(all_tasks, tmp_pat
     assert len(outs) == 3
 
 
-def test_blocks_before_the_drop_are_those_of_the_saved_flops(all_tasks, tmp_path):
-    for r in json.loads((PAPERS / "pixelprune_table7.json").read_text())["rows"]:
-        if r["settings"]["prune_position"] == "After ViT":
-            continue
-        saved = r["metrics"]["vit_flops_saved_per_removed_token_pct"]
+def test_positions_in_the_vit_are_the_released_code_s(all_tasks, tmp_path):
+    """Beside them stand the shares of FLOPs that the text prints, which two of them do not have."""
+    data = json.loads((PAPERS / "pixelprune_table7.json").read_text())
+    blocks = {}
+    for r in data["rows"]:
         params = planned("PixelPrune", r, "DocVQA", "cuda", tmp_path).runs[0]["params"]
-        assert round(100 * (1 - int(params.get("pixelprune.vit_layer", 0)) / 24)) == saved
+        blocks[r["settings"]["prune_position"]] = int(params.get("pixelprune.vit_layer", 0))
+    assert blocks == {"Before ViT": 0, "After 0th": 1, "After 4th": 5, "After 17th": 18, "After ViT": 24}
+    assert any("1, 4, 17" in note for note in data["notes"])
+
+
+@pytest.mark.parametrize("table", ["6", "7", "8"])
+def test_cells_of_fine_tuned_weights_need_them(all_tasks, tmp_path, table):
+    """Section 4.6: the GUI cells of all ablations are of fine-tuned models; the full row repeats Table 2."""
+    for r in json.loads((PAPERS / f"pixelprune_table{table}.json").read_text())["rows"]:
+        for metric in r["metrics"]:
+            found = planned("PixelPrune", r, metric, "cuda", tmp_path)
+            if metric.startswith("SS") and r["method"] != "Full":
+                assert "trained" in found.why_not and not found.runs
+            elif metric in ("DocVQA", "InfoVQA", "ChartQA"):
+                assert found.runs
+
+
+def test_planned_runs_count_as_the_papers_do(all_tasks, tmp_path):
+    data = json.loads((PAPERS / "guikv_thirdparty_starkv.json").read_text())
+    plans = [plan(data, r, metric, "cuda", tmp_path) for r in data["rows"] for metric in r["metrics"]]
+    runs = [r for found in plans for r in found.runs]
+    assert runs and all(r["reading"] == "paper" and "--reading paper" in paper_cells.command(r) for r in runs)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +123,6 @@ def test_blocks_before_the_drop_are_those_of_the_saved_flops(all_tasks, tmp_path
         (row("FocusUI-3B", "FocusUI", 50.0, train_data="30 percent"), "SSPro-Avg", "trained"),
         (row(training="knowledge distillation"), "DocVQA", "trained"),
         (row(gui_training="x"), "SSv2-Web", "trained"),
-        (row(prune_position="After ViT"), "DocVQA", "after the whole ViT"),
         (row(method="Random", model="Qwen3-VL-2B"), "ttft_ms", "no task"),
     ],
 )

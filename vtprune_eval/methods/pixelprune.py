@@ -34,6 +34,7 @@ class PixelPrune(Method):
         "Blocks are compared as 8-bit pixels after the resize, not as floats after normalisation (same result).",
         "Dropped patches are not embedded at all; the published code embeds them first and drops them then.",
         "Numeric budgets are an extension: the paper has none.",
+        "vit_layer may lie between the DeepStack taps (6 to 17 of 24 blocks), which the published code refuses.",
     )
     adaptive: ClassVar[bool] = True
 
@@ -42,7 +43,9 @@ class PixelPrune(Method):
     tau: float = hyper(0.0, "tolerance, on the [0, 1] pixel scale", low=0.0, high=1.0)
     anchored: bool = hyper(True, "compare with reconstructed neighbours; False drifts and is not what the paper runs")
 
-    vit_layer: int = hyper(0, "drop the patches after this many ViT blocks (section 4.6.3); 0 is before the ViT", low=0)
+    vit_layer: int = hyper(
+        0, "drop the patches after this many ViT blocks (section 4.6.3); 0: before the ViT, its depth: after it", low=0
+    )
 
     renumber: bool = hyper(False, "ablation: count positions anew after the drop, instead of keeping the full prompt's")
 

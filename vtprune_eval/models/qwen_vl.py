@@ -150,7 +150,7 @@ class QwenVL(VlmAdapter):
                     for (h, w), k in zip(grids, keep, strict=True)
                 ]
             )
-        if after and not after < len(self.visual.blocks):
+        if after > len(self.visual.blocks):
             raise UserError(
                 f"{self.name}: patches cannot be dropped after ViT block {after}; its ViT has "
                 f"{len(self.visual.blocks)} blocks."
@@ -194,6 +194,9 @@ class QwenVL(VlmAdapter):
             tap = self._tap(number, hidden if later is None or number >= after else hidden[later])
             if tap is not None:
                 taps.append(tap)
+        if later is not None and after == len(visual.blocks):  # only the merger sees fewer
+            hidden = hidden[later]
+            extras = {need: extra[later[::group] // group] for need, extra in extras.items()}
         tokens = visual.merger(hidden)
         if order is not None:
             back = order.argsort()
