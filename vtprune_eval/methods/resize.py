@@ -29,7 +29,7 @@ class Resize(Method):
             return tuple(
                 scaled_size(v.full_size, v.factor, n) for v, n in zip(images, budget.image_limits, strict=True)
             )
-        if budget.n_keep is not None and budget.n_keep < len(images):
+        if budget.asked.reading == "equal" and budget.limit < len(images):
             raise InfeasibleBudget(
                 f"resize leaves a token of each of {len(images)} images at least, and {budget.n_keep} were asked for; "
                 "give a larger budget."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
+from ..budget import LEGACY
 from ..errors import UserError
 from ..extras import host_version
 from ..models import check_model_name
@@ -27,6 +28,7 @@ from ..results.store import RunFolder, digests, read_records, write_atomic
 from ..results.summary import footnotes, summarise, table
 from ..sample import target_box
 from .cells import Done, Job, OpenCell, answer_task, open_cache
+from .feasible import check_samples
 from .spec import Cell, RunSpec
 from .workers.shards import Shard
 
@@ -50,6 +52,9 @@ def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = T
     """
     tasks = load_tasks(spec)
     _check_targets(spec, tasks)
+    if spec.reading == LEGACY:
+        raise UserError("--reading legacy is of results that were measured before; choose equal or paper.")
+    check_samples(spec, tasks)
     if spec.shard:  # after the checks, so that all shards of a run are refused alike
         tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
     with RunFolder(spec.folder) as folder:
