@@ -37,6 +37,14 @@ def test_all_vectors_agree(kind):
         assert report.n_cases > 1
 
 
+@needs_shared("golden/baselines")
+def test_all_vectors_of_the_baselines_agree():
+    reports = list(check_folder(SHARED / "golden" / "baselines"))
+    assert len(reports) >= 25
+    for report in reports:
+        assert not report.failures, (report.path, report.failures[:2])
+
+
 def test_a_wrong_vector_fails_the_command(tmp_path):
     shutil.copytree(OURS / "pixelprune", tmp_path / "pixelprune")
     path = tmp_path / "pixelprune" / "p_single_row.json"

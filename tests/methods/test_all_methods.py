@@ -94,7 +94,17 @@ def layer_view(grids, seed: int, layer: int, window: int) -> LayerView:
         seed=seed,
         images=tuple(screen(w * 32, h * 32, seed + i) for i, (h, w) in enumerate(grids)),
         next_layer=lambda rows: (draw_for(rows, 4, 1), draw_for(rows, 2, 2)),
+        rope=rope_of(index),
+        rope_at=rope_of,
     )
+
+
+def rope_of(places):
+    """cos and sin of 8 rotated channels at the given positions."""
+    import torch
+
+    angle = (places[:, None] * 10000.0 ** (-torch.arange(4) / 4)).repeat(1, 2)
+    return angle.cos(), angle.sin()
 
 
 def draw_for(rows, heads: int, seed: int):

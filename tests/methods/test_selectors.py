@@ -14,14 +14,13 @@ from tests.methods.test_all_methods import budget_for, layer_view, layout_of
 from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.errors import InfeasibleBudget, UserError
 from vtprune_eval.methods.base import TokenView
-from vtprune_eval.methods.cdpruner import greedy_map, relevance
 from vtprune_eval.methods.dart import Dart
-from vtprune_eval.methods.divprune import max_min
 from vtprune_eval.methods.focusui import FocusUI, padding
 from vtprune_eval.methods.guipruner_ssp import spread
+from vtprune_eval.methods.kernels.diversity import greedy_map, max_min, min_max_scaled, thin_out
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
+from vtprune_eval.methods.kernels.outliers import n_kept, n_outliers, plus_order
 from vtprune_eval.methods.kernels.topk import best
-from vtprune_eval.methods.prumerge import outliers
 from vtprune_eval.methods.pyramiddrop import stage_lengths
 from vtprune_eval.methods.pyramiddrop import stage_sizes as pyramid_sizes
 from vtprune_eval.methods.sparsevlm import clusters, listed_shares
@@ -53,8 +52,7 @@ def test_divprune_is_the_greedy_max_min(seed, n, k):
 def test_divprune_on_demand_equals_the_matrix(monkeypatch):
     x = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
     want = max_min(x, 12), greedy_map(x, torch.ones(40), 12)
-    monkeypatch.setattr("vtprune_eval.methods.divprune.MATRIX_TOKENS", 8)
-    monkeypatch.setattr("vtprune_eval.methods.cdpruner.MATRIX_TOKENS", 8)
+    monkeypatch.setattr("vtprune_eval.methods.kernels.diversity.MATRIX_TOKENS", 8)
     assert torch.equal(max_min(x, 12), want[0])
     assert torch.equal(greedy_map(x, torch.ones(40), 12), want[1])
 
@@ -79,7 +77,7 @@ def test_cdpruner_of_a_low_rank_kernel_fills_up_by_quality():
     x = torch.ones(6, 4)
     q = torch.tensor([0.1, 0.9, 0.3, 0.8, 0.2, 0.7])
     assert greedy_map(x, q, 4).tolist() == [1, 3, 5, 2]
-    assert relevance(torch.ones(3, 4), torch.ones(2, 4)).tolist() == [1, 1, 1]
+    assert min_max_scaled(torch.ones(3)).tolist() == [1, 1, 1]
 
 
 @settings(max_examples=60, deadline=None)
@@ -250,8 +248,51 @@ def test_dart_keeps_exactly_k_with_its_pivots():
 
 
 def test_outliers():
-    assert outliers(torch.tensor([1.0, 1.1, 0.9, 1.0, 9.0])) == 1
-    assert outliers(torch.ones(5)) == 1
+    assert n_outliers(torch.tensor([1.0, 1.1, 0.9, 1.0, 9.0])) == 1
+    assert n_outliers(torch.ones(5)) == 0
+    assert n_kept(torch.tensor([1.0, 1.1, 0.9, 1.0, 9.0])) == 1
+
+
+def test_prumerge_plus_adds_spaced_tokens_and_never_divides_by_zero():
+    scores = torch.ones(12)
+    scores[5] = 9.0
+    assert plus_order(scores, 1).tolist() == [5, 0, 4, 8]  # every int(int(12 / 1) / 3)-th that is not there yet
+    assert plus_order(torch.ones(12), 0).tolist() == [0, 4, 8]
+    assert len(plus_order(torch.ones(4), 2)) <= 4
+
+
+def test_divprune_gives_a_tied_first_step_to_the_lower_index():
+    """Rows 1 and 3 are each other's nearest and the most isolated: an exact tie, whichever way rounding falls."""
+    x = torch.tensor([[1.0, 0, 0, 0], [0, 0.3, 0.7, 0.6], [1, 0.1, 0, 0], [0, 0.9, -0.2, 0.4], [1, 0, 0.1, 0]])
+    assert max_min(x, 2)[0] == 1
+    assert max_min(x[[0, 3, 2, 1, 4]], 2)[0] == 1
+
+
+def test_hiprune_has_no_anchor_at_small_budgets():
+    """round(K alpha / 5) is 0 up to 25 tokens: the registers alone, as published."""
+    n = 36
+    middle, last = torch.arange(n).flip(0).float(), torch.arange(n).float()
+    view = dataclasses.replace(
+        token_view(),
+        layout=layout_of(((6, 6),)),
+        features=torch.randn(n, 4),
+        present=torch.ones(n, dtype=torch.bool),
+        extras={"encoder_attention:mid": middle, "encoder_attention:last": last},
+    )
+    method = make_method("hiprune")
+    assert method.select_tokens(view, budget_for((n,), 8)).nonzero()[:, 0].tolist() == list(range(28, 36))
+    wider = make_method("hiprune", {"alpha": 1.0}).select_tokens(view, budget_for((n,), 8))
+    assert bool(wider[:2].all())  # two anchors
+    wrapped = make_method("hiprune", {"alpha": 1.0, "neighbours": "index"})
+    assert bool(wrapped.select_tokens(view, budget_for((n,), 5))[0])
+
+
+def test_what_is_most_like_another_is_thinned_out_first():
+    x = torch.tensor([[1.0, 0], [1, 0.01], [0, 1], [-1, 0.2], [0.02, -1], [0.5, 0.9]])
+    left = thin_out(x, torch.arange(6), 5, per_round=1)
+    assert 0 not in left.tolist() and len(left) == 5  # row 0 is nearly row 1
+    assert len(thin_out(x, torch.arange(5), 2)) == 2  # odd lists and short ones do not raise
+    assert thin_out(x, torch.arange(1), 0).tolist() == []
 
 
 def test_oracle_without_a_box_is_an_even_grid():

@@ -1,7 +1,7 @@
 """``hiprune``: anchors at a middle encoder layer, their neighbours, and registers at the last layer.
 
 Liu et al., "HiPrune: Training-Free Visual Token Pruning via Hierarchical Attention in Vision-Language Models",
-arXiv 2508.00553.
+arXiv 2508.00553, section 3. ``round(K alpha / 5)`` anchors, so none for 25 tokens and fewer at alpha 0.1.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from ..budget import Rounding, StageBudget
 from .base import Method, TokenView, hyper
+from .kernels.pivots import anchors_and_registers, n_anchors, wrapped_neighbours
 from .kernels.topk import best
 
 if TYPE_CHECKING:
@@ -25,10 +26,13 @@ class HiPrune(Method):
 
     name: ClassVar[str] = "hiprune"
     paper: ClassVar[str] = "Liu et al., HiPrune, arXiv 2508.00553"
+    year: ClassVar[int] = 2025
+    origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = (
         "Neighbours are those of each image's own grid; the published code takes index +-1 across row ends and the "
-        "first image's width for all.",
-        "When anchors and buffers exceed the budget the best of them by the object layer stay.",
+        "first image's width for all (neighbours=index).",
+        "When anchors and buffers exceed the budget the best of them by the object layer stay; the published code "
+        "raises.",
     )
     paper_rounding: ClassVar[Rounding] = "nearest"
 
@@ -37,6 +41,9 @@ class HiPrune(Method):
         "mid",
         "ViT block of the anchors: mid (end of the first half; the nearest one with full "
         "attention), penultimate, last, or an index; negative counts from the end",
+    )
+    neighbours: str = hyper(
+        "grid", "an anchor's neighbours: in its image's grid, or by index as published", choices=("grid", "index")
     )
 
     @property
@@ -48,19 +55,15 @@ class HiPrune(Method):
         """See :meth:`Method.select_tokens`."""
         middle, last = (view.extras[name].float() for name in self.needs)
         n = len(view.features)
-        n_keep = min(n, budget.limit)
-        anchors = best(middle[None], max(1, round(n_keep * self.alpha / 5)))[0]
-        keep = torch.zeros(n, dtype=torch.bool, device=view.features.device)
-        keep[anchors] = True
-        keep |= _neighbours(view, keep)
-        chosen = keep.nonzero()[:, 0]
-        if len(chosen) > n_keep:
-            keep[:] = False
-            keep[chosen[best(middle[chosen][None], n_keep)[0]]] = True
-            return keep
-        rest = (~keep).nonzero()[:, 0]
-        keep[rest[best(last[rest][None], n_keep - len(chosen))[0]]] = True
-        return keep
+        k = min(n, budget.limit)
+        anchors = best(middle[None], min(k, n_anchors(k, self.alpha)))[0]
+        near = torch.zeros(n, dtype=torch.bool, device=view.features.device)
+        if self.neighbours == "index" and view.layout.grids:
+            near[wrapped_neighbours(anchors, n, view.layout.grids[0][1])] = True
+        else:
+            near[anchors] = True
+            near |= _neighbours(view, near)
+        return anchors_and_registers(middle, last, k, near)
 
 
 def _neighbours(view: TokenView, marked: Tensor) -> Tensor:

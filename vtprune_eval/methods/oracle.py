@@ -13,8 +13,8 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenView
-from .guipruner_ssp import spread
 from .kernels.labels import box_coverage
+from .kernels.pivots import evenly_spaced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,5 +44,5 @@ class Oracle(Method):
         keep = torch.zeros(n, dtype=torch.bool)
         keep[order[: min(n_keep, int((scores > 0).sum()))]] = True
         rest = (~keep).nonzero()[:, 0]
-        keep[rest[spread(len(rest), n_keep - int(keep.sum()))]] = True
+        keep[rest[evenly_spaced(len(rest), n_keep - int(keep.sum()))]] = True
         return keep.to(view.features.device)

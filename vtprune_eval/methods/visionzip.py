@@ -12,10 +12,11 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenEdit, TokenView, hyper
+from .kernels.merging import contextual, even_targets
 from .kernels.topk import best
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,15 @@ class VisionZip(Method):
 
     name: ClassVar[str] = "visionzip"
     paper: ClassVar[str] = "Yang et al., VisionZip, arXiv 2412.04467"
+    year: ClassVar[int] = 2024
+    origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = (
         "Without a CLS token the score is the attention received from all patches of the image (the paper's rule), "
         "averaged over the patches of a merge block.",
         "Merging acts on merged tokens with the mean key of a block; a contextual token keeps its target's place and "
         "DeepStack features.",
-        "All images of a prompt compete together.",
+        "All images of a prompt compete together; no CLS token is kept where there is none.",
+        "Behind the merger, with kept positions; the published LLaVA form merges before the projector and renumbers.",
         "Where ViT blocks attend in windows, the full-attention block nearest to the penultimate one is used, since "
         "the attention received inside a window does not compare with that of another (Qwen2.5-VL: the last block).",
     )
@@ -60,20 +64,8 @@ class VisionZip(Method):
         features = view.features.clone()
         n_context = n_keep - n_dominant
         if n_context and len(rest):
-            step = max(1, len(rest) // n_context)
-            targets = rest[::step][:n_context]
+            targets = even_targets(rest, n_context)
             keep[targets] = True
             others = rest[~torch.isin(rest, targets)]
-            features[targets] += merged(view.features, keys, targets, others).to(features.dtype)
+            features[targets] = contextual(view.features, keys, targets, others).to(features.dtype)
         return TokenEdit(keep, features=features[keep])
-
-
-def merged(features: Tensor, keys: Tensor, targets: Tensor, others: Tensor) -> Tensor:
-    """Mean feature of the ``others`` assigned to each target by key cosine, ``(n_targets, dim)``; 0 for none."""
-    unit = torch.nn.functional.normalize(keys.float(), dim=-1)
-    sums = torch.zeros(len(targets), features.shape[1], device=features.device)
-    if not len(others):
-        return sums
-    nearest = torch.cat([(part @ unit[targets].T).argmax(-1) for part in unit[others].split(1024)])
-    sums.index_add_(0, nearest, features[others].float())
-    return sums / torch.bincount(nearest, minlength=len(targets)).clamp(min=1)[:, None]

@@ -136,9 +136,9 @@ class VlmAdapter(ABC):
                 visual token receives in ViT block L, summed over the queries of its image, averaged over heads and over
                 the patches of its block, float32 ``(n_visual,)``; its mean over an image is 1. Where block L attends
                 inside windows, only queries of the same window count. ``encoder_keys:L`` is the mean key (not rotated)
-                over the patches of the block, ``(n_visual, dim)``. L is an index, negative from the end, or ``mid``
-                (the last block of the first half), ``penultimate`` or ``last``; these move to the nearest block that
-                attends over the whole image.
+                over the patches of the block, ``(n_visual, dim)``. L is an index, negative from the end, or
+                ``early`` (the last block of the first quarter), ``mid`` (of the first half), ``penultimate``, ``last``;
+                a name moves to the nearest block that attends over the whole image.
 
         Raises:
             ValueError, UserError: as :meth:`check_needs`.

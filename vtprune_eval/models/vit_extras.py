@@ -16,6 +16,8 @@ from ..errors import UserError
 
 # Queries whose attention is materialised at once.
 ATTENTION_CHUNK = 256
+# What can be asked of a ViT block.
+KINDS = ("encoder_attention", "encoder_wide_attention", "encoder_keys")
 
 
 def read_needs(
@@ -34,7 +36,7 @@ def read_needs(
     wanted: dict[int, list[tuple[str, str]]] = {}
     for need in needs:
         kind, _, text = need.partition(":")
-        if kind not in {"encoder_attention", "encoder_keys"}:
+        if kind not in KINDS:
             raise ValueError(f"unknown need {need!r}")
         wanted.setdefault(_block_of(text, depth, is_global), []).append((need, kind))
     return wanted
@@ -43,10 +45,10 @@ def read_needs(
 def _block_of(text: str, depth: int, is_global: Callable[[int], bool]) -> int:
     """Index from 0 of the ViT block that ``text`` names.
 
-    ``mid``, ``penultimate`` and ``last`` move to the nearest block with full attention, the later of two: inside a
-    window, the attention that a token receives says nothing about the other windows.
+    ``early``, ``mid``, ``penultimate`` and ``last`` move to the nearest block with full attention, the later of two:
+    inside a window, the attention that a token receives says nothing about the other windows.
     """
-    names = {"mid": depth // 2 - 1, "penultimate": depth - 2, "last": depth - 1}
+    names = {"mid": depth // 2 - 1, "penultimate": depth - 2, "last": depth - 1, "early": depth // 4 - 1}
     if text in names:
         block = max(0, names[text])
         return min(filter(is_global, range(depth)), key=lambda b: (abs(b - block), -b), default=block)
@@ -85,18 +87,29 @@ def block_extras(
     n = hidden.shape[0]
     q, k, _ = a.qkv(block.norm1(hidden)).view(n, 3, a.num_heads, -1).unbind(1)
     out = {need: k.reshape(n // group, group, -1).mean(1) for need, kind in wanted if kind == "encoder_keys"}
-    asking = [need for need, kind in wanted if kind == "encoder_attention"]
-    if not asking:
-        return out
     q, k = apply_rotary_pos_emb_vision(q, k, *rope)
-    received = []
-    at = 0
-    for length in lengths:
-        queries, keys = q[at : at + length].transpose(0, 1), k[at : at + length].permute(1, 2, 0)
-        total = torch.zeros(length, dtype=torch.float32, device=hidden.device)
-        for start in range(0, length, ATTENTION_CHUNK):
-            scores = (queries[:, start : start + ATTENTION_CHUNK] @ keys).float() * a.scaling
-            total += scores.softmax(-1).sum((0, 1))
-        received.append(total / a.num_heads)
-        at += length
-    return out | dict.fromkeys(asking, torch.cat(received).view(-1, group).mean(1))
+    for kind in ("encoder_attention", "encoder_wide_attention"):
+        asking = [need for need, wanted_kind in wanted if wanted_kind == kind]
+        if asking:
+            # One softmax per head, or one over all heads' dot products together (PruMerge).
+            n_heads, scale = (a.num_heads, a.scaling) if kind == "encoder_attention" else (1, hidden.shape[1] ** -0.5)
+            received = []
+            at = 0
+            for length in lengths:
+                queries, keys = (x[at : at + length].reshape(length, n_heads, -1).transpose(0, 1) for x in (q, k))
+                received.append(encoder_received(queries, keys, scale))
+                at += length
+            out |= dict.fromkeys(asking, torch.cat(received).view(-1, group).mean(1))
+    return out
+
+
+def encoder_received(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
+    """Attention that each key receives, summed over the queries and averaged over the heads, float32 ``(n,)``.
+
+    Args:
+        queries: ``(heads, m, d)``; keys: ``(heads, n, d)``; scale: of the dot products.
+    """
+    total = torch.zeros(keys.shape[1], dtype=torch.float32, device=keys.device)
+    for part in queries.split(ATTENTION_CHUNK, 1):
+        total += ((part @ keys.transpose(1, 2)).float() * scale).softmax(-1).sum((0, 1))
+    return total / len(keys)

@@ -256,6 +256,10 @@ def _views(
         q, k, _ = adapter.project(number + 1, after, (cos.to(there), sin.to(there)))
         return q.to(here), k.to(here)
 
+    def rope_at(places: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = adapter.text.rotary_emb(state.hidden[:, :1], places.expand(3, 1, -1))
+        return cos[0], sin[0]
+
     def view(method: Method) -> LayerView:
         return LayerView(
             layer=number,
@@ -274,6 +278,8 @@ def _views(
             observed=_observed(seen, method, keys.device),
             next_layer=next_layer,
             final_norm=adapter.final_norm,
+            rope=(state.rope[0][0], state.rope[1][0]),
+            rope_at=rope_at,
         )
 
     return view

@@ -38,6 +38,8 @@ class LayerView:
         next_layer: rotated queries ``(n_q_heads, m, head_dim)`` and keys ``(n_kv_heads, m, head_dim)`` that the next
             layer would compute from ``hidden_out`` of the given rows ``(m,)``.
         final_norm: the decoder's final norm with its weights, of rows ``(m, dim)``.
+        rope: cos and sin of the tokens' rotary embedding, ``(n, rotary_dim)`` each.
+        rope_at: the same of text at the given positions ``(m,)``.
 
     The tensors are the model's own, not copies: a hook must not write into them.
     """
@@ -57,7 +59,9 @@ class LayerView:
     images: tuple[np.ndarray, ...] = ()
     observed: tuple[Any, ...] = ()
     next_layer: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None = None
-    final_norm: Callable[[torch.Tensor], torch.Tensor] | None = None
+    final_norm: Callable[[torch.Tensor], torch.Tensor] = lambda rows: rows
+    rope: tuple[torch.Tensor, torch.Tensor] = ()  # type: ignore[assignment]  # the pipeline always fills it
+    rope_at: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = lambda positions: (positions, positions)
 
     def rows_of(self, image: int) -> torch.Tensor:
         """Rows of this view that show ``image`` (negative counts from the end), sorted int64 ``(m,)``."""

@@ -140,20 +140,3 @@ def rows_attention(queries: Tensor, rows: Tensor, keys: Tensor) -> Tensor:
         scores.masked_fill_(places > rows[start : start + step, None], float("-inf"))
         total += torch.softmax(scores, -1).sum(2)
     return total.flatten(0, 1)
-
-
-def encoder_received(queries: Tensor, keys: Tensor, scale: float | None = None) -> Tensor:
-    """Attention that each key receives in an encoder, summed over heads and queries, without a causal mask.
-
-    Args:
-        queries: ``(heads, m, d)``; keys: ``(heads, n, d)``; scale: of the logits, ``d ** -0.5`` by default.
-
-    Returns:
-        float32 ``(n,)``; held are ``BLOCK_ROWS`` rows per head at a time.
-    """
-    total = torch.zeros(keys.shape[1], device=keys.device)
-    step = max(1, BLOCK_ROWS // len(queries))
-    for part in queries.split(step, 1):
-        scores = (part @ keys.transpose(1, 2)).float() * (scale or keys.shape[-1] ** -0.5)
-        total += scores.softmax(-1).sum((0, 1))
-    return total

@@ -71,13 +71,30 @@ def cur(keys: Tensor, values: Tensor, window: int = 16, sinks: int = SINKS) -> T
     return score
 
 
-def mean_rotation(cos: Tensor, sin: Tensor) -> Tensor:
-    """The rotary matrix averaged over positions, ``(d, d)``, from their cos and sin ``(m, d)`` (halves layout)."""
+def mean_rotation(cos: Tensor, sin: Tensor, size: int | None = None) -> Tensor:
+    """The rotary matrix averaged over positions, from their cos and sin ``(m, d)`` (halves layout).
+
+    Returns:
+        ``(size, size)``, ``(d, d)`` by default; channels behind the d rotated ones stay as they are.
+    """
     d = cos.shape[-1]
     c, s = cos.float().mean(0), sin.float().mean(0)
     half, eye = d // 2, torch.eye(d, device=cos.device)
     turned = torch.cat([-eye[half:], eye[:half]])  # rotate_half as a matrix: x -> (-x2, x1)
-    return torch.diag(c) + s[:, None] * turned
+    out = torch.eye(size or d, device=cos.device)
+    out[:d, :d] = torch.diag(c) + s[:, None] * turned
+    return out
+
+
+def unrotated(queries: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries before rotary, ``(heads, n, head_dim)`` float32, from rotated ones and their cos and sin ``(n, d)``."""
+    cos, sin = (part.float() for part in rope)
+    d = cos.shape[-1]
+    x = queries[..., :d].float()
+    half = torch.cat([-x[..., d // 2 :], x[..., : d // 2]], -1)
+    # A scaled rotary embedding multiplies by its scale twice on the way back.
+    back = (x * cos - half * sin) / (cos.square() + sin.square())
+    return torch.cat([back, queries[..., d:].float()], -1)
 
 
 def expected_attention(
@@ -125,7 +142,8 @@ def reconstruction(queries: Tensor, keys: Tensor, n_context: int, start: int, en
     Args:
         queries: of the ``m`` repeat positions, ``(n_q_heads, m, head_dim)``; keys: of context and repeat pass,
             ``(n_kv_heads, n_context + m, head_dim)``.
-        n_context: context positions; start, end: the chunk that is repeated; sinks: first positions, seen beside it.
+        n_context: context positions; start, end: the chunk that is repeated; sinks: first positions, seen
+            beside it (twice in the first chunk, as in the released code).
 
     Returns:
         ``(n_kv_heads, end - start)``: the maximum over queries and the group's heads. The softmax runs over sinks,
@@ -133,7 +151,7 @@ def reconstruction(queries: Tensor, keys: Tensor, n_context: int, start: int, en
     """
     n_q, m, d = queries.shape
     n_kv = keys.shape[0]
-    first = torch.arange(min(sinks, start), device=keys.device)
+    first = torch.arange(min(sinks, n_context), device=keys.device)
     columns = torch.cat([first, torch.arange(start, end, device=keys.device)])
     seen = torch.cat([keys[:, columns], keys[:, n_context:]], 1).float()
     out = torch.zeros(n_kv, end - start, device=keys.device)
@@ -146,3 +164,10 @@ def reconstruction(queries: Tensor, keys: Tensor, n_context: int, start: int, en
         scores[..., len(columns) :].masked_fill_(future, float("-inf"))
         out = torch.maximum(out, scores.softmax(-1)[..., len(first) : len(columns)].amax((1, 2)))
     return out
+
+
+def above_threshold(scores: Tensor, share: float) -> Tensor:
+    """KVzip's own rule over all heads together, bool ``(n_kv_heads, n)``: strictly above entry ``int(count share) - 1``
+    of the falling scores, so one fewer than ``int(count share)``."""
+    ordered = scores.reshape(-1).sort(descending=True).values
+    return scores > ordered[max(int(len(ordered) * share) - 1, 0)]

@@ -31,6 +31,11 @@ def least_similar(states: Tensor, pivots: Sequence[int], candidates: Tensor, sha
     return torch.cat([candidates[:0], *taken])
 
 
+def largest_norms(norms: Tensor, image: Tensor, text: Tensor, n_image: int, n_text: int) -> tuple[Tensor, Tensor]:
+    """Image and text pivots: the rows of largest norm among ``image`` and ``text``, by falling norm."""
+    return image[falling(norms[image])[:n_image]], text[falling(norms[text])[:n_text]]
+
+
 def dart_share(n: int, dropped: float) -> int:
     """Tokens per pivot of the released code: ``int(n (1 - dropped) / 8)`` in double precision."""
     return int(n * (1 - dropped) / 8)
@@ -42,12 +47,12 @@ def wrapped_neighbours(anchors: Tensor, n: int, width: int) -> Tensor:
     return torch.cat([anchors, *around]).clamp(0, n - 1).unique()
 
 
-def anchors_and_registers(middle: Tensor, last: Tensor, k: int, n_anchors: int, with_neighbours: Tensor) -> Tensor:
+def anchors_and_registers(middle: Tensor, last: Tensor, k: int, with_neighbours: Tensor) -> Tensor:
     """Mask of ``k`` tokens: anchors and neighbours, then the best of the last layer (HiPrune), bool ``(n,)``.
 
     Args:
         middle, last: attention received at the object and the last layer, ``(n,)``.
-        k: at most ``n``; n_anchors: of them anchors; with_neighbours: anchors and neighbours, bool ``(n,)``. Where they
+        k: at most ``n``; with_neighbours: anchors and neighbours, bool ``(n,)``. Where they
             exceed ``k`` the best of them by the object layer stay.
     """
     keep = with_neighbours.clone()
@@ -94,6 +99,15 @@ def rank_in_group(group: Tensor) -> Tensor:
     rank = torch.empty_like(group)
     rank[by_group] = torch.arange(len(group), device=group.device) - starts
     return rank
+
+
+def evenly_spaced(n: int, k: int) -> Tensor:
+    """``k`` places among ``n``: round(i (n - 1) / (k - 1)), half to even; the first for ``k`` = 1."""
+    if k >= n:
+        return torch.arange(n)
+    if k <= 1:
+        return torch.arange(k)
+    return torch.tensor([round(i * (n - 1) / (k - 1)) for i in range(k)])
 
 
 def evenly_in_components(labels: Tensor, skip: float) -> Tensor:

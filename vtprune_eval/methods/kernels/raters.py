@@ -68,7 +68,7 @@ def corrected_scores(
         score of every visual token, and the heads, sorted.
     """
     n_q, m, d = queries.shape
-    cos, sin = (part.float() for part in rope)
+    cos, sin = (part if part.dtype == torch.float64 else part.float() for part in rope)
     group = n_q // keys.shape[0]
     pull = (cos[rows] @ cos.T + sin[rows] @ sin.T) / d**0.5  # (m, n)
     future = torch.arange(keys.shape[1], device=keys.device) > rows[:, None]

@@ -9,6 +9,16 @@ import torch
 from torch import Tensor
 
 
+def nearest_share(n: int, share: float) -> int:
+    """``round(n share)``, half to even, in double precision: the count of fastv, divprune and hiprune."""
+    return round(n * share)
+
+
+def floor_share(n: int, share: float) -> int:
+    """``int(n share)`` in double precision, which can be one less than the exact product: pyramiddrop, vscan."""
+    return int(n * share)
+
+
 def stage_lengths(ends: Sequence[int], n_layers: int) -> tuple[int, ...]:
     """Layers before the first of the layers ``ends`` after which tokens are dropped, between them, and behind."""
     bounds = [0, *(e + 1 for e in ends), n_layers]
@@ -31,6 +41,32 @@ def pyramid_past(layer: int, n_layers: int, past: int, candidates: int, beta: in
         high = candidates
         low = 2 * past - high
     return high - layer * ((high - low) // (n_layers - 1))
+
+
+def pyramid_entries(layer: int, n_layers: int, n: int, capacity: int, window: int, beta: int) -> int:
+    """PyramidKV, the authors' integers: entries of one layer, the window included, of a prompt of ``n``.
+
+    Uniform where the prompt is shorter than twice the share before the window; everything where it is shorter than
+    ``capacity``.
+    """
+    past = capacity - window
+    if n < capacity:
+        return n
+    if n < 2 * past or n_layers < 2:
+        return capacity
+    return window + pyramid_past(layer, n_layers, past, n - window, beta)
+
+
+def sink_and_recent(size: int, n: int, sinks: int = 4, recent: int | None = None) -> tuple[int, int]:
+    """First and last entries of ``n`` that StreamingLLM keeps, ``size`` in all.
+
+    Args:
+        size: entries; n: entries of the prompt; sinks: first ones; recent: last ones where their number is given.
+    """
+    if n < size:
+        return min(sinks, n), n - min(sinks, n)
+    last = max(0, size - sinks) if recent is None else min(recent, size)
+    return size - last, last
 
 
 def pyramid_exact(layer: int, n_layers: int, n: int, mean: float, window: int, beta: int) -> int:
@@ -84,9 +120,7 @@ def kvpress_heads(scores: Tensor, n: int, certain: int) -> Tensor:
     return keep.view(heads, length)
 
 
-def sparsity_shares(
-    gammas: Sequence[float], share: float, *, own_window: bool = False
-) -> tuple[tuple[float, ...], float]:
+def sparsity_shares(gammas: Sequence[float], share: float, *, own_window: bool = False) -> tuple[float, ...]:
     """VL-Cache, a public port's reading: share of its entries that each layer keeps before the window.
 
     Args:
@@ -94,10 +128,10 @@ def sparsity_shares(
         own_window: the window comes on top of the layer's budget; otherwise 10 % of the budget are the window.
 
     Returns:
-        the shares, clipped and not balanced, and the smallest share.
+        the shares, clipped and not balanced; equal ones where every layer is fully sparse.
     """
     dense = [1 - g for g in gammas]
     low, part = (0.01, 1.0) if own_window else (0.009, 0.9)
-    total = sum(dense) or float(len(dense))
-    values = (d / total if sum(dense) else 1 / len(dense) for d in dense)
-    return tuple(min(1.0, max(low, v * share * part * len(dense))) for v in values), low
+    total = sum(dense)
+    shares = [d / total for d in dense] if total > 0 else [1 / len(dense)] * len(dense)
+    return tuple(min(1.0, max(low, s * share * part * len(dense))) for s in shares)

@@ -38,3 +38,26 @@ def nearest_in_past(current: Tensor, past: Tensor) -> Tensor:
         return torch.zeros(len(current), device=current.device)
     unit, other = unit_rows(current), unit_rows(past)
     return torch.cat([(part @ other.T).amax(-1) for part in unit.split(1024)])
+
+
+def evenly_first(places: Tensor, n: int) -> Tensor:
+    """A bonus in (0, 1] by place among ``n``; its largest values are spread evenly for every count (van der Corput)."""
+    bits = max(1, (n - 1).bit_length())
+    value = torch.zeros(len(places), device=places.device)
+    for bit in range(bits):
+        value += ((places >> bit) & 1).float() * 2.0 ** -(bit + 1)
+    return 1 - value
+
+
+def smoothed(values: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Mean of every token with its present neighbours in 3 x 3 blocks, ``(m,)``.
+
+    Args:
+        values: ``(m,)``; places: of the tokens in their image, in raster order; grid: (rows, columns).
+    """
+    rows, cols = grid
+    both = torch.zeros(2, rows * cols, device=values.device)
+    both[0, places], both[1, places] = values, 1.0
+    kernel = torch.ones(1, 1, 3, 3, device=values.device)
+    sums, counts = torch.nn.functional.conv2d(both.view(2, 1, rows, cols), kernel, padding=1).view(2, -1)[:, places]
+    return sums / counts
