@@ -1,7 +1,8 @@
 """Names to methods: a scan of ``vtprune_eval/methods/`` plus the entry-point group ``vtprune_eval.methods``.
 
-The file name is the method's name (``guipruner_tar.py`` is ``guipruner-tar``), so names are known without importing
-torch; a method's module is imported when it is first used.
+The file name is the method's name (``guipruner_tar.py`` is ``guipruner-tar``; a plus sign composes methods, so
+PruMerge+ is ``prumerge-plus``), so names are known without importing torch; a method's module is imported when it is
+first used. ``kvpress:NAME`` is a press of another library.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .methods.base import Method
 
 ENTRY_POINT_GROUP = "vtprune_eval.methods"
+# Names of the presses of another library.
+BRIDGE = "kvpress:"
 _NOT_METHODS = {"__init__", "base"}
 
 
@@ -75,7 +78,7 @@ def check_method_name(name: str) -> None:
         UserError: with the nearest names.
     """
     for part in name.split("+"):
-        if part not in method_names():
+        if part not in method_names() and not part.startswith(BRIDGE):
             raise unknown_name("method", part, method_names(), "`python -m vtprune_eval list methods` shows all.")
 
 
@@ -88,6 +91,10 @@ def method_class(name: str) -> type[Method]:
     check_method_name(name)
     from .methods.base import Method
 
+    if name.startswith(BRIDGE):
+        from .methods.bridges.kvpress import bridge
+
+        return bridge(name)
     source = method_names()[name]
     if source == "registered":
         return _REGISTERED[name]

@@ -280,6 +280,7 @@ def _views(
             final_norm=adapter.final_norm,
             rope=(state.rope[0][0], state.rope[1][0]),
             rope_at=rope_at,
+            attention=adapter.text.layers[number].self_attn,
         )
 
     return view

@@ -40,6 +40,7 @@ class LayerView:
         final_norm: the decoder's final norm with its weights, of rows ``(m, dim)``.
         rope: cos and sin of the tokens' rotary embedding, ``(n, rotary_dim)`` each.
         rope_at: the same of text at the given positions ``(m,)``.
+        attention: the layer's attention module, for code of other libraries.
 
     The tensors are the model's own, not copies: a hook must not write into them.
     """
@@ -62,6 +63,7 @@ class LayerView:
     final_norm: Callable[[torch.Tensor], torch.Tensor] = lambda rows: rows
     rope: tuple[torch.Tensor, torch.Tensor] = ()  # type: ignore[assignment]  # the pipeline always fills it
     rope_at: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = lambda positions: (positions, positions)
+    attention: Any = None
 
     def rows_of(self, image: int) -> torch.Tensor:
         """Rows of this view that show ``image`` (negative counts from the end), sorted int64 ``(m,)``."""

@@ -1,0 +1,1 @@
+"""Methods of other libraries through our hooks; a name with a colon (``kvpress:knorm``) says which library."""
