@@ -41,8 +41,8 @@ prints a method's hyper-parameters and every difference from the published code.
   of the authors' code (or of the library named at the method) on every golden vector (`scripts/check_golden.py`);
   what differs around the maths, such as where tokens stand in the prompt, is listed by `explain`.
 
-`kvpress:NAME` (`kvpress:knorm`) runs a scoring press of NVIDIA's kvpress through the cache hook, with our budget, window
-and counting. Its release 0.5.5 asks for `transformers<5.3` and this project for 5.20 or later: install it
+`kvpress:NAME` (`kvpress:knorm`) runs a scoring press of NVIDIA's kvpress through the cache hook, with our budget,
+window and counting. Its release 0.5.5 asks for `transformers<5.3` and this project for 5.20 or later: install it
 beside with `pip install --no-deps kvpress` and the packages that it then misses.
 
 A plus sign composes methods (`pixelprune+snapkv`), so PruMerge+ and SparseVLM+ are spelled `prumerge-plus` and

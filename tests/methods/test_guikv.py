@@ -15,7 +15,7 @@ from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.methods.base import Room
 from vtprune_eval.methods.guikv import GuiKV, saliency
 from vtprune_eval.methods.kernels.attention import received_attention, rows_attention, sparse_share, window_attention
-from vtprune_eval.methods.pyramidkv import layer_past
+from vtprune_eval.methods.kernels.schedules import pyramid_past as layer_past
 from vtprune_eval.methods.vlcache import VLCache, layer_shares, layer_sizes
 from vtprune_eval.registry import make_method
 

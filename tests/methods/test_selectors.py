@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from fractions import Fraction
 
@@ -19,11 +20,13 @@ from vtprune_eval.methods.focusui import FocusUI, padding
 from vtprune_eval.methods.guipruner_ssp import spread
 from vtprune_eval.methods.kernels.diversity import greedy_map, max_min, min_max_scaled, thin_out
 from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
+from vtprune_eval.methods.kernels.merging import density_peaks
 from vtprune_eval.methods.kernels.outliers import n_kept, n_outliers, plus_order
+from vtprune_eval.methods.kernels.raters import text_raters
 from vtprune_eval.methods.kernels.topk import best
 from vtprune_eval.methods.pyramiddrop import stage_lengths
 from vtprune_eval.methods.pyramiddrop import stage_sizes as pyramid_sizes
-from vtprune_eval.methods.sparsevlm import clusters, listed_shares
+from vtprune_eval.methods.sparsevlm import listed_shares
 from vtprune_eval.methods.sparsevlm import stage_sizes as sparse_sizes
 from vtprune_eval.pipeline.budgets import check_budget, check_feasible
 from vtprune_eval.profiling.plan import planned_layers
@@ -232,9 +235,43 @@ def test_the_paper_s_reading_of_a_number_is_its_own():
 
 def test_clusters_merge_what_is_alike():
     x = torch.tensor([[0.0, 0], [0.1, 0], [10, 10], [10.1, 10], [0, 0.1]])
-    centres, means = clusters(x, 2, neighbours=2)
-    assert len(centres) == 2
-    assert sorted(means[:, 0].round().tolist()) == [0, 10]
+    found = density_peaks(x, 2)
+    assert len(found.centres) == 2
+    assert sorted(found.means[:, 0].round().tolist()) == [0, 10]
+    assert found.assign[2] == found.assign[3] != found.assign[0] == found.assign[4]
+
+
+def test_one_text_token_rates_and_text_before_the_image_does_not():
+    picture, words = torch.randn(6, 4), torch.randn(1, 4)
+    assert text_raters(picture, words).tolist() == [0]
+    assert text_raters(picture, words.expand(3, -1)).tolist() == [0, 1, 2]  # none is above the mean
+    view = layer_view(((4, 5),), 5, 0, -1)
+    first = int(view.layout.spans[0][0])
+    loud = view.hidden_in.clone()
+    loud[:first] = 100 * view.hidden_in[view.visual].mean(0)  # a template that draws the whole softmax
+    seen = make_method("sparsevlm").observe(dataclasses.replace(view, hidden_in=loud))
+    assert len(seen) and int(seen.min()) >= view.layout.spans[0][1]
+
+
+def test_dart_compares_states_behind_the_final_norm():
+    """One channel of the norm's weights decides which tokens are alike."""
+    view = layer_view(((4, 5),), 5, 1, 1)
+    budget = StageBudget(9, (9,), 20, Budget.parse("9tok"))
+    weights = torch.zeros(16)
+    weights[3] = 1.0
+    plain = make_method("dart").prune_layer(view, budget)
+    normed = make_method("dart").prune_layer(
+        dataclasses.replace(view, final_norm=lambda rows: rows * weights + 1e-3), budget
+    )
+    assert int(plain.sum()) == int(normed.sum())
+    assert not torch.equal(plain, normed)
+
+
+def test_published_settings_have_names():
+    assert [make_method("snapkv", {"preset": p}).window for p in ("guikv", "longbench", "class-default")] == [8, 32, 64]
+    assert make_method("snapkv", {"preset": "longbench", "window_size": 16}).window == 16
+    with pytest.raises(UserError, match="preset='nothing' is not one of guikv, longbench"):
+        make_method("snapkv", {"preset": "nothing"})
 
 
 def test_dart_keeps_exactly_k_with_its_pivots():

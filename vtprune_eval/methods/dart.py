@@ -1,7 +1,8 @@
 """``dart``: keep pivots and what resembles them least.
 
 Wen et al., "Stop Looking for Important Tokens in Multimodal Language Models: Duplication Matters More",
-arXiv 2502.11494.
+arXiv 2502.11494, section 4. Before layer 2: 4 image and 4 text pivots by the L1 norm of their keys; per pivot the
+visual tokens least similar to it, by the cosine of the states after the decoder's final norm.
 """
 
 from __future__ import annotations
@@ -10,10 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
 
-import torch
-
 from ..budget import Budget, StageBudget, rounded
 from .base import LayerView, ShallowPruner, hyper
+from .kernels.pivots import largest_norms, least_similar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,15 +25,20 @@ class Dart(ShallowPruner):
 
     name: ClassVar[str] = "dart"
     paper: ClassVar[str] = "Wen et al., DART, arXiv 2502.11494"
+    year: ClassVar[int] = 2025
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
-        "In the reading equal exactly K tokens: the share per pivot is rounded down and the last pivot fills up.",
-        "Pivots are visited by falling norm; the published code iterates over a set.",
+        "In the reading equal exactly K tokens: every pivot brings the same number, the first ones one more.",
+        "Pivots are visited by falling norm; the published code iterates over a set of row numbers (order=set).",
+        "Where no text follows the last image, text pivots come from all text.",
     )
 
     paper_reading: ClassVar[str] = "4 + 8 int(b % / 8) visual tokens are left behind the cut (4 + 4 pivots)"
 
     image_pivots: int = hyper(4, "visual pivots, largest L1 norm of their keys", low=0)
-    text_pivots: int = hyper(4, "text pivots, likewise", low=0)
+    text_pivots: int = hyper(4, "pivots of the text behind the last image, likewise", low=0)
+    order: str = hyper("norm", "how pivots are visited: by falling norm, or as a Python set", choices=("norm", "set"))
 
     def paper_count(self, n_full: int, budget: Budget) -> int:
         """See :meth:`Method.paper_count`: every pivot brings the same number, rounded down."""
@@ -47,22 +52,19 @@ class Dart(ShallowPruner):
         n_visual = int(view.visual.sum())
         n_keep = min(n_visual, budget.limit)
         norms = view.keys.float().abs().sum((0, 2))
-        visual, text = view.visual.nonzero()[:, 0], (~view.visual).nonzero()[:, 0]
-        by_norm = [rows[torch.sort(norms[rows], descending=True, stable=True).indices] for rows in (visual, text)]
-        seeds = by_norm[0][: min(self.image_pivots, n_keep)]
-        pivots = torch.cat([seeds, by_norm[1][: self.text_pivots]])
+        visual = view.visual.nonzero()[:, 0]
+        text = view.text_after if view.n_after_images else (~view.visual).nonzero()[:, 0]
+        seeds, words = largest_norms(norms, visual, text, min(self.image_pivots, n_keep), self.text_pivots)
+        pivots = [*seeds.tolist(), *words.tolist()]
         keep = ~view.visual
         keep[seeds] = True
         left = n_keep - len(seeds)
-        if len(pivots) == 0:  # nothing to compare with: the largest norms
-            keep[by_norm[0][:n_keep]] = True
+        if not pivots:  # nothing to compare with: the largest norms
+            keep[largest_norms(norms, visual, text, n_keep, 0)[0]] = True
             return keep
-        unit = torch.nn.functional.normalize(view.hidden_out.float(), dim=-1)
-        per_pivot = n_keep // len(pivots)
-        for i, pivot in enumerate(pivots.tolist()):
-            share = left if i == len(pivots) - 1 else min(left, per_pivot)
-            candidates = visual[~keep[visual]]
-            similar = unit[candidates] @ unit[pivot]
-            keep[candidates[torch.sort(similar, stable=True).indices[:share]]] = True
-            left -= share
+        if self.order == "set":
+            pivots = list(set(pivots))
+        shares = [left // len(pivots) + (i < left % len(pivots)) for i in range(len(pivots))]
+        states = view.final_norm(view.hidden_out)
+        keep[least_similar(states, pivots, visual[~keep[visual]], shares)] = True
         return keep

@@ -1,6 +1,7 @@
 """``fastv``: drop visual tokens after a shallow decoder layer by the attention of the last prompt token.
 
-Chen et al., "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764 (ECCV 2024).
+Chen et al., "An Image is Worth 1/2 Tokens After Layer 2", arXiv 2403.06764
+(ECCV 2024), section 4.1: K = 2, R = 50 % in the paper.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ class FastV(ShallowPruner):
 
     name: ClassVar[str] = "fastv"
     paper: ClassVar[str] = "Chen et al., FastV, arXiv 2403.06764"
+    year: ClassVar[int] = 2024
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "Ranks by the last prompt token's attention, as the released code does; the paper's text speaks of the "
         "attention received from all tokens.",

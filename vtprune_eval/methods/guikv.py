@@ -27,6 +27,9 @@ class GuiKV(WindowScored):
 
     name: ClassVar[str] = "guikv"
     paper: ClassVar[str] = "Huang et al., GUI-KV, arXiv 2510.00536"
+    year: ClassVar[int] = 2025
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "The bonus is added to candidates only; the published code raises when the last screenshot reaches into the "
         "window.",

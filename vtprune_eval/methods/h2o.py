@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .base import LayerView, Method, Room, hyper
 from .kernels.attention import per_kv_head, received_attention
+from .kernels.cache_scores import observed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,9 @@ class H2O(Method):
 
     name: ClassVar[str] = "h2o"
     paper: ClassVar[str] = "Zhang et al., H2O, arXiv 2306.14048"
+    year: ClassVar[int] = 2023
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "Applied once, after prefill; the paper goes on evicting while it decodes.",
         "With grouped keys the scores of a group's query heads are added (the paper's models have one key per query).",
@@ -31,6 +35,7 @@ class H2O(Method):
     paper_of: ClassVar[str] = "prompt"
 
     recent: float = hyper(0.5, "share of the capacity for the most recent entries", low=0.0, high=1.0)
+    per_row: bool = hyper(False, "divide by the rows that see an entry, as kvpress' observed attention does")
 
     @property
     def window(self) -> int:
@@ -43,4 +48,6 @@ class H2O(Method):
 
     def score_kv(self, view: LayerView, room: Room) -> Tensor:
         """See :meth:`Method.score_kv`."""
+        if self.per_row:
+            return observed(view.queries, view.keys)
         return per_kv_head(received_attention(view.queries, view.keys), view.keys.shape[0], "sum")

@@ -7,8 +7,6 @@ arXiv 2410.17247 (CVPR 2025).
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -20,15 +18,10 @@ from ..budget import StageBudget, largest, rounded
 from ..errors import UserError
 from .base import LayerView, Method, hyper
 from .kernels.attention import window_attention
+from .kernels.schedules import stage_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def stage_lengths(ends: Sequence[int], n_layers: int) -> tuple[int, ...]:
-    """Layers before the first of the layers ``ends`` after which tokens are dropped, between them, and behind."""
-    bounds = [0, *(e + 1 for e in ends), n_layers]
-    return tuple(b - a for a, b in itertools.pairwise(bounds))
 
 
 # Lambda is solved for in steps of this size; a hundredth is the smallest: below, a stage would keep next to nothing.
@@ -80,10 +73,14 @@ class PyramidDrop(Method):
 
     name: ClassVar[str] = "pyramiddrop"
     paper: ClassVar[str] = "Xing et al., PyramidDrop, arXiv 2410.17247"
+    year: ClassVar[int] = 2024
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "In the reading equal the share l of a stage is the largest for which the mean over all layers is within the "
         "budget; the first stage (a quarter of the layers, rounded) sees every token, and l is at least 0.01.",
         "Stages after L/4, L/2 and 3L/4 layers, which is 8, 16, 24 for the paper's 32.",
+        "Positions are kept; the released code renumbers after every stage.",
     )
     paper_reading: ClassVar[str] = (
         "lambda = b %: stage i of the paper keeps int(lambda^i N) of the N visual tokens (the paper runs 50)"

@@ -12,34 +12,17 @@ from typing import ClassVar
 
 from ..budget import spread_over_layers
 from .base import LayerView, Room, hyper
+from .kernels.schedules import pyramid_exact, pyramid_past
 from .kernels.window import WindowScored
 from .snapkv import SnapKV
-
-
-def layer_past(layer: int, n_layers: int, past: int, candidates: int, beta: int) -> int:
-    """Entries before the window at one layer.
-
-    Args:
-        layer: index from 0; n_layers: their number; past: the uniform share; candidates: entries before the window.
-        beta: the highest layer keeps about ``past / beta``.
-
-    Returns:
-        ``hi - layer * step`` with ``lo = past // beta``, ``hi = 2 past - lo`` (capped at ``candidates``, which raises
-        ``lo``) and ``step = (hi - lo) // (n_layers - 1)``. The floor makes the mean slightly larger than ``past``.
-    """
-    low = past // beta
-    high = 2 * past - low
-    if high >= candidates:
-        high = candidates
-        low = 2 * past - high
-    return high - layer * ((high - low) // (n_layers - 1))
 
 
 def linear_sizes(n_layers: int, mean: int, most: int, beta: int) -> tuple[int, ...]:
     """Entries of every layer, falling linearly from about ``2 mean`` to ``mean / beta``, that average to ``mean``.
 
     Args:
-        n_layers: of the decoder; mean: entries per layer; most: that a layer has; beta: as in :func:`layer_past`.
+        n_layers: of the decoder; mean: entries per layer; most: that a layer has.
+        beta: the top layer keeps about ``mean / beta``.
     """
     low = Fraction(mean, beta)
     high = 2 * mean - low
@@ -56,12 +39,20 @@ class PyramidKV(WindowScored):
 
     name: ClassVar[str] = "pyramidkv"
     paper: ClassVar[str] = "Cai et al., PyramidKV, arXiv 2406.02069"
+    year: ClassVar[int] = 2024
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
+        "In the reading equal the layers add up to the budget exactly; in the paper's the published whole-number steps "
+        "keep more than the budget at short prompts (up to twice), and steps=exact takes kvpress' real-valued ones.",
         "Uniform when the prompt is shorter than twice the past share, as in GUI-KV's code.",
         *SnapKV.deviations,
     )
 
     beta: int = hyper(20, "the top layer keeps about 1/beta of the uniform share", low=1)
+    steps: str = hyper(
+        "floor", "steps from layer to layer: whole numbers as published, or exact", choices=("floor", "exact")
+    )
 
     def layer_capacity(self, view: LayerView, room: Room) -> int:
         """See :meth:`Method.layer_capacity`."""
@@ -70,6 +61,8 @@ class PyramidKV(WindowScored):
             sizes = linear_sizes(view.n_layers, room.capacity - room.text, n_visual, self.beta)
             return room.text + sizes[view.layer]
         n, past = len(view.index), max(1, room.capacity - room.window)
+        if self.steps == "exact" and view.n_layers > 1:
+            return max(1, min(n, pyramid_exact(view.layer, view.n_layers, n, room.capacity, room.window, self.beta)))
         if n >= 2 * past and view.n_layers > 1:
-            past = layer_past(view.layer, view.n_layers, past, n - room.window, self.beta)
+            past = pyramid_past(view.layer, view.n_layers, past, n - room.window, self.beta)
         return room.window + past

@@ -40,7 +40,7 @@ class STLite(WindowScored):
     granularity: str = hyper(
         "kv_head", "sets per kv head (mean over its query heads) or per query head", choices=("kv_head", "query_head")
     )
-    kernel: int = hyper(3, "pooling width along the prompt (odd)", low=1, unit="tokens", choices=(1, 3, 5, 7, 9, 11))
+    kernel: int = hyper(3, "pooling width along the prompt; 0 is the preset's", choices=(0, 1, 3, 5, 7, 9, 11))
     alpha: float = hyper(0.1, "weight of the saliency", low=0.0)
     gate: bool = hyper(True, "lower what a later screenshot repeats")
 

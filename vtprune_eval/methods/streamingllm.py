@@ -22,6 +22,8 @@ class StreamingLLM(Method):
 
     name: ClassVar[str] = "streamingllm"
     paper: ClassVar[str] = "Xiao et al., StreamingLLM, arXiv 2309.17453"
+    year: ClassVar[int] = 2023
+    origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = (
         "Applied once, after prefill; keys keep the positions of the full prompt (the paper re-assigns positions "
         "inside the cache while streaming).",

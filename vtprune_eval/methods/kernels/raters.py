@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+from fractions import Fraction
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
+from ...budget import largest, rounded
 from .attention import rows_attention
 
 # Tokens kept after the three stages, of 576, by the name of the setting (version 1 and version 2 of the release).
@@ -14,6 +19,8 @@ LISTS = {
 }
 STAGES = (2, 6, 15)  # layers (from 0, of 32) after which tokens are dropped
 PLUS_HEADS = 14
+STEPS = 100_000  # in which the place between the lists is solved for
+LEAST = 0.01
 
 
 def text_raters(picture: Tensor, words: Tensor) -> Tensor:
@@ -80,3 +87,49 @@ def corrected_scores(
     scores = torch.stack(per_head)  # (n_q, n_visual), summed over raters
     heads = torch.sort(scores.sum(-1), descending=True, stable=True).indices[: min(n_heads, n_q)].sort().values
     return scores[heads].mean(0) / m, heads
+
+
+@lru_cache(maxsize=256)
+def listed_shares(at: Fraction, version: int = 1) -> tuple[Fraction, Fraction, Fraction]:
+    """Share of all visual tokens kept after each stage, interpolated between the released lists.
+
+    Linear between the knots 0, 64, 96, 128, 192 and 576 of 576; the lists are not monotone in the first stage.
+    """
+    knots = [(0, (0, 0, 0)), *sorted(LISTS[version].items()), (576, (576, 576, 576))]
+    for (x0, low), (x1, high) in itertools.pairwise(knots):
+        if at * 576 <= x1:
+            part = (at * 576 - x0) / (x1 - x0)
+            a, b, c = ((u + part * (v - u)) / 576 for u, v in zip(low, high, strict=True))
+            return a, b, c
+    return Fraction(1), Fraction(1), Fraction(1)
+
+
+@lru_cache(maxsize=64)
+def stage_sizes(n: int, allowed: int, lengths: tuple[int, ...], version: int = 1) -> tuple[int, ...]:
+    """Tokens after every cut, the recycled ones included, at the last place of the lists that is within ``allowed``.
+
+    Args:
+        n: tokens that enter; allowed: tokens that all layers together may process.
+        lengths: layers of the stages, the first (which sees every token) included; a decoder so shallow that stages
+            fall together has fewer than four, and the first of the released shares are left out.
+        version: of the released lists.
+
+    Returns:
+        zeros where the lists at 1 % process more.
+    """
+
+    def sizes(step: int) -> list[int]:
+        shares = listed_shares(Fraction(step, STEPS), version)[4 - len(lengths) :]
+        return [max(1, rounded(n * share, "down")) for share in shares]
+
+    def fits(step: int) -> bool:
+        return n * lengths[0] + sum(a * b for a, b in zip(sizes(step), lengths[1:], strict=True)) <= allowed
+
+    step = largest(fits, int(LEAST * STEPS), STEPS)
+    return (0,) * (len(lengths) - 1) if step is None else tuple(sizes(step))
+
+
+def recycled(n_dropped: int, share: float) -> tuple[int, int]:
+    """Of ``n_dropped`` tokens, those that are recycled, and the cluster tokens that they become."""
+    n = n_recycled(n_dropped, share)
+    return n, n_clusters(n)

@@ -17,6 +17,16 @@ GRANULARITY = (
 )
 
 
+# Published settings by name: window, pooling width, pooling.
+PRESETS: dict[str, tuple[int, int, str]] = {
+    "guikv": (8, 5, "avg"),  # GUI-KV's comparison
+    "longbench": (32, 7, "max"),  # the authors' LongBench configuration
+    "kvcache-factory": (8, 7, "max"),  # KVCache-Factory's run_longbench
+    "class-default": (64, 5, "avg"),  # default of the authors' class, and of kvpress
+    "fallback": (32, 5, "avg"),  # what the authors' code falls back to
+}
+
+
 def window_of(size: int, capacity: int) -> int:
     """Observation window for a capacity: at most ``size``, and two entries are left for the past (GUI-KV, Q6)."""
     return min(size, max(1, capacity - 2))
@@ -32,15 +42,21 @@ class WindowScored(Method):
         "int(b % of the whole prompt) entries per query head, window and text included, stored once per query head"
     )
 
-    window_size: int = hyper(8, "last prompt positions that observe and always stay", low=1, unit="tokens")
-    kernel: int = hyper(5, "pooling width along the prompt (odd)", low=1, unit="tokens", choices=(1, 3, 5, 7, 9, 11))
-    pooling: str = hyper("avg", "pooling of the scores", choices=("avg", "max"))
+    preset: str = hyper(
+        "guikv",
+        "published setting, as window/width/pooling: "
+        + ", ".join(f"{n} {w}/{k}/{p}" for n, (w, k, p) in PRESETS.items()),
+        choices=tuple(PRESETS),
+    )
+    window_size: int = hyper(0, "last prompt positions that observe and always stay; 0 is the preset's", low=0)
+    kernel: int = hyper(0, "pooling width along the prompt; 0 is the preset's", choices=(0, 1, 3, 5, 7, 9, 11))
+    pooling: str = hyper("", "pooling of the scores; empty is the preset's", choices=("", "avg", "max"))
     granularity: str = hyper("kv_head", GRANULARITY, choices=("query_head", "kv_head", "first"))
 
     @property
     def window(self) -> int:
         """Last queries needed."""
-        return self.window_size
+        return self.window_size or PRESETS[self.preset][0]
 
     @property
     def kv_granularity(self) -> str:
@@ -49,7 +65,7 @@ class WindowScored(Method):
 
     def kept_window(self, capacity: int) -> int:
         """See :meth:`Method.kept_window`."""
-        return window_of(self.window_size, capacity)
+        return window_of(self.window, capacity)
 
     def layer_capacity(self, view: LayerView, room: Room) -> int:
         """See :meth:`Method.layer_capacity`; the window and at least one entry."""
@@ -61,4 +77,5 @@ class WindowScored(Method):
         received = window_attention(view.queries[:, -room.window :], view.keys)[:, :past]
         if self.granularity != "query_head":
             received = per_kv_head(received, view.keys.shape[0], {"kv_head": "mean"}.get(self.granularity, "first"))
-        return pooled(received, self.kernel, self.pooling)
+        _, kernel, pooling = PRESETS[self.preset]
+        return pooled(received, self.kernel or kernel, self.pooling or pooling)
