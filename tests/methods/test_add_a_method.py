@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 
 import pytest
 from PIL import Image
@@ -21,7 +23,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 @pytest.fixture(scope="module")
 def classes():
     """Name to class of every method on the page; the blocks share one namespace, in their order."""
-    names: dict = {"__name__": "docs_add_a_method"}
+    module = types.ModuleType("docs_add_a_method")
+    sys.modules[module.__name__] = module  # dataclasses look annotations up there
+    names = vars(module)
     for block in BLOCKS:
         exec(compile(block, "docs/add_a_method.md", "exec"), names)
     found = {c.name: c for c in names.values() if isinstance(c, type) and issubclass(c, Method) and c.name}

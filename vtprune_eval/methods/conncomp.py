@@ -24,6 +24,8 @@ class ConnComp(Method):
     name: ClassVar[str] = "conncomp"
     draws: ClassVar[bool] = True
     paper: ClassVar[str] = "baseline of PixelPrune (2604.00886, section 4.1)"
+    year: ClassVar[int] = 2026
+    origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = ("Every sample has a seed of its own; the published code reseeds with 42.",)
     default_like: ClassVar[str | None] = "pixelprune"
 

@@ -34,6 +34,10 @@ class FocusUI(Method):
 
     name: ClassVar[str] = "focusui"
     paper: ClassVar[str] = "FocusUI, arXiv 2601.03928"
+    year: ClassVar[int] = 2026
+    origin: ClassVar[str] = "vectors"
+    query_aware: ClassVar[bool] = True
+    trained: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "Exactly K tokens, ties to the lower index; the published code breaks ties by a hash of the prompt's ids.",
         "At least one token per prompt; all images of a prompt compete, as published (per_image=true separates them).",

@@ -23,6 +23,9 @@ class GuiPruner(GuiPrunerSSP, GuiPrunerTAR):
     """
 
     name: ClassVar[str] = "guipruner"
+    year: ClassVar[int] = 2026
+    origin: ClassVar[str] = "paper"
+    query_aware: ClassVar[bool] = True
     paper_reading: ClassVar[str] = (
         "lambda = b % of the history's tokens and mu = b % of the current screenshot's behind the cut, rounded down"
     )

@@ -31,6 +31,9 @@ class GuiPrunerSSP(Method):
 
     name: ClassVar[str] = "guipruner-ssp"
     paper: ClassVar[str] = "Xu et al., GUIPruner, arXiv 2602.23235"
+    year: ClassVar[int] = 2026
+    origin: ClassVar[str] = "paper"
+    query_aware: ClassVar[bool] = True
     deviations: ClassVar[tuple[str, ...]] = (
         "No official code exists; scoring queries, edge detection and the three-level split follow a public "
         "reproduction that quotes the paper's appendix.",

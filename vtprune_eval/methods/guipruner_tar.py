@@ -43,6 +43,8 @@ class GuiPrunerTAR(Method):
 
     name: ClassVar[str] = "guipruner-tar"
     paper: ClassVar[str] = "Xu et al., GUIPruner, arXiv 2602.23235"
+    year: ClassVar[int] = 2026
+    origin: ClassVar[str] = "paper"
     deviations: ClassVar[tuple[str, ...]] = (
         "No official code exists. The rule from quota to pixels follows a public reproduction (floor to whole blocks).",
         "A frame is never enlarged: a quota above its own tokens is clamped, and the surplus goes to no one.",

@@ -30,6 +30,8 @@ class PixelPrune(Method):
 
     name: ClassVar[str] = "pixelprune"
     paper: ClassVar[str] = "PixelPrune: Pixel-Level Adaptive Visual Token Reduction via Predictive Coding (2604.00886)"
+    year: ClassVar[int] = 2026
+    origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = (
         "Blocks are compared as 8-bit pixels after the resize, not as floats after normalisation (same result).",
         "Dropped patches are not embedded at all; the published code embeds them first and drops them then.",

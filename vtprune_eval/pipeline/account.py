@@ -47,7 +47,10 @@ def visual_entries(entered: Entered, result: PrefillResult, cache: KVCache) -> t
     for layer, (index, heads) in enumerate(zip(result.layer_index, cache.heads(), strict=True)):
         visual = masks.setdefault(id(index), places.to(index.device)[index])  # layers that saw the same share one
         kept = cache.kept(layer)
-        sums.append((visual.sum() * heads) if kept is None else visual.to(kept.device)[kept].sum())
+        if kept is None:
+            sums.append(visual.sum() * heads)
+        else:
+            sums.append((visual.to(kept.device)[kept.clamp(min=0)] & (kept >= 0)).sum())
     return tuple(torch.stack([s.to(sums[0].device) for s in sums]).tolist()) if sums else ()
 
 

@@ -24,6 +24,7 @@ class KVCache:
         self._values: list[Tensor | None] = [None] * n_layers
         self._length = [0] * n_layers
         self._kept: list[Tensor | None] = [None] * n_layers
+        self._missing: list[Tensor | None] = [None] * n_layers  # places that hold nothing, bool (heads, n_kept)
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Append ``(1, heads, n, head_dim)`` to a layer and return everything it holds."""
@@ -58,22 +59,34 @@ class KVCache:
         Args:
             layer: decoder layer.
             kept: int64 ``(heads, n_kept)``. With as many rows as kv heads each head keeps its own entries; with a
-                multiple (query-head granularity) the entries are stored once per query head.
+                multiple (query-head granularity) the entries are stored once per query head. -1 holds nothing: heads
+                that keep fewer than others are padded in front, and :meth:`mask` hides the padding.
         """
         keys, values = self.entries(layer)
         kept = kept.to(keys.device)  # a mask of a later layer may come from another GPU
         group = kept.shape[0] // keys.shape[0]
         heads = torch.arange(kept.shape[0], device=kept.device)[:, None] // group
-        before = self._kept[layer]
-        self._kept[layer] = kept if before is None else before[heads, kept]
+        before, missing = self._kept[layer], kept < 0
+        self._missing[layer] = missing if bool(missing.any()) else None
+        self._kept[layer] = kept if before is None else before[heads, kept].masked_fill(missing, -1)
+        kept = kept.clamp(min=0)
         keys, values = keys[heads, kept], values[heads, kept]  # whole rows; what is not kept is not repeated either
         self._reserve(layer, keys[None], values[None], kept.shape[1])
         self.update(keys[None], values[None], layer)
 
     def kept(self, layer: int) -> Tensor | None:
         """Which of the prompt's entries a layer holds, int64 ``(heads, n_kept)``: numbers among those that it
-        processed in prefill. None for all."""
+        processed in prefill, -1 for none. None for all."""
         return self._kept[layer]
+
+    def mask(self, layer: int) -> Tensor | None:
+        """Which places of a layer hold an entry, bool ``(heads, n)``, those appended since included; None for all."""
+        missing = self._missing[layer]
+        if missing is None:
+            return None
+        there = torch.ones(missing.shape[0], self._length[layer], dtype=torch.bool, device=missing.device)
+        there[:, : missing.shape[1]] = ~missing
+        return there
 
     def fork(self) -> KVCache:
         """A branch that shares the entries held now; ``keep`` on the branch copies what it keeps and no more.
@@ -83,7 +96,7 @@ class KVCache:
         """
         branch = KVCache(len(self._keys), self._room)
         branch._keys, branch._values, branch._length = list(self._keys), list(self._values), list(self._length)
-        branch._kept = list(self._kept)
+        branch._kept, branch._missing = list(self._kept), list(self._missing)
         return branch
 
     def fork_for_decoding(self) -> KVCache:
@@ -97,17 +110,18 @@ class KVCache:
         return branch
 
     def lengths(self) -> tuple[int, ...]:
-        """Entries held per head, for every layer."""
-        return tuple(self._length)
+        """Entries held per head, for every layer; their mean, rounded up, where heads hold different numbers."""
+        empty = (0 if m is None else int(m.sum()) // m.shape[0] for m in self._missing)
+        return tuple(n - m for n, m in zip(self._length, empty, strict=True))
 
     def heads(self) -> tuple[int, ...]:
         """Stored heads of every layer."""
         return tuple(0 if k is None else k.shape[1] for k in self._keys)
 
     def held_bytes(self) -> int:
-        """Bytes of the entries held now (without the room reserved for decoding)."""
+        """Bytes of the entries held now, without the room reserved for decoding and the padding of ragged heads."""
         total = 0
-        for k, v, n in zip(self._keys, self._values, self._length, strict=True):
+        for k, v, n in zip(self._keys, self._values, self.lengths(), strict=True):
             if k is not None and v is not None:
                 total += n * k.shape[1] * (k.shape[3] + v.shape[3]) * k.element_size()
         return total

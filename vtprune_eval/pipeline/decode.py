@@ -16,7 +16,9 @@ class Decoder:
         self._adapter, self._cache, self._position = adapter, cache, next_position
         # Read once: the sizes are made anew from the configuration at every look, which a step per layer would feel.
         grouped = n_query_heads != adapter.dims.kv_heads
-        self._spread = [grouped and h == n_query_heads and h != 0 for h in cache.heads()]
+        self._heads = cache.heads()
+        spread = [grouped and h == n_query_heads and h != 0 for h in self._heads]
+        self._own = [s or cache.mask(number) is not None for number, s in enumerate(spread)]
 
     def first(self, last: Tensor) -> int:
         """The first token, from the last hidden state of the prefill ``(1, 1, dim)``; -1 where the model points."""
@@ -36,27 +38,30 @@ class Decoder:
         rope = adapter.text.rotary_emb(hidden, torch.full((3, 1, 1), self._position, device=device))
         self._position += 1
         for number, layer in enumerate(adapter.text.layers):
-            if self._spread[number]:
-                hidden = self._per_query_head(number, layer, hidden, rope)
+            if self._own[number]:
+                hidden = self._own_sets(number, layer, hidden, rope)
             else:
                 hidden = layer(hidden, position_embeddings=rope, attention_mask=None, past_key_values=self._cache)
         out: Tensor = adapter.lm_head(adapter.text.norm(hidden))[0, -1]
         return out
 
-    def _per_query_head(
-        self, number: int, layer: torch.nn.Module, hidden: Tensor, rope: tuple[Tensor, Tensor]
-    ) -> Tensor:
-        """A layer whose cache holds separate entries for every query head (GUI-KV's published storage)."""
+    def _own_sets(self, number: int, layer: torch.nn.Module, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """A layer whose heads hold entries of their own: once per query head (GUI-KV's published storage), or different
+        numbers of them (AdaKV)."""
         module: torch.nn.Module = layer
         there = self._adapter.layer_devices[number]
         hidden, rope = hidden.to(there), (rope[0].to(there), rope[1].to(there))
         normed = module.input_layernorm(hidden[0])  # type: ignore[operator]
         q, k, v = self._adapter.project(number, normed, rope)
-        group = q.shape[0] // k.shape[0]
+        copies, group = self._heads[number] // k.shape[0], q.shape[0] // self._heads[number]
         keys, values = self._cache.update(
-            k.repeat_interleave(group, 0)[None], v.repeat_interleave(group, 0)[None], number
+            k.repeat_interleave(copies, 0)[None], v.repeat_interleave(copies, 0)[None], number
         )
-        out = torch.nn.functional.scaled_dot_product_attention(q[None], keys, values)
+        mask = self._cache.mask(number)
+        if mask is not None:
+            keys, values = keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1)
+            mask = mask.repeat_interleave(group, 0)[None, :, None]
+        out = torch.nn.functional.scaled_dot_product_attention(q[None], keys, values, attn_mask=mask)
         hidden = hidden + self._adapter.attention_output(number, normed, out.transpose(1, 2).flatten(2))
         return hidden + module.mlp(module.post_attention_layernorm(hidden))  # type: ignore[operator]
 

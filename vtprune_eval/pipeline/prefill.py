@@ -317,11 +317,13 @@ def _check_kept(kept: Tensor, view: LayerView, method: Method, budget: StageBudg
     heads = n_q if method.kv_granularity == "query_head" else n_kv
     if kept.ndim != 2 or kept.shape[0] != heads or kept.shape[1] < 1:
         raise RuntimeError(f"{method.name}.compress_kv returned shape {tuple(kept.shape)}; ({heads}, n) is needed")
-    if bool((kept[:, 1:] <= kept[:, :-1]).any()) or int(kept.min()) < 0 or int(kept.max()) >= view.keys.shape[1]:
+    padding = (kept[:, :-1] == -1) & (kept[:, 1:] == -1)  # in front of heads that keep fewer than others
+    wrong = bool(((kept[:, 1:] <= kept[:, :-1]) & ~padding).any()) or int(kept[:, -1].min()) < 0
+    if wrong or int(kept.min()) < -1 or int(kept.max()) >= view.keys.shape[1]:
         raise RuntimeError(f"{method.name}.compress_kv must return sorted, distinct entries of the view")
     if budget.n_text:
         text = ~view.visual
-        if bool((text[kept].sum(1) < int(text.sum())).any()):
+        if bool(((text[kept.clamp(min=0)] & (kept >= 0)).sum(1) < int(text.sum())).any()):
             raise RuntimeError(
                 f"{method.name}.compress_kv dropped text; in the reading equal all of it stays: write score_kv, or use "
                 "kernels.topk.best_and_text"

@@ -124,7 +124,11 @@ def recall_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
         layers.append(there.sum())
         if cache.heads()[layer]:
             entries: Tensor | None = cache.kept(layer)
-            held.append(float(there.sum()) if entries is None else float(there[entries.cpu().numpy()].sum(1).mean()))
+            if entries is None:
+                held.append(float(there.sum()))
+            else:
+                places = entries.cpu().numpy()  # -1 where a head holds fewer than another
+                held.append(float((there[places] & (places >= 0)).sum(1).mean()))
     n = len(blocks)
     return {
         "patches": patches,

@@ -64,7 +64,9 @@ class CacheHook:
         raise AssertionError("not overridden")
 
     def compress_kv(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
-        """Sorted indices into the view's ``n`` entries to keep, int64 ``(heads, n_kept)``; equal counts per head.
+        """Sorted indices into the view's ``n`` entries to keep, int64 ``(heads, n_kept)``.
+
+        A head that keeps fewer than another has -1 in front.
 
         Overridden only by a method that is no score: one with layer budgets of all layers, for example. It must keep
         all text, too, where ``budget.n_text`` is not 0 (:func:`.kernels.topk.best_and_text`).

@@ -106,6 +106,24 @@ def ada_sizes(counts: Tensor, base: int, floor_share: float) -> list[int]:
     return [round(c * (1 - floor_share) + floor) for c in counts.tolist()]
 
 
+def ada_exact(counts: Tensor, base: int, floor_share: float, most: int) -> list[int]:
+    """The same sizes, made to add up to ``heads * base``: the largest remainders get what rounding left.
+
+    Args:
+        counts: of :func:`ada_counts`; base: mean entries per head; floor_share: as there; most: that a head has.
+    """
+    exact = [c * (1 - floor_share) + base * floor_share for c in counts.tolist()]
+    sizes = [min(most, int(size)) for size in exact]
+    order = sorted(range(len(sizes)), key=lambda h: (sizes[h] - exact[h], h))
+    left = min(len(sizes) * base, len(sizes) * most) - sum(sizes)
+    while left > 0:
+        for h in order:
+            if left > 0 and sizes[h] < most:
+                sizes[h] += 1
+                left -= 1
+    return sizes
+
+
 def kvpress_heads(scores: Tensor, n: int, certain: int) -> Tensor:
     """AdaKV as in kvpress: which entries stay, bool ``(heads, L)``.
 
