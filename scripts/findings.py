@@ -30,7 +30,7 @@ TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 NOT_COMPARED = {"full", "oracle"}
 # One study of every method per stage: the methods of a stage share the most work.
 STAGES = {
-    "before-vit": ("reduce_images", "select_patches"),
+    "before-vit": ("reduce_images", "select_patches", "merge_patches"),
     "after-vit": ("select_tokens",),
     "decoder": ("prune_layer",),
     "kv-cache": ("compress_kv",),

@@ -24,6 +24,7 @@ class Counts:
         patches_entered: patches per image that entered the ViT, () when they are ``patches``.
         cache_visual: entries of visual tokens held after prefill, over all stored heads of each layer; () where nobody
             counted them.
+        vit_patches: patches per image that each ViT block processed, where blocks were merged inside; () otherwise.
         candidates: visual tokens that an action head chose from; 0 where the model decodes text.
     """
 
@@ -42,6 +43,7 @@ class Counts:
     vit_depth: int = 0
     patches_entered: tuple[int, ...] = ()
     candidates: int = 0
+    vit_patches: tuple[tuple[int, ...], ...] = ()
     cache_visual: tuple[int, ...] = ()
 
 

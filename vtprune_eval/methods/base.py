@@ -1,12 +1,12 @@
-"""A method: a frozen dataclass that overrides one or more of five hooks.
+"""A method: a frozen dataclass that overrides one or more of six hooks.
 
 A hook receives read-only views and a :class:`~vtprune_eval.budget.StageBudget`; it returns a keep mask or a score.
 The pipeline alone turns scores into masks, cuts, gathers positions and DeepStack rows, and counts. What a hook is told
 and may answer stands in one module of ``contract/`` each.
 
-Order of the hooks along the data flow (DESIGN: six stages, five hooks)::
+Order of the hooks along the data flow ::
 
-    images -1-> patches -2-> ViT -> visual tokens -3-> prompt -> decoder layers -4-> KV cache -5-> decode
+    images -1-> patches -2-> ViT (3) -> visual tokens -4-> prompt -> decoder layers -5-> KV cache -6-> decode
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from .contract.cache import CacheHook, Room
 from .contract.common import HOOKS, TokenLayout, check_fields, hyper
 from .contract.images import ImageHook, ImageView
 from .contract.layers import LayerEdit, LayerHook, LayerView, first_layers
+from .contract.merging import MergeHook
 from .contract.patches import PatchHook, PatchView
 from .contract.tokens import TokenEdit, TokenHook, TokenView
 
@@ -46,6 +47,7 @@ _LAYER_0 = "at most ceil(b % of the full model's visual tokens) enter decoder la
 READINGS_OF_A_STAGE = {
     "reduce_images": (f"{_LAYER_0}, all images together", "b % of the visual tokens, rounded down"),
     "select_patches": (f"{_LAYER_0}, all images together", "b % of the visual tokens, rounded down"),
+    "merge_patches": (f"{_LAYER_0}, all images together", "b % of the visual tokens, rounded down"),
     "select_tokens": (f"{_LAYER_0}, merged tokens and markers included", "b % of the visual tokens, rounded down"),
     "prune_layer": (
         "visual tokens per decoder layer, averaged over all layers, are at most ceil(b % of the full model's); the "
@@ -61,7 +63,7 @@ READINGS_OF_A_STAGE = {
 
 
 @dataclass(frozen=True)
-class Method(ImageHook, PatchHook, TokenHook, LayerHook, CacheHook):
+class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
     """Base of every method; a subclass sets ``name`` and overrides the hooks it uses.
 
     Class attributes:

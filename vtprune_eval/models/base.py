@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -47,12 +47,29 @@ class Encoded:
         tokens: after the merger, ``(n_visual, dim)``.
         deepstack: one ``(n_visual, dim)`` per DeepStack level; () where the family has none.
         extras: what was asked for beside them, by the name it was asked under; extras_ms: time that they took.
+        places: which of the kept merge blocks are left where some were merged inside the ViT, sorted int64; None for
+            all. vit_patches: then the patches that each ViT block processed, per image.
     """
 
     tokens: Tensor
     deepstack: tuple[Tensor, ...]
     extras: dict[str, Tensor] = field(default_factory=dict)
     extras_ms: float = 0.0
+    places: Tensor | None = None
+    vit_patches: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Merging:
+    """What is merged inside the ViT.
+
+    Attributes:
+        counts: merge blocks that vanish behind the attention of every ViT block, one tuple per image.
+        match: which ones, of one image: see :meth:`MergeHook.match`.
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    match: Callable[[Tensor, int], Any]
 
 
 class VlmAdapter(ABC):
@@ -74,6 +91,7 @@ class VlmAdapter(ABC):
     eos_ids: frozenset[int]
     identity: dict[str, Any]
     text: Any
+    visual: Any
     lm_head: Any
     folder: Path | None = None
     points: bool = False
@@ -123,6 +141,7 @@ class VlmAdapter(ABC):
         keep: Sequence[Tensor | None],
         needs: Sequence[str] = (),
         after: int = 0,
+        merging: Merging | None = None,
     ) -> Encoded:
         """Run the ViT on the kept merge blocks only.
 
@@ -132,6 +151,7 @@ class VlmAdapter(ABC):
             grids: merge blocks (rows, columns) of every image, full.
             keep: per image a bool mask over its blocks in raster order, or None for all.
             after: ViT blocks that still see every patch; the others are dropped behind them. 0 drops before the ViT.
+            merging: what is merged inside it; only where :attr:`merges`.
             needs: extra outputs, as :attr:`Method.needs` names them: ``encoder_attention:L`` is the attention that each
                 visual token receives in ViT block L, summed over the queries of its image, averaged over heads and over
                 the patches of its block, float32 ``(n_visual,)``; its mean over an image is 1. Where block L attends
@@ -143,6 +163,11 @@ class VlmAdapter(ABC):
         Raises:
             ValueError, UserError: as :meth:`check_needs`.
         """
+
+    @property
+    def merges(self) -> bool:
+        """Whether blocks can be merged inside the ViT: not where it attends in windows."""
+        return False
 
     @abstractmethod
     def project(self, layer: int, normed: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

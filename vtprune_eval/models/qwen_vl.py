@@ -17,8 +17,9 @@ from torch import Tensor
 from ..errors import UserError
 from ..profiling.clock import StageClock
 from ..profiling.flops import ModelDims
-from .base import Encoded, ImageRules, VlmAdapter
+from .base import Encoded, ImageRules, Merging, VlmAdapter
 from .vit_extras import block_extras, read_needs
+from .vit_merging import Merger
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class QwenVL(VlmAdapter):
         keep: Sequence[Tensor | None],
         needs: Sequence[str] = (),
         after: int = 0,
+        merging: Merging | None = None,
     ) -> Encoded:
         """See :class:`VlmAdapter`; geometry is computed on the full grid and indexed, so positions are kept.
 
@@ -171,13 +173,18 @@ class QwenVL(VlmAdapter):
         order, local = self._windows(grids, kept, device)
         if order is not None and later is not None:
             raise UserError(f"{self.name}: patches cannot be dropped inside a ViT with window attention.")
+        if merging is not None and (order is not None or later is not None):
+            raise UserError(
+                f"{self.name}: blocks cannot be merged in a ViT with windows, or that drops patches inside."
+            )
         if order is not None:
             shuffled = (order[:, None] * group + torch.arange(group, device=device)).flatten()
             hidden, rope = hidden[shuffled], (rope[0][shuffled], rope[1][shuffled])
         extras: dict[str, Tensor] = {}
         clock = StageClock(device)  # what a method asks for beside the tokens is its own cost, not the ViT's
-        taps = []
+        taps: list[Tensor] = []
         wanted = read_needs(needs, len(visual.blocks), self._is_global)
+        merger = None if merging is None else Merger(merging, [n // group for n in per_image.lengths], group, device)
         for number, block in enumerate(visual.blocks):
             if later is not None and number == after:
                 hidden, rope = hidden[later], (rope[0][later], rope[1][later])
@@ -190,7 +197,14 @@ class QwenVL(VlmAdapter):
             if number in wanted:
                 with clock.stage("extras"):
                     extras |= block_extras(block, wanted[number], hidden, rope, part.lengths, group)
-            hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
+            if merger is None:
+                hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
+            else:  # what was taken of earlier blocks is merged along
+                names, n_taps = list(extras), len(taps)
+                hidden, rope, along = merger.run(number, block, hidden, rope, part.bounds, [*taps, *extras.values()])
+                taps = along[:n_taps]
+                extras = {k: x.view(len(x), *extras[k].shape[1:]) for k, x in zip(names, along[n_taps:], strict=True)}
+                per_image = Segments.of([group * n for n in merger.lengths], device)
             tap = self._tap(number, hidden if later is None or number >= after else hidden[later])
             if tap is not None:
                 taps.append(tap)
@@ -201,7 +215,23 @@ class QwenVL(VlmAdapter):
         if order is not None:
             back = order.argsort()
             tokens, extras = tokens[back], {need: extra[back] for need, extra in extras.items()}
-        return Encoded(tokens, tuple(taps), extras, clock.ms.get("extras", 0.0))
+        spent = clock.ms.get("extras", 0.0)
+        if merger is None:
+            return Encoded(tokens, tuple(taps), extras, spent)
+        rows, left = merger.in_order()
+        return Encoded(
+            tokens[rows],
+            tuple(tap[rows] for tap in taps),
+            {need: extra[rows] for need, extra in extras.items()},
+            spent,
+            left,
+            tuple(merger.patches),
+        )
+
+    @property
+    def merges(self) -> bool:
+        """See :class:`VlmAdapter`."""
+        return all(map(self._is_global, range(len(self.visual.blocks))))
 
     def _add_learned_positions(self, hidden: Tensor, thw: Tensor, rows: Tensor | None) -> Tensor:
         """Add position embeddings to ``hidden`` ``(n_patches, dim)``; ``rows``: kept rows of the full grids ``thw``."""

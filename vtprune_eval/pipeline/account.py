@@ -33,6 +33,7 @@ def counts_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
         n_new=0,
         vit_depth=entered.vit[0],
         patches_entered=entered.vit[1],
+        vit_patches=entered.encoded.vit_patches,
         candidates=result.candidates,
         cache_visual=visual_entries(entered, result, cache),
     )
@@ -91,7 +92,7 @@ def notes_of(
         )
     for hook, budget in budgets.items():
         allowed = budget.n_keep
-        if hook in {"select_patches", "select_tokens", "reduce_images"} and allowed is not None:
+        if hook in {"select_patches", "merge_patches", "select_tokens", "reduce_images"} and allowed is not None:
             if sum(counts.visual) > allowed:
                 notes.append(f"kept {sum(counts.visual)} visual tokens, {allowed} were asked for")
             elif sum(counts.visual) < allowed:

@@ -14,7 +14,7 @@ from ..budget import Budget, StageBudget
 from ..errors import UserError
 from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
 from ..methods.kernels.topk import kept_by_score
-from ..models.base import Encoded, VlmAdapter
+from ..models.base import Encoded, Merging, VlmAdapter
 from ..outcome import Outcome, achieved
 from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
@@ -89,6 +89,11 @@ class Pipeline:
         """Refuse layers of the decoder and of the ViT that the model does not have."""
         if "prune_layer" in method.hooks():
             method.layers_of(len(self.adapter.text.layers))
+        if "merge_patches" in method.hooks() and not self.adapter.merges:
+            raise UserError(
+                f"{method.name} merges inside the ViT, and the ViT of {self.adapter.name} attends in windows; choose a "
+                "model whose ViT attends over the whole image, or a method that acts behind it."
+            )
         try:
             self.adapter.check_needs(method.needs)
         except UserError as error:
@@ -202,12 +207,16 @@ class Pipeline:
         prompt, keep = self.look(sample, images, budgets, clock)
         depth = self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
         needs = self.needs if needs is None else needs
-        encoded = self._encode(prompt, keep, depth, needs, clock, store)
+        encoded = self._encode(prompt, keep, depth, needs, clock, store, self._merging(prompt, keep, budgets))
         full_grids = tuple((h // rules.block, w // rules.block) for w, h in images.full)
         merge2 = rules.merge_size**2
         whole = tuple(h * w * merge2 for h, w in prompt.layout.grids)
         kept = tuple(n if k is None else int(k.sum()) * merge2 for n, k in zip(whole, keep, strict=True))
         masks = tuple(None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep)
+        vit = (depth, whole if depth else ())
+        if encoded.places is not None:
+            masks = _left(masks, prompt.layout.n_tokens, encoded.places.cpu())
+            vit, kept = (0, kept), tuple(int(m.sum()) * merge2 for m in masks if m is not None)
         return Entered(
             sample,
             prompt,
@@ -217,7 +226,7 @@ class Pipeline:
             images.file_sizes,
             full_grids,
             self.seed_of(sample),
-            (depth, whole if depth else ()),
+            vit,
         )
 
     def look(
@@ -253,12 +262,15 @@ class Pipeline:
         needs: Sequence[str],
         clock: StageClock,
         store: DiskCache | None,
+        merging: Merging | None = None,
     ) -> Encoded:
         """The ViT's output on the kept patches, from ``store`` where it is there."""
         adapter, rules = self.adapter, self.adapter.images
         if not prompt.pixels:
             with clock.stage("vit"):
                 return self._nothing()
+        if merging is not None:
+            store = None  # which blocks are merged depends on the method, which an entry does not name
         key = "" if store is None else vit_key(adapter, prompt.pixels, keep, depth, needs)
         stored = None if store is None else store.get(key)
         if stored is not None:
@@ -268,12 +280,23 @@ class Pipeline:
             patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device)
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
         with clock.stage("vit"):
-            encoded = adapter.encode(patches, prompt.layout.grids, masks, tuple(needs), depth)
+            encoded = adapter.encode(patches, prompt.layout.grids, masks, tuple(needs), depth, merging)
         if needs:
             clock.move("vit", "select", encoded.extras_ms)
         if store is not None:
             store.put(key, packed(encoded))
         return encoded
+
+    def _merging(
+        self, prompt: Prompt, keep: list[np.ndarray | None], budgets: dict[str, StageBudget]
+    ) -> Merging | None:
+        """What is merged inside the ViT."""
+        method = self._by_hook.get("merge_patches")
+        if method is None or not prompt.pixels:
+            return None
+        n_blocks = tuple(n if k is None else int(k.sum()) for n, k in zip(prompt.layout.n_tokens, keep, strict=True))
+        counts = method.merge_patches(n_blocks, len(self.adapter.visual.blocks), budgets["merge_patches"])
+        return Merging(counts, method.match)
 
     def _nothing(self) -> Encoded:
         """What the encoder gives for a question without images."""
@@ -556,6 +579,16 @@ def _per_image(places: Tensor, spans: tuple[tuple[int, int], ...]) -> tuple[tupl
     """Places in the full prompt as merge blocks of every image; ``spans``: where the images stand in it."""
     found = places.tolist()
     return tuple(tuple(p - start for p in found if start <= p < end) for start, end in spans)
+
+
+def _left(masks: Sequence[Tensor | None], n_tokens: Sequence[int], places: Tensor) -> tuple[Tensor, ...]:
+    """Masks of the merge blocks that are left, given their ``places`` among those that ``masks`` kept."""
+    entered = torch.cat(
+        [torch.ones(n, dtype=torch.bool) if m is None else m for n, m in zip(n_tokens, masks, strict=True)]
+    )
+    left = torch.zeros_like(entered)
+    left[entered.nonzero()[:, 0][places]] = True
+    return tuple(left.split(list(n_tokens)))
 
 
 def _target_boxes(

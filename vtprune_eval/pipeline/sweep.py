@@ -34,6 +34,7 @@ from .prefill import Compression, PrefillResult
 from .stages import Begun, Entered, value_of
 
 # What the cells of an answer had in common, from less to more.
+BEHIND_VIT = "merge_patches"  # the last hook that changes what the ViT gives
 IMAGES, VIT, PREFILL = "images", "vit", "prefill"
 
 
@@ -91,7 +92,7 @@ class Sweep:
         chosen = range(len(self._pipelines)) if cells is None else cells
         return {
             what: sum(len(g) for g in self._groups(chosen, hook) if len(g) > 1)
-            for what, hook in ((PREFILL, "prune_layer"), (VIT, "select_patches"))
+            for what, hook in ((PREFILL, "prune_layer"), (VIT, BEHIND_VIT))
         }
 
     def _groups(self, cells: Sequence[int], upto: str) -> list[list[int]]:
@@ -112,7 +113,7 @@ class Sweep:
         Raises:
             UserError: of a hook; it ends the run.
         """
-        for group in self._groups(cells, "select_patches"):
+        for group in self._groups(cells, BEHIND_VIT):
             answered: set[int] = set()
             if len(group) > 1 or self._store is not None or self._decode_batch > 1:
                 try:

@@ -186,6 +186,7 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
     tokens = patches // dims.merge
     entered = counts.patches_entered or counts.patches
     early = counts.vit_depth / dims.vit_depth if counts.patches_entered else 0.0  # share of blocks before the drop
+    by_block = counts.vit_patches  # where tokens are merged inside, every block has its own number
     out = {
         "patch_embed": 2.0 * sum(entered) * dims.patch_in * dims.vit_dim,
         "vit_linear": early * dims.vit_linear(sum(entered)) + (1 - early) * dims.vit_linear(patches),
@@ -199,6 +200,9 @@ def flops_of(dims: ModelDims, counts: Counts) -> dict[str, float]:
             for layer, n in enumerate(counts.layer_tokens)
         ),
     }
+    if by_block:
+        out["vit_linear"] = sum(dims.vit_linear(sum(block)) for block in by_block) / len(by_block)
+        out["vit_attention"] = sum(dims.vit_attention(n) for block in by_block for n in block) / len(by_block)
     if dims.action_head:
         out["action_head"] = dims.pointing(counts.candidates) if counts.candidates else 0.0
     else:

@@ -142,6 +142,14 @@ def planned_layers(method: Method, kept: tuple[int, ...], left: tuple[int, ...],
     return tuple(out)
 
 
+def _merged(counts: tuple[tuple[int, ...], ...], full: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Merge blocks per image that each ViT block processes when ``counts`` of them vanish behind its attention."""
+    n_blocks = len(counts[0]) if counts else 0
+    return tuple(
+        tuple(n - sum(gone[:number]) for n, gone in zip(full, counts, strict=True)) for number in range(n_blocks)
+    )
+
+
 def planned_counts(
     dims: ModelDims,
     grids: Sequence[tuple[int, int]],
@@ -166,6 +174,7 @@ def planned_counts(
     full = tuple(h * w for h, w in grids)
     kept, patches = full, full
     layer_visual: Sequence[int] = [sum(full)] * dims.layers
+    by_block: tuple[tuple[int, ...], ...] = ()
     depth = 0  # ViT blocks that still see every patch
     entries, heads = n_text + sum(full), dims.kv_heads
     hooks = method.hooks() if method is not None and budget is not None and not budget.is_full else ()
@@ -187,6 +196,8 @@ def planned_counts(
                 if hooks[0] == "select_patches":
                     patches = kept
                     depth = method.vit_depth if kept != full else 0
+                if hooks[0] == "merge_patches" and kept != full:
+                    by_block, patches = _merged(method.merge_patches(full, dims.vit_depth, stage), full), kept
             layer_visual = [sum(kept)] * dims.layers
             entries = -1  # each layer caches what it processed
             if "prune_layer" in hooks:
@@ -213,7 +224,8 @@ def planned_counts(
         n_new=0 if dims.action_head else n_new,
         candidates=sum(kept) if dims.action_head else 0,
         vit_depth=depth,
-        patches_entered=tuple(n * dims.merge for n in full) if depth else (),
+        patches_entered=tuple(n * dims.merge for n in full) if depth or by_block else (),
+        vit_patches=tuple(tuple(n * dims.merge for n in block) for block in by_block),
     )
 
 

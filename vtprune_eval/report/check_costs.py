@@ -134,7 +134,7 @@ def _images(
     if list(c["visual"]) != [b.bit_count() for b in bits]:
         yield f"visual is {c['visual']}, kept marks {[b.bit_count() for b in bits]} blocks"
     whole = [n * merge for n in blocks]
-    if "select_patches" not in hooks and list(c["patches"]) != whole:
+    if not {"select_patches", "merge_patches"} & set(hooks) and list(c["patches"]) != whole:
         yield f"patches is {c['patches']}, its images have {whole} and its method drops none"
     through = [n // merge for n in c["patches"]]
     if any(n > m for n, m in zip(c["patches"], whole, strict=True)) or (
@@ -142,7 +142,7 @@ def _images(
         or ("select_tokens" not in hooks and list(c["visual"]) != through)
     ):
         yield f"visual is {c['visual']}, {c['patches']} patches went through the ViT of images that have {whole}"
-    if c["patches_entered"] and list(c["patches_entered"]) != whole:
+    if c["patches_entered"] and list(c["patches_entered"]) != whole and "select_patches" not in hooks:
         yield f"patches_entered is {c['patches_entered']}, its images have {whole}"
 
 
@@ -161,7 +161,8 @@ def _lengths(record: dict[str, Any], hooks: set[str], dims: ModelDims, methods: 
         yield f"layer_visual is {visual}, its method drops tokens after layers {sorted(places) or 'none'} only"
     depth = max((m.vit_depth for m in methods if "select_patches" in m.hooks()), default=0)
     inside = bool(depth) and list(c["patches"]) != list(c["patches_full"])
-    if c["vit_depth"] != (depth if inside else 0) or bool(c["patches_entered"]) != inside:
+    merged = any("merge_patches" in m.hooks() for m in methods)
+    if not merged and (c["vit_depth"] != (depth if inside else 0) or bool(c["patches_entered"]) != inside):
         yield f"vit_depth is {c['vit_depth']}, its method drops patches after {depth} blocks"
     expected = 0 if dims.action_head else len(record["ids"])
     if c["n_new"] != expected:

@@ -40,7 +40,13 @@ GROUPS = {
     "random": "random weights: costs only",
     "scripted": "scripted stand-in: tests of the harness",
 }
-STAGES = dict(zip(HOOKS, ("image size", "before the ViT", "after the ViT", "decoder layers", "KV cache"), strict=True))
+STAGES = dict(
+    zip(
+        HOOKS,
+        ("image size", "before the ViT", "inside the ViT", "after the ViT", "decoder layers", "KV cache"),
+        strict=True,
+    )
+)
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+@-]{0,119}")
 _FIELDS: dict[str, type] = {
     "schema": int,

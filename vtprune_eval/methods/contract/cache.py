@@ -1,4 +1,4 @@
-"""Hook 5, ``compress_kv``: which cache entries of a decoder layer stay for decoding.
+"""Hook 6, ``compress_kv``: which cache entries of a decoder layer stay for decoding.
 
 Most methods write one function, :meth:`CacheHook.score_kv`: a score per head and entry. The window of recent entries,
 the best of each head, the heads that share a set and the budget are done here, the same for all.

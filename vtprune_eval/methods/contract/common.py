@@ -12,7 +12,7 @@ from ...errors import UserError
 if TYPE_CHECKING:
     import torch
 
-HOOKS = ("reduce_images", "select_patches", "select_tokens", "prune_layer", "compress_kv")
+HOOKS = ("reduce_images", "select_patches", "merge_patches", "select_tokens", "prune_layer", "compress_kv")
 
 
 def hyper(

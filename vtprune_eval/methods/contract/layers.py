@@ -1,4 +1,4 @@
-"""Hook 4, ``prune_layer``: which visual tokens leave the sequence after a decoder layer."""
+"""Hook 5, ``prune_layer``: which visual tokens leave the sequence after a decoder layer."""
 
 from __future__ import annotations
 

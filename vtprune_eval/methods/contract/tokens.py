@@ -1,4 +1,4 @@
-"""Hook 3, ``select_tokens``: which visual tokens enter the prompt, behind the ViT and its merger."""
+"""Hook 4, ``select_tokens``: which visual tokens enter the prompt, behind the ViT and its merger."""
 
 from __future__ import annotations
 
