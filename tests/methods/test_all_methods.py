@@ -20,6 +20,7 @@ from vtprune_eval.methods.base import (
     LayerEdit,
     LayerView,
     PatchView,
+    Repeated,
     TokenEdit,
     TokenLayout,
     TokenView,
@@ -115,12 +116,28 @@ def draw_for(rows, heads: int, seed: int):
 
 def observed(method, grids, seed: int, n_layers: int = 6) -> tuple:
     """What the method would have observed of all layers of this prompt."""
+    layout = layout_of(grids)
+    if method.repeats:
+        return tuple(repeated(method, layer_view(grids, seed, i, 1), seed) for i in range(n_layers))
     if not method.observes:
         return ()
-    layout = layout_of(grids)
     return tuple(
         method.observe(layer_view(grids, seed, i, method.observation(layout))) for i in method.observed_layers(n_layers)
     )
+
+
+def repeated(method, view, seed: int) -> tuple:
+    """What the method would have observed of a layer while the prompt is repeated behind two words."""
+    import torch
+
+    n, out = len(view.index), []
+    for start, end in method.chunks(n):
+        m = 2 + end - start
+        generator = torch.Generator().manual_seed(seed + view.layer)
+        keys = torch.cat([view.keys, torch.randn(2, m, 8, generator=generator)], 1)
+        again = Repeated(torch.randn(4, m, 8, generator=generator), keys, n, start, end)
+        out.append(method.observe_repeat(view, again))
+    return tuple(out)
 
 
 def own_layer(method, n_layers: int = 6) -> int:

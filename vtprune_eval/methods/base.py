@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from ..budget import Budget, Rounding, StageBudget, split_proportionally
 from ..errors import UserError
-from .contract.cache import CacheHook, Room
+from .contract.cache import CacheHook, Repeated, Room
 from .contract.common import HOOKS, TokenLayout, check_fields, hyper
 from .contract.images import ImageHook, ImageView
 from .contract.layers import LayerEdit, LayerHook, LayerView, first_layers
@@ -32,6 +32,7 @@ __all__ = [
     "LayerView",
     "Method",
     "PatchView",
+    "Repeated",
     "Room",
     "ShallowPruner",
     "TokenEdit",

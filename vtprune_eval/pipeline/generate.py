@@ -81,9 +81,25 @@ class Pipeline:
                 f"{pruner.name} and {compressor.name} cannot be combined: {pruner.name} drops tokens from "
                 f"caches that {compressor.name} has already compressed."
             )
+        if compressor is not None and compressor.repeats:
+            self._check_repeat(compressor, pruner)
         if budget.is_full:
             self._by_hook = {}
         release_freed()
+
+    def _check_repeat(self, compressor: Method, pruner: Method | None) -> None:
+        """Refuse a second pass over a prompt that not every layer holds."""
+        if pruner is not None:
+            raise UserError(
+                f"{pruner.name} and {compressor.name} cannot be combined: {compressor.name} repeats the prompt, of "
+                f"which {pruner.name} drops a part on the way."
+            )
+        for layer in range(len(self.adapter.text.layers)):
+            if not self.adapter.has_cache(layer):
+                raise UserError(
+                    f"{compressor.name} repeats the prompt behind itself, and {self.adapter.name} has layers of linear "
+                    "attention, whose state a second pass would change; choose another cache method."
+                )
 
     def _check_depths(self, method: Method) -> None:
         """Refuse layers of the decoder and of the ViT that the model does not have."""

@@ -16,6 +16,7 @@ from ..methods.kernels.topk import kept_by_score
 from ..models.base import VlmAdapter
 from ..profiling.clock import StageClock
 from .cache import KVCache
+from .repeat import Whole, repeated
 
 
 @dataclass
@@ -145,6 +146,11 @@ def prefill(
     tokens, visual, places = [], [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
     mask = _mask(adapter, state.hidden)
+    repeating = [m for m in compressors if m.repeats]
+    whole = None
+    if repeating:  # what layer 0 sees; a hidden state is never written to
+        positions = layout.positions.to(state.hidden.device)[:, state.index]
+        whole = Whole(state.hidden, positions, state.deepstack, state.deepstack_rows)
     seen = _Seen({id(m): [] for m in observers}, {id(m): [] for m in compressors if m.deferred})
     for number, layer in enumerate(layers):
         tokens.append(state.hidden.shape[1])
@@ -187,6 +193,9 @@ def prefill(
     for m in compressors:
         if m.deferred:
             with clock.stage("select"):
+                if m.repeats and whole is not None:
+                    views = [view for _, view in seen.waiting[id(m)]]
+                    seen.statistics[id(m)] = repeated(adapter, whole, cache, m, views)
                 for number, view in seen.waiting[id(m)]:
                     observed = _observed(seen, m, view.keys.device)
                     _compress(m, replace(view, observed=observed), hooks.compressions, number)

@@ -6,8 +6,9 @@ the best of each head, the heads that share a set and the budget are done here, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..kernels.topk import best_and_text, best_and_window, everything
 
@@ -34,6 +35,23 @@ class Room:
     text: int = 0
 
 
+@dataclass(frozen=True)
+class Repeated:
+    """One decoder layer while a chunk of the prompt is repeated behind it.
+
+    Attributes:
+        queries: rotated, of the repeat pass, ``(n_q_heads, m, head_dim)``.
+        keys: of the prompt, then of the repeat pass, ``(n_kv_heads, n_context + m, head_dim)``.
+        n_context: entries of the prompt; start, end: the chunk.
+    """
+
+    queries: torch.Tensor
+    keys: torch.Tensor
+    n_context: int
+    start: int
+    end: int
+
+
 class CacheHook:
     """A method that shortens the cache of the prompt."""
 
@@ -46,6 +64,19 @@ class CacheHook:
     def deferred(self) -> bool:
         """Whether the cache is cut only after the last layer, when ``observed`` is known for all layers."""
         return False
+
+    @property
+    def repeats(self) -> str:
+        """Instruction after which the prompt runs once more behind itself; "" for no such pass (``deferred`` only)."""
+        return ""
+
+    def chunks(self, n: int) -> Iterable[tuple[int, int]]:
+        """The half-open parts of a prompt of ``n`` tokens that are repeated, one after the other."""
+        return ((0, n),)
+
+    def observe_repeat(self, view: LayerView, again: Repeated) -> Any:
+        """A statistic of a layer and chunk of the repeat pass; ``view.observed`` holds one tuple of them per layer."""
+        return None
 
     def kept_window(self, capacity: int) -> int:
         """Last entries of the prompt that always stay, out of ``capacity``; none by default."""
