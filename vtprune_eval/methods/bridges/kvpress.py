@@ -6,8 +6,9 @@ own code: nothing of it is copied here.
 
 kvpress must be importable beside transformers 5. Release 0.5.5 asks pip for ``transformers<5.3``, and this project
 needs 5.20 or later, so install it without its dependencies: ``pip install --no-deps kvpress`` and ``pip install
-accelerate cachetools datasets fire peft``. The library itself supports no vision-language model of ours; here it sees
-one decoder layer at a time.
+accelerate "cachetools<6" datasets fire peft``. Beside transformers 5.23.0 its presses knorm, tova, keydiff, lagkv, cur
+and snapkv then kept exactly the entries that our own methods of these names keep. The library itself supports no
+vision-language model of ours; here it sees one decoder layer at a time.
 """
 
 from __future__ import annotations
