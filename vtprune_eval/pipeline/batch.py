@@ -74,7 +74,7 @@ class DecodePool:
     def add(self, branch: Branch) -> Iterator[Any]:
         """Take a branch; yields what became ready meanwhile."""
         branch.ids = [branch.first]
-        if self._slots == 1:
+        if self._slots == 1 or branch.cache.ragged:  # a lane has one length per branch, not per head
             yield self._alone(branch, ALONE)
             return
         if branch.first in self._adapter.eos_ids or branch.limit <= 1:

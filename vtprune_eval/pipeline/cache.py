@@ -107,7 +107,13 @@ class KVCache:
                 keys, values = self.entries(layer)
                 branch._reserve(layer, keys[None], values[None], keys.shape[1])
                 branch.update(keys[None], values[None], layer)
+        branch._kept, branch._missing = list(self._kept), list(self._missing)
         return branch
+
+    @property
+    def ragged(self) -> bool:
+        """Whether heads of a layer hold different numbers of entries."""
+        return any(missing is not None for missing in self._missing)
 
     def lengths(self) -> tuple[int, ...]:
         """Entries held per head, for every layer; their mean, rounded up, where heads hold different numbers."""

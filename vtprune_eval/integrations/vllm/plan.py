@@ -21,7 +21,7 @@ NAME = "vtprune"
 SETTINGS = ("params", "seed", "reading")
 _ASKED = ("method", "budget", "sample", "instruction", "question", "sizes", "rows", *SETTINGS)
 # Hooks that no route into vLLM exists for: sequence and cache would change their length in the middle of the model.
-INSIDE = ("prune_layer", "compress_kv")
+INSIDE = {"merge_patches": "inside the ViT", "prune_layer": "inside the decoder", "compress_kv": "in the KV cache"}
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,7 @@ def check_method(spec: RunSpec, name: str) -> None:
     for method in spec.make(name):
         found = next((h for h in method.hooks() if h in INSIDE), None)
         if found is not None:
-            where = "inside the decoder" if found == "prune_layer" else "in the KV cache"
-            raise UserError(f"{method.name} drops tokens {where}, which vLLM cannot do; run it with --engine local.")
+            raise UserError(f"{method.name} drops tokens {INSIDE[found]}, which vLLM cannot do; run it with --engine local.")
         if method.sees_target:
             raise UserError(f"{method.name} reads the answer, which no request holds; run it with --engine local.")
         if method.positions != "kept":
