@@ -153,7 +153,9 @@ def check_method(spec: RunSpec, name: str) -> None:
     for method in spec.make(name):
         found = next((h for h in method.hooks() if h in INSIDE), None)
         if found is not None:
-            raise UserError(f"{method.name} drops tokens {INSIDE[found]}, which vLLM cannot do; run it with --engine local.")
+            raise UserError(
+                f"{method.name} drops tokens {INSIDE[found]}, which vLLM cannot do; run it with --engine local."
+            )
         if method.sees_target:
             raise UserError(f"{method.name} reads the answer, which no request holds; run it with --engine local.")
         if method.positions != "kept":
