@@ -120,6 +120,6 @@ def test_a_name_that_is_taken_is_told(installed, capsys):
 
 def test_open_ranges_are_explained_in_words():
     assert "layer = 2 (at least 1)" in explain("fastv")
-    assert "(at least 1 tokens)" in explain("snapkv")
+    assert "(at least 1 tokens)" in explain("vispruner")
     assert "(0.0 to 1.0)" in explain("guipruner-tar")
     assert "None" not in explain("guikv")

@@ -35,7 +35,7 @@ class SparseVLMPlus(SparseVLM):
     )
     paper_reading: ClassVar[str] = "the released list of that name (33.3 is 192 of 576: 300, 200, 118 after the stages)"
 
-    recycle: bool = hyper(False, "this version recycles nothing", choices=(False,))
+    recycle: bool = hyper(False, "merge the best dropped tokens into cluster tokens, as version 1 does")
     heads: int = hyper(14, "heads that score, by their attention to the image", low=1)
 
     def scores(self, view: LayerView, raters: Tensor, visual: Tensor) -> Tensor:
