@@ -1,13 +1,13 @@
 """Train the embedded micro model on the CPU; stops and resumes at any time.
 
-    python scripts/train_micro.py --cache CACHE --minutes 110 --out vtprune_eval/models/micro
+    python scripts/train_micro.py --cache CACHE --minutes 600 --out vtprune_eval/models/micro
 
 A worker process renders training sheets into CACHE/sheets; a checkpoint is written to CACHE every three minutes and
 when the time is over. Started again, training goes on from the checkpoint, with ``--minutes`` as the new total.
 
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
 its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, blocks
-missing in a third of the batches, and every third step a reading step.
+missing in a third of the batches, and every second or third step a reading step.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ ENVIRONMENT = {
 N_TEXT = 12  # sheets of text
 SIDE, N_WINDOWS = 128, 24
 LIMITS = (15.0, 36.0)  # smallest and largest character cell, px
+COMPETENT = 0.45  # share of characters read at an end of the range from which that end moves on
+READ_WELL = 0.6  # below this share every second step is a reading step, from it on every third
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
 SMALLEST, LARGEST = 40.0, 640.0  # most tokens of a page, at the start and in the end
 TOKENS = 400  # visual tokens of a batch
@@ -86,9 +88,9 @@ def widen(state: dict[str, float], right: np.ndarray, shown: np.ndarray, cells: 
             state[key] += 0.05 * (float(right[rows].sum() / max(1, shown[rows].sum())) - state[key])
     state["reads"] += 1
     if state["reads"] % 10 == 0:
-        if state["read_large"] > 0.5:
+        if state["read_large"] > COMPETENT:
             state["large"] = min(LIMITS[1] / 16, state["large"] * 1.05)
-        if state["read_small"] > 0.5:
+        if state["read_small"] > COMPETENT:
             state["small"] = min(16 / LIMITS[0], state["small"] * 1.03)
 
 
@@ -192,11 +194,12 @@ class Training:
         """One reading step or one batch of questions."""
         state = self.state
         only_heads = False
-        if self.reading() or (state["asked"] > HEADS_FIRST and state["step"] % 3 == 0):
+        every = 2 if state["read"] < READ_WELL else 3
+        if self.reading() or (state["asked"] > HEADS_FIRST and state["step"] % every == 0):
             loss = read_step(self.model, self.reader, self.windows, state)
         else:
             only_heads = state["asked"] < HEADS_FIRST
-            loss = self._ask(only_heads, share)
+            loss = self._ask(only_heads)
             state["asked"] += 1
         share_of_peak = rate(state, share)
         loss.backward()
@@ -209,10 +212,11 @@ class Training:
             optimizer.zero_grad(set_to_none=True)
         state["step"] += 1
 
-    def _ask(self, only_heads: bool, share: float) -> torch.Tensor:
-        """Loss of one batch of questions; pages grow when the larger ones are answered well, at the latest by 90 %."""
+    def _ask(self, only_heads: bool) -> torch.Tensor:
+        """Loss of one batch of questions; pages grow when the larger ones are answered well, or with --grow."""
         state, maker = self.state, self.maker
-        state["cap"] = max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** min(1.0, share / 0.9))
+        grown = min(1.0, state["seconds"] / (60 * self.args.grow))
+        state["cap"] = max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** grown)
         low, high = text_range(state)
         name, size = maker.pick((low, high), state["cap"])
         tokens = size[0] * size[1] // 1024
@@ -280,9 +284,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for sheets and checkpoints")
     parser.add_argument("--out", type=Path, help="hub-format folder to write when the time is over")
-    parser.add_argument("--minutes", type=float, default=110, help="wall time of all training together")
+    parser.add_argument("--minutes", type=float, default=600, help="wall time of all training together")
     parser.add_argument("--reading-minutes", type=float, default=30, help="longest first stage")
     parser.add_argument("--span", type=float, default=1.5, help="largest over smallest text that ends the first stage")
+    parser.add_argument("--grow", type=float, default=400, help="minutes after which pages have their full size")
     parser.add_argument("--sheets", type=int, default=240, help="sheets of training pages to render")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW (embeddings, heads, norms)")

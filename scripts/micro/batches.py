@@ -20,7 +20,7 @@ from .shown import Shown, show, snap
 from .targets import DIGITS
 from .windows import FILTERS, patch_targets
 
-MOST_ROWS = 16  # pages of a batch; one alone would be compiled anew
+MOST_ROWS = 12  # pages of a batch; one alone would be compiled anew
 
 
 @dataclass
