@@ -5,6 +5,9 @@
 A worker process renders training sheets into CACHE/sheets; a checkpoint is written to CACHE every three minutes and
 when the time is over. Started again, training goes on from the checkpoint, with ``--minutes`` as the new total.
 
+Without a checkpoint it starts from nano's weights, or with ``--start`` from a micro folder, whose auxiliary heads are
+then learnt anew.
+
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
 its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, blocks
 missing in a third of the batches, and every second or third step a reading step.
@@ -120,7 +123,7 @@ class Training:
         self.args, self.state = args, new_state()
         self.tokenizer = build_tokenizer()
         self.numbers = Numbers(self.tokenizer)
-        self.model = start(NANO, args.seed)
+        self.model = start(args.start, args.seed)
         dim = self.model.config.text_config.hidden_size
         self.reader, self.pointers = Reader(dim, len(ICONS)), Pointers(dim)
         heads = [
@@ -283,6 +286,7 @@ def main() -> int:
     """Train, then write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="folder for sheets and checkpoints")
+    parser.add_argument("--start", type=Path, default=NANO, help="folder of nano or micro to start from")
     parser.add_argument("--out", type=Path, help="hub-format folder to write when the time is over")
     parser.add_argument("--minutes", type=float, default=600, help="wall time of all training together")
     parser.add_argument("--reading-minutes", type=float, default=30, help="longest first stage")

@@ -63,8 +63,8 @@ def build_config(layers: int = 6, dim: int = 256, heads: int = 4, groups: int = 
     return config
 
 
-def start(nano: Path, seed: int = 0):
-    """A micro model that starts from nano's weights.
+def start(folder: Path, seed: int = 0):
+    """A micro model that starts from nano's weights, or goes on from a micro folder.
 
     The vision encoder and the decoder's MLPs are taken over as they are, and half of the attention heads (4 queries,
     2 keys and values), each of 64 inside one of 128: a rotary pair keeps its axis (time, row, column) and takes the
@@ -72,12 +72,15 @@ def start(nano: Path, seed: int = 0):
     little at first. Embeddings are taken over token by token.
 
     Args:
-        nano: hub-format folder of nano; seed: of what is new.
+        folder: hub-format folder of nano or micro; seed: of what is new.
     """
     from transformers import Qwen3VLForConditionalGeneration
 
     torch.manual_seed(seed)
-    old = Qwen3VLForConditionalGeneration.from_pretrained(nano, dtype=torch.float32).model
+    whole = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    if whole.config.text_config.head_dim == HEAD:
+        return whole
+    old = whole.model
     model = Qwen3VLForConditionalGeneration(build_config())
     model.model.visual.load_state_dict(old.visual.state_dict())
     text = model.model.language_model

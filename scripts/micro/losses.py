@@ -19,6 +19,7 @@ from .forward import Reader, decode
 WATCH = (0, 2, 3, 4)
 HEADS = (0, 2)
 BELL = 0.8  # width of a coordinate's target, in hundredths
+WIDE_BELL = 2.0  # and of what the reader says of a target's centre
 
 
 class Pointers(nn.Module):
@@ -67,6 +68,13 @@ class Losses:
     parts: dict[str, float]
 
 
+def bells(width: float) -> Tensor:
+    """Targets ``(100, 100)``: per hundredth a bell of ``width`` over its neighbours."""
+    at = torch.arange(100)
+    bell = torch.exp(-0.5 * ((at[:, None] - at[None]) / width) ** 2)
+    return bell / bell.sum(1, keepdim=True)
+
+
 class Numbers:
     """Soft targets of coordinates: a bell over neighbouring hundredths, so that a near miss is a small error."""
 
@@ -74,9 +82,7 @@ class Numbers:
         self.ids = torch.tensor(tokenizer.convert_tokens_to_ids(NUMBERS))
         self.value = torch.full((int(self.ids.max()) + 1,), -1)
         self.value[self.ids] = torch.arange(100)
-        at = torch.arange(100)
-        bell = torch.exp(-0.5 * ((at[:, None] - at[None]) / BELL) ** 2)
-        self.bell = bell / bell.sum(1, keepdim=True)
+        self.bell = bells(BELL)
 
     def loss(self, logits: Tensor, wanted: Tensor, is_box: Tensor) -> Tensor:
         """Cross-entropy per token ``(n,)``; a coordinate's is the divergence from its bell.
@@ -167,7 +173,10 @@ def read_page(reader: nn.Module, tokens: Tensor, batch: Batch) -> tuple[Tensor, 
         return F.cross_entropy(logits[known], wanted.flatten()[known]) if known.any() else logits.sum() * 0
 
     icons = asked(reader.icons, batch.icons, reader.icons.out_features)
-    points = asked(reader.points, batch.points, 100)
+    places = reader.points(tokens).float().view(-1, 100)
+    known = batch.points.flatten() >= 0
+    soft = bells(WIDE_BELL)[batch.points.flatten()[known]]
+    points = F.cross_entropy(places[known], soft) if known.any() else places.sum() * 0
     digits = asked(reader.digits, batch.digits, 11)
     names = reader.names(tokens).float().view(-1, 37)
     # Blocks that show no value are many: they weigh a quarter.

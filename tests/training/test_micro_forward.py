@@ -9,11 +9,12 @@ import pytest
 import torch
 import train_micro
 from micro.batches import Maker
-from micro.folder import MARKER, build_config, build_tokenizer
+from micro.folder import MARKER, build_config, build_tokenizer, start, write_folder
 from micro.forward import decode
 from micro.losses import Numbers, losses
 from micro.shown import show
 from nano.forward import encode
+from train_micro import NANO
 from train_nano import Layout
 from transformers import Qwen3VLForConditionalGeneration
 
@@ -151,8 +152,8 @@ def test_the_range_of_text_sizes_follows_competence():
 
 
 def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_micro, "start", lambda nano, seed: small(seed))
-    args = argparse.Namespace(cache=tmp_path, threads=1, seed=1, lr=1e-3, muon=1e-3)
+    monkeypatch.setattr(train_micro, "start", lambda folder, seed: small(seed))
+    args = argparse.Namespace(cache=tmp_path, start=None, threads=1, seed=1, lr=1e-3, muon=1e-3)
     first = train_micro.Training(args)
     assert not first.load()
     weight = first.model.model.language_model.layers[0].mlp.up_proj.weight
@@ -173,3 +174,21 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
         first.optimizers[0].state[weight]["momentum_buffer"], second.optimizers[0].state[own]["momentum_buffer"]
     )
     assert second.model.lm_head.weight is second.model.model.language_model.embed_tokens.weight
+
+
+def test_it_starts_from_nano_and_goes_on_from_a_micro_folder(tmp_path):
+    """nano's vision encoder is taken over as it is, its heads within wider ones; a micro folder comes back whole."""
+    nano = Qwen3VLForConditionalGeneration.from_pretrained(NANO, dtype=torch.float32)
+    first = start(NANO, 3)
+    for name, value in nano.model.visual.state_dict().items():
+        assert torch.equal(first.model.visual.state_dict()[name], value)
+    old, new = nano.model.language_model, first.model.language_model
+    assert len(new.layers) == len(old.layers) + 1 and new.config.head_dim == 128
+    assert torch.equal(new.layers[1].mlp.up_proj.weight, old.layers[0].mlp.up_proj.weight)
+    # A rotary pair keeps its axis, so the two halves of a head keep their distance.
+    wide, narrow = new.layers[1].self_attn.v_proj.weight.view(2, 128, -1), old.layers[0].self_attn.v_proj.weight
+    assert torch.equal(wide[0, 0], narrow[0]) and torch.equal(wide[0, 64], narrow[32])
+    write_folder(first, tmp_path)
+    again = start(tmp_path, 4)
+    for name, value in again.state_dict().items():
+        assert torch.equal(value, first.state_dict()[name].float()), name
