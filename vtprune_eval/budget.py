@@ -19,7 +19,7 @@ All arithmetic is exact: fractions and whole numbers, no floats.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -48,12 +48,14 @@ class Budget:
         value: percent (0, 100] as an exact fraction, or a number of tokens >= 1; None for auto and like.
         like: name of the method whose count is copied; None otherwise.
         reading: ``equal`` or ``paper``: what ``value`` counts.
+        draw: number of a repetition of a random control (``10#2``), 0 for the first.
     """
 
     kind: Kind
     value: Fraction | None = None
     like: str | None = None
     reading: Reading = "equal"
+    draw: int = 0
 
     @classmethod
     def parse(cls, text: str, reading: Reading = "equal") -> Budget:
@@ -62,6 +64,11 @@ class Budget:
         Raises:
             UserError: not one of these forms, or out of range.
         """
+        whole, _, draw = text.partition("#")
+        if draw:
+            if not (draw.isascii() and draw.isdigit()):
+                raise UserError(f"budget {text!r}: behind '#' stands the number of a repetition, as in 10#2.")
+            return replace(cls.parse(whole, reading), draw=int(draw))
         raw = text.strip().lower()
         if raw == "auto":
             return cls("auto", reading=reading)
@@ -88,6 +95,11 @@ class Budget:
         return cls(kind, value, reading=reading)
 
     def __str__(self) -> str:
+        return f"{self.number}#{self.draw}" if self.draw else self.number
+
+    @property
+    def number(self) -> str:
+        """The text without the number of the repetition."""
         if self.kind in {"percent", "flops"}:
             assert self.value is not None
             number = str(int(self.value)) if self.value.denominator == 1 else f"{float(self.value):g}"

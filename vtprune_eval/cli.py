@@ -82,6 +82,9 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument("--history", type=int, help="earlier screenshots per step, 0 to 5 (default: the protocol's own)")
     p.add_argument("--limit", type=int, help="samples per task, a fixed draw")
     p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
+    p.add_argument(
+        "--seeds", type=int, metavar="N", help="runs of every random control, one row with mean and spread (default 1)"
+    )
     p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
     p.add_argument("--device", help="cpu (default), cuda, cuda:N, or auto: one model over all visible GPUs")
     p.add_argument(

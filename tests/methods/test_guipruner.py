@@ -14,7 +14,9 @@ from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import ImageView
 from vtprune_eval.methods.guipruner_ssp import GuiPrunerSSP, foreground, spread, stratified
 from vtprune_eval.methods.guipruner_tar import GuiPrunerTAR, quotas
+from vtprune_eval.registry import make_method
 
+FRAME_SIZES = (1280, 800), (1280, 800)
 FRAME = ImageView((1280, 800), (1280, 800), 32)  # 40 x 25 = 1000 tokens
 AUTO = StageBudget(None, None, 5000, Budget("auto"))
 
@@ -121,3 +123,16 @@ def test_one_layer_is_refused():
     assert GuiPrunerSSP().layers_of(28) == (1,)
     with pytest.raises(UserError, match="choose 1 to 1"):
         GuiPrunerSSP(after_layer=3).layers_of(2)
+
+
+def test_random_weights_share_the_same_tokens_as_the_decay():
+    """The control of TAR: other frames stay sharp, as many tokens are spent, and a sample's draw is its own."""
+    control = make_method("random-history")
+    budget = StageBudget(2000, None, 5000, Budget.parse("40"))
+    draws = {
+        control.reduce_images(tuple(ImageView(*FRAME_SIZES, 32, seed) for _ in range(5)), budget) for seed in range(5)
+    }
+    assert len(draws) == 5
+    for sizes in draws:
+        assert sizes[-1] == FRAME.full_size
+        assert 1850 < sum(w * h // 1024 for w, h in sizes) <= 2000

@@ -8,6 +8,7 @@ stays as it is.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,10 +31,13 @@ def quotas(n_frames: int, n_full: int, share: float, gamma: float) -> tuple[floa
     Returns:
         ``floor(T n_full lambda) w_k / sum w``, ``w_k = gamma + (1 - gamma) (T - k) / (T - 1)``; one frame gets all.
     """
-    budget = math.floor(n_frames * n_full * share + EPSILON)
-    if n_frames == 1:
-        return (float(budget),)
-    weights = [gamma + (1 - gamma) * (n_frames - k) / (n_frames - 1) for k in range(1, n_frames + 1)]
+    weights = [gamma + (1 - gamma) * (n_frames - k) / max(1, n_frames - 1) for k in range(1, n_frames + 1)]
+    return weighed(n_full, share, weights if n_frames > 1 else [1.0])
+
+
+def weighed(n_full: int, share: float, weights: Sequence[float]) -> tuple[float, ...]:
+    """Tokens per frame: the share of all frames' ``n_full`` tokens, rounded down, in proportion to ``weights``."""
+    budget = math.floor(len(weights) * n_full * share + EPSILON)
     return tuple(budget * w / sum(weights) for w in weights)
 
 
@@ -74,7 +78,7 @@ class GuiPrunerTAR(Method):
         if budget.n_keep is None or self.lam or budget.asked.reading == "paper":
             share = self.lam or (0.4 if budget.n_keep is None else float(budget.share))
             return (*self.shrunk(history, share), images[-1].full_size)
-        return (*self._within(history, budget.n_keep - _blocks(images[-1])), images[-1].full_size)
+        return (*self._within(history, budget.n_keep - blocks_of(images[-1])), images[-1].full_size)
 
     def _alone(self, images: tuple[ImageView, ...], budget: StageBudget) -> tuple[tuple[int, int], ...]:
         """A single image is left alone.
@@ -82,7 +86,11 @@ class GuiPrunerTAR(Method):
         Raises:
             InfeasibleBudget: a budget asks for less.
         """
-        if budget.n_keep is not None and budget.asked.reading == "equal" and sum(map(_blocks, images)) > budget.n_keep:
+        if (
+            budget.n_keep is not None
+            and budget.asked.reading == "equal"
+            and sum(map(blocks_of, images)) > budget.n_keep
+        ):
             raise InfeasibleBudget(
                 f"{self.name} shrinks earlier screenshots, and this sample has none: no budget below 100 can be met; "
                 "choose a task with history (--history 4), auto, or --reading paper."
@@ -114,11 +122,15 @@ class GuiPrunerTAR(Method):
         """Sizes (width, height) of the history, oldest first, at lambda = ``share``."""
         if share >= 1:  # the decay over age would still shrink the older frames
             return [i.full_size for i in history]
-        newest_first = quotas(len(history), _blocks(history[-1]), share, self.gamma)
+        newest_first = self.frame_quotas(history, share)
         return [_shrunk(image, quota) for image, quota in zip(history, reversed(newest_first), strict=True)]
 
+    def frame_quotas(self, history: tuple[ImageView, ...], share: float) -> tuple[float, ...]:
+        """Tokens per frame of the history, newest first."""
+        return quotas(len(history), blocks_of(history[-1]), share, self.gamma)
 
-def _blocks(image: ImageView) -> int:
+
+def blocks_of(image: ImageView) -> int:
     """Visual tokens of an image at its size in the full model."""
     width, height = image.full_size
     return (width // image.factor) * (height // image.factor)

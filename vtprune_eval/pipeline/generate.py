@@ -125,7 +125,7 @@ class Pipeline:
         Two pipelines of one model with equal keys compute the same state. A content-adaptive method of a composition
         has a budget of its own, so its key may be the same at different budgets.
         """
-        parts: list[object] = [self.seed, self.max_new_tokens]
+        parts: list[object] = [self.seed, self.budget.draw, self.max_new_tokens]
         for hook in HOOKS[: HOOKS.index(upto) + 1]:
             method = self._by_hook.get(hook)
             parts.append(None if method is None else (value_of(method), self._budget_of(method)))
@@ -170,7 +170,8 @@ class Pipeline:
 
     def seed_of(self, sample: Sample) -> int:
         """Seed of a sample's random draws."""
-        return int.from_bytes(hashlib.sha256(f"{self.seed}/{sample.id}".encode()).digest()[:6], "big")
+        seed = f"{self.seed}#{self.budget.draw}" if self.budget.draw else str(self.seed)
+        return int.from_bytes(hashlib.sha256(f"{seed}/{sample.id}".encode()).digest()[:6], "big")
 
     def budgets(self, sample: Sample, images: Images, clock: StageClock) -> dict[str, StageBudget]:
         """What every hook is told for this sample."""
@@ -261,7 +262,8 @@ class Pipeline:
             pixels = list(images.pixels)
         else:
             with clock.stage("select"):
-                views = tuple(ImageView(s, f, rules.block) for s, f in zip(images.file_sizes, images.full, strict=True))
+                pairs, seed = zip(images.file_sizes, images.full, strict=True), self.seed_of(sample)
+                views = tuple(ImageView(file, full, rules.block, seed) for file, full in pairs)
                 sizes = reducer.reduce_images(views, budgets["reduce_images"])
                 _check_sizes(sizes, len(views), rules.block)
             with clock.stage("preprocess"):  # as the full model's own resize

@@ -152,6 +152,25 @@ def _notes(own: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]] | None)
     return sorted(str(n)[:SHOWN_LENGTH] for n in said) if full is None or held[0] > held[1] else []
 
 
+def merge_draws(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for the repetitions of a random control (``10``, ``10#1``, ...): mean accuracy, spread in its notes."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        number = row["budget"].partition("#")[0]
+        groups.setdefault((row["result"], row["set"], row["method"], number), []).append(row)
+    out = []
+    for (*_, number), own in groups.items():
+        accuracies = [r["accuracy"] for r in own if r["accuracy"] is not None]
+        if len(own) == 1 or not accuracies:
+            out += own
+            continue
+        mean = sum(accuracies) / len(accuracies)
+        sd = (sum((a - mean) ** 2 for a in accuracies) / max(1, len(accuracies) - 1)) ** 0.5
+        note = f"mean of {len(own)} seeds, standard deviation {100 * sd:.1f} points; the interval is the first seed's"
+        out.append({**own[0], "budget": number, "accuracy": mean, "notes": [*own[0]["notes"], note]})
+    return out
+
+
 def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row of ``full`` per sample set, model, weights, machine and settings: the one with most timed samples.
 
@@ -230,7 +249,7 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
         seen[print_] = path
         rows += rows_of(result, records)
         parts[result["name"]] = details_of(result, records, folder if pictures else None)
-    rows = drop_repeated_full(rows)
+    rows = drop_repeated_full(merge_draws(rows))
     mark_dominated(rows)
     order = {group: i for i, group in enumerate(("full-scale", "embedded", "random", "scripted"))}
     rows.sort(

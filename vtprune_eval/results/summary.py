@@ -29,6 +29,44 @@ READINGS_SAY = {
 Records = dict[str, dict[str, Any]]
 
 
+def merge_draws(
+    cells: Sequence[tuple[str, str]], records: dict[tuple[str, str, str], list[dict[str, Any]]]
+) -> tuple[list[tuple[str, str]], dict[tuple[str, str, str], list[dict[str, Any]]]]:
+    """One cell for the repetitions of a random control (``10``, ``10#1``, ...).
+
+    Returns:
+        the cells that are left, in their order; and the records: a sample's score is the mean of its scores, and
+        ``draws`` holds the records of all repetitions.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for method, budget in cells:
+        groups.setdefault((method, budget.partition("#")[0]), []).append(budget)
+    out = {}
+    for task in dict.fromkeys(task for task, _, _ in records):
+        for (method, number), budgets in groups.items():
+            if len(budgets) == 1:
+                out[task, method, number] = records[task, method, budgets[0]]
+                continue
+            each = [{r["id"]: r for r in records[task, method, b]} for b in budgets]
+            out[task, method, number] = [_mean_record(r, [d[i] for d in each if i in d]) for i, r in each[0].items()]
+    return list(groups), out
+
+
+def _mean_record(first: dict[str, Any], draws: list[dict[str, Any]]) -> dict[str, Any]:
+    scores = [r["score"] for r in draws if r["score"] is not None]
+    return {**first, "score": sum(scores) / len(scores) if scores else None, "draws": draws}
+
+
+def spread_of(own: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Accuracy of every repetition of a random control, and their standard deviation; None for a single one."""
+    n = max((len(r.get("draws", ())) for r in own), default=0)
+    if n < 2:
+        return None
+    scores = [[r["draws"][k]["score"] for r in own if len(r.get("draws", ())) > k] for k in range(n)]
+    means = [float(np.mean([s for s in of if s is not None])) for of in scores if any(s is not None for s in of)]
+    return {"n": n, "accuracies": means, "sd": float(np.std(means, ddof=1)) if len(means) > 1 else None}
+
+
 def summarise(
     model: str,
     cells: Sequence[tuple[str, str]],
@@ -57,7 +95,7 @@ def summarise(
         everything: list[dict[str, Any]] = []
         for task, scored in tasks:
             own = records[task, method, budget]
-            everything += own
+            everything += [d for r in own for d in r.get("draws", (r,))]
             entry: dict[str, Any] = {
                 "n": len(own),
                 "n_failed": sum(r["status"] == "failed" for r in own),
@@ -66,6 +104,9 @@ def summarise(
             graded = [r for r in own if r["score"] is not None]
             if scored and trained and graded:
                 entry |= accuracy(graded)
+                spread = spread_of(own)
+                if spread:
+                    entry["seeds"] = spread
                 if (task, (method, budget)) in against:
                     entry["vs_full"] = against[task, (method, budget)]
             recall = target_recall(own)
@@ -464,7 +505,11 @@ def footnotes(summary: dict[str, Any]) -> list[str]:
 def _cell(entry: dict[str, Any], trained: bool) -> str:
     if "accuracy" not in entry:
         return "-"
-    return f"{100 * entry['accuracy']:.1f} {shown(entry['ci95'])}"
+    text = f"{100 * entry['accuracy']:.1f} {shown(entry['ci95'])}"
+    seeds = entry.get("seeds")
+    if seeds and seeds["sd"] is not None:
+        text += f" (sd {100 * seeds['sd']:.1f} of {seeds['n']} seeds)"
+    return text
 
 
 def _number(value: float | None, digits: int, unit: float = 1.0) -> str:

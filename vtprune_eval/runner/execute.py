@@ -25,7 +25,7 @@ from ..profiling.own_cost import sentence as profiler_sentence
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import all_failed, light
 from ..results.store import RunFolder, digests, read_records, write_atomic
-from ..results.summary import footnotes, summarise, table
+from ..results.summary import footnotes, merge_draws, summarise, table
 from ..sample import target_box
 from .cells import Done, Job, OpenCell, answer_task, open_cache
 from .feasible import check_samples
@@ -281,19 +281,20 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     tasks = [t for t in tasks if t not in dead]
     if not tasks:
         return 1
+    cells, rows = merge_draws([(c.method, c.budget) for c in spec.cells()], records)
     summary = summarise(
         spec.model,
-        [(c.method, c.budget) for c in spec.cells()],
+        cells,
         [(t.label, t.scored) for t in tasks],
-        records,
+        rows,
         identity["trained"],
     )
     summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path), "digests": digests(folder.path)}
     for task in tasks:
-        for row, cell in zip(summary["rows"], spec.cells(), strict=True):
+        for row, (method, budget) in zip(summary["rows"], cells, strict=True):
             entry = row["tasks"][task.label]
             if identity["trained"]:
-                entry |= breakdown(task.of, records[task.label, cell.method, cell.budget])
+                entry |= breakdown(task.of, rows[task.label, method, budget])
             # The whole interval: a handful of samples may miss the floor by chance.
             if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
                 row["notes"].append(

@@ -67,8 +67,9 @@ class RunSpec:
         model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
         trust_remote_code: whether Python code of the model's folder may be run.
-        limit: samples per task; seed; dtype; device; attn: attention backend; reading: of the budgets, ``equal``
-        or ``paper`` (``legacy`` for runs that are older than readings, which can be read and not started).
+        limit: samples per task; seed; seeds: repetitions of random controls; dtype; device; attn: attention backend;
+        reading: of the budgets, ``equal`` or ``paper`` (``legacy`` for runs that are older than readings, which can be
+        read and not started).
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
@@ -93,6 +94,7 @@ class RunSpec:
     data_path: str | None = None
     limit: int | None = None
     seed: int = 0
+    seeds: int = 1
     dtype: str = "float32"
     device: str = "cpu"
     attn: str = "sdpa"
@@ -140,6 +142,7 @@ class RunSpec:
             ("--limit", self.limit, 1),
             ("--max-new-tokens", self.max_new_tokens, 1),
             ("--seed", self.seed, 0),
+            ("--seeds", self.seeds, 1),
             ("--workers", self.workers, 1),
             ("--timings", self.timings, 0),
         ):
@@ -224,14 +227,20 @@ class RunSpec:
         return Budget.parse(cell.budget, self.reading)  # type: ignore[arg-type]
 
     def cells(self) -> tuple[Cell, ...]:
-        """Methods x budgets; ``full`` once, at 100."""
+        """Methods x budgets; ``full`` once, at 100; a random control once per seed (``10``, ``10#1``, ...)."""
         out: list[Cell] = []
         for method in self.methods:
             for text in ("100",) if method == "full" else self.budgets:
-                cell = Cell(method, str(Budget.parse(text)))
-                if cell not in out:
-                    out.append(cell)
+                number = str(Budget.parse(text))
+                for draw in range(self._draws(method)):
+                    cell = Cell(method, f"{number}#{draw}" if draw else number)
+                    if cell not in out:
+                        out.append(cell)
         return tuple(out)
+
+    def _draws(self, method: str) -> int:
+        """How often a method is run: several times where it draws at random."""
+        return self.seeds if self.seeds > 1 and any(method_class(p).draws for p in method.split("+")) else 1
 
     def canonical(self) -> dict[str, Any]:
         """The settings that make up the identity, as plain JSON values."""

@@ -17,11 +17,13 @@ class ImageView:
         size: (width, height) of the file in pixels.
         full_size: (width, height) that the processor would resize it to.
         factor: pixels per merge-block side; model sizes are multiples of it.
+        seed: seed of the sample, for methods that draw at random.
     """
 
     size: tuple[int, int]
     full_size: tuple[int, int]
     factor: int
+    seed: int = 0
 
 
 class ImageHook:
