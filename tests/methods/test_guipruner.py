@@ -126,7 +126,7 @@ def test_one_layer_is_refused():
 
 
 def test_random_weights_share_the_same_tokens_as_the_decay():
-    """The control of TAR: other frames stay sharp, as many tokens are spent, and a sample's draw is its own."""
+    """The control of TAR: other frames stay sharp, as many tokens are spent, each sample draws for itself."""
     control = make_method("random-history")
     budget = StageBudget(2000, None, 5000, Budget.parse("40"))
     draws = {

@@ -42,8 +42,8 @@ def test_a_row_has_the_mean_and_the_spread():
         return {
             "id": f"s{i}", "status": "ok", "score": score, "reason": "", "cluster": "", "notes": [], "times": None,
             "flops": {"total": 1.0}, "kv_bytes": 1, "peak_bytes": None,
-            "counts": {"patches": [4], "patches_full": [8], "visual": [1], "visual_full": [2], "layer_tokens": [2, 2, 2],
-                       "cache_entries": [2, 2, 2]},
+            "counts": {"patches": [4], "patches_full": [8], "visual": [1], "visual_full": [2],
+                       "layer_tokens": [2, 2, 2], "cache_entries": [2, 2, 2]},
         }  # fmt: skip
 
     scores = {"50": (1, 1, 0, 0), "50#1": (1, 1, 1, 0), "50#2": (1, 0, 0, 0)}
