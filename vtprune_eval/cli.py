@@ -22,6 +22,7 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
        python -m vtprune_eval merge RUN ... --out DIR
        python -m vtprune_eval verify RUN                       python -m vtprune_eval serve-bench --method M[,M...]
+       python -m vtprune_eval recall --tasks web-grounding     python -m vtprune_eval redundancy --tasks TASK
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
@@ -36,6 +37,8 @@ _COMMANDS = {
     "merge": ("runner.workers.merge", "main"),
     "verify": ("commands.verify", "main"),
     "serve-bench": ("commands.serve_bench", "main"),
+    "recall": ("commands.recall", "recall"),
+    "redundancy": ("commands.recall", "redundancy"),
 }
 
 

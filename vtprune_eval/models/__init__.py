@@ -12,7 +12,7 @@ from .embedded import EMBEDDED, embedded_folder
 from .folder import fingerprint, hub_folder
 
 if TYPE_CHECKING:
-    from .base import VlmAdapter
+    from .base import ImageRules, VlmAdapter
     from .family import Family
 
 __all__ = [
@@ -214,6 +214,21 @@ def family_of(name: str) -> Family:
     if card.family not in FAMILIES:
         raise UserError(f"{name} has no network to load; choose another model.")
     return import_module(f".{card.family}", __name__).FAMILY
+
+
+def image_rules(name: str, path: str | None = None) -> ImageRules:
+    """How a model cuts images into blocks, without its weights.
+
+    Args:
+        name: short name; path: hub-format folder whose processor settings are taken instead of the published defaults.
+
+    Raises:
+        UserError: unknown name, a model without a network, or a folder that is not one of its family.
+    """
+    family = family_of(name)
+    folder = Path(path) if path else NANO if name == "nano" else None
+    config = family.true_config(name) if folder is None else family.read_config(folder, name)
+    return family.image_rules(config, folder)
 
 
 def load_model(
