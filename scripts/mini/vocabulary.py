@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import string
 
+from vtprune_eval.data.web.words import HELD_OUT
+
 # Held-out words of the evaluation split: ordinary vocabulary of interfaces and documents.
 EVAL_WORDS = """
 account address agenda alarm album amount archive article artist badge balance banner battery billing block board
@@ -55,4 +57,4 @@ def evaluation_word(rng: random.Random, low: int = 3, high: int = 8) -> str:
     return rng.choice([w for w in EVAL_WORDS if low <= len(w) <= high])
 
 
-_EVAL_SET = set(EVAL_WORDS)
+_EVAL_SET = {*EVAL_WORDS, *HELD_OUT}

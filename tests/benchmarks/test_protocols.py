@@ -23,8 +23,11 @@ from vtprune_eval.results.breakdown import breakdown
 from vtprune_eval.results.record import failed_record
 
 STYLES = {"qwen": "qwen2_5_vl", "ui_tars": "ui_tars"}
+# The benchmark ``web`` has a rule per task and a test of its own.
 PROTOCOLS = {
-    name: tuple(benchmark(name).rules(definition(name))) for name in benchmark_names() if benchmark(name).prompted
+    name: tuple(benchmark(name).rules(definition(name)))
+    for name in benchmark_names()
+    if benchmark(name).prompted and name != "web"
 }
 
 

@@ -25,7 +25,11 @@ from .vlmeval.catalogue import definition as kit_definition
 
 DEFAULT_TASKS = ("mini-grounding", "mini-doc", "mini-nav")
 # Names that stand for several tasks.
-SUITES = {"mini": DEFAULT_TASKS, "mini-large": ("mini-large-grounding", "mini-large-doc")}
+SUITES = {
+    "mini": DEFAULT_TASKS,
+    "mini-large": ("mini-large-grounding", "mini-large-doc"),
+    "web": ("web-grounding", "web-doc", "web-nav"),
+}
 MAX_HISTORY = 5
 # What a broken annotation makes a rule raise.
 _BROKEN = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, SyntaxError, RecursionError)
@@ -267,13 +271,9 @@ def load_records(spec: TaskSpec, data_path: str | None) -> tuple[Records, Path]:
         UserError: absent or changed data, no records, an id that occurs twice.
     """
     name = spec.name
-    folder = Path(data_path) if data_path else spec.data_folder or (spec.folder or Path()) / "data"
+    folder = Path(data_path) if data_path else _data_folder(spec)
     if not folder.is_dir() and spec.data_folder is None:  # VLMEvalKit fetches its data itself
-        got = [p for p in (default_data_path(name), packaged_data(spec)) if p is not None and p.is_dir()]
-        if data_path is None and got:
-            folder = got[0]
-        else:
-            raise UserError(f"task {name}: no data in {folder}; {where_to_get(spec)}.")
+        raise UserError(f"task {name}: no data in {folder}; {where_to_get(spec)}.")
     records = benchmark_of(spec).open(folder, spec)
     if not records.ids:
         raise UserError(f"task {name}: {folder} holds no records.")
@@ -285,10 +285,25 @@ def load_records(spec: TaskSpec, data_path: str | None) -> tuple[Records, Path]:
     return records, folder
 
 
+def _data_folder(spec: TaskSpec) -> Path:
+    """Where a task's data lies: beside its definition, where ``data get`` puts it, or in a package; the first of these
+    where there is none."""
+    if spec.data_folder is not None:
+        return spec.data_folder
+    beside = (spec.folder or Path()) / "data"
+    places = (beside, default_data_path(spec.name), packaged_data(spec))
+    return next((p for p in places if p is not None and p.is_dir()), beside)
+
+
+def has_data(name: str) -> bool:
+    """Whether a task (or every task of a suite) can be run without fetching anything."""
+    return all(_data_folder(definition(task)).is_dir() for task in SUITES.get(name, (name,)))
+
+
 def where_to_get(spec: TaskSpec) -> str:
     """What a user does to have a task's data; ``obtain`` of the definition says it for data that cannot be fetched."""
     ways = [f"install the package {spec.package}"] if spec.package else []
-    ways += [f"run `python -m vtprune_eval data get {spec.name}`"] if spec.download else []
+    ways += [f"run `python -m vtprune_eval data get {spec.name}`"] if spec.download or "render" in spec.settings else []
     ways.append(
         f"{spec.obtain} and give the folder with --data-path"
         if spec.obtain

@@ -20,8 +20,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     p = _Parser(prog="vtprune_eval data", allow_abbrev=False)
     commands = p.add_subparsers(dest="command", required=True)
-    get = commands.add_parser("get", help="download a task's data (resumes, verifies, shows the licence)")
-    get.add_argument("task")
+    get = commands.add_parser("get", help="download or render a task's data (resumes, verifies, shows the licence)")
+    get.add_argument("task", help="a task, or a suite (web)")
     get.add_argument("--data-path", help="where to (default: $VTPRUNE_DATA or ~/.cache/vtprune_eval/data)")
     get.add_argument("--accept-licence", action="store_true", help="without asking")
     get.add_argument(
@@ -53,9 +53,12 @@ def main(args: Sequence[str]) -> int:
     """
     given = _parser().parse_args(list(args))
     if given.command == "get":
+        from ..benchmarks.tasks import SUITES
         from ..data.fetch import get
 
-        print(f"data in {get(given.task, given.data_path, accept=given.accept_licence, only=given.only)}")
+        for task in SUITES.get(given.task, (given.task,)):
+            path = str(Path(given.data_path) / task) if given.data_path and given.task in SUITES else given.data_path
+            print(f"data in {get(task, path, accept=given.accept_licence, only=given.only)}")
         return 0
     if given.command == "check":
         from ..data.check import check

@@ -48,6 +48,10 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
         raise UserError(
             f"task {task}: VLMEvalKit fetches this data set itself when a run needs it; there is nothing to do here."
         )
+    if spec.setting("render"):
+        from .web.render import render
+
+        return render(spec, Path(data_path) if data_path else default_data_path(task))
     sources = spec.download
     if not sources:
         if spec.folder is not None and (spec.folder / "data").is_dir():

@@ -1,0 +1,1 @@
+"""Files only: ``tasks/`` (data and cards of the web suite)."""
