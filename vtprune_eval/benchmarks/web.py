@@ -126,7 +126,7 @@ RULES: dict[str, Mapping[str, Rule]] = {
 
 
 class Web(Benchmark):
-    """``target``: ``type``, ``truth``, and ``box_xyxy`` where there is a place (of the value that a page shows, too)."""
+    """``target``: ``type``, ``truth``, and ``box_xyxy`` where there is a place (a value that is shown has one, too)."""
 
     name = "web"
     groups = ("platform", "target_kind", "kind", "step", "needs_history", "n_history", "size", "kit")
