@@ -223,7 +223,15 @@ def _list(args: list[str]) -> int:
 def _explain(args: list[str]) -> int:
     p = _Parser(prog="vtprune_eval explain", allow_abbrev=False)
     p.add_argument("--method", required=True)
+    p.add_argument(
+        "--cost",
+        action="store_true",
+        help="count, on the embedded model, what its hooks launch on a device and how often they wait for it",
+    )
+    given = p.parse_args(args)
     from .commands import listing
 
-    print(listing.explain(p.parse_args(args).method))
+    print(listing.explain(given.method))
+    if given.cost:
+        print(listing.cost_of(given.method))
     return 0

@@ -22,10 +22,10 @@ NAMES = ("full", "snapkv", "h2o", "random-kv", "fastv", "divprune", "stride")
 def cells_of(adapter, n_new=9):
     out = []
     for name in NAMES:
-        for budget in ("100",) if name == "full" else ("20", "70"):
+        for budget in ("100",) if name == "full" else ("45", "80"):
             out.append(Pipeline(adapter, make_method(name, {}), Budget.parse(budget), max_new_tokens=n_new, seed=3))
     query_heads = make_method("guikv", {"granularity": "query_head"})
-    return [*out, Pipeline(adapter, query_heads, Budget.parse("30"), max_new_tokens=n_new, seed=3)]
+    return [*out, Pipeline(adapter, query_heads, Budget.parse("30", reading="paper"), max_new_tokens=n_new, seed=3)]
 
 
 def images_of(adapter, sample):

@@ -100,3 +100,22 @@ def explain(name: str) -> str:
     if cls.deviations:
         lines += ["differs from the published code:", *(f"  - {d}" for d in cls.deviations)]
     return "\n".join([*lines, "", inspect.getdoc(module) or ""]).rstrip()
+
+
+def cost_of(name: str) -> str:
+    """What the hooks of a method launch on a device, and how often the host waits for it, on one sample of the embedded
+    model at half the visual tokens, as text."""
+    from ..benchmarks.tasks import load_task
+    from ..models import load_model
+
+    adapter = load_model("nano")
+    from ..profiling.launches import hook_cost  # after torch itself: it takes modules of torch by their names
+
+    sample = load_task("mini-nav").samples[5]
+    found = hook_cost(adapter, name, "50", sample)
+    layers = len(adapter.text.layers)
+    waits = ", ".join(f"{k} {n}x" for k, n in sorted((found.where or {}).items())) or "none"
+    return (
+        f"cost of the hooks in one prefill of nano ({len(sample.images)} images, {layers} decoder layers): "
+        f"{found.launches} launches, {found.reads} reads that make the host wait ({waits})"
+    )

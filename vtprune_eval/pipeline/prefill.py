@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..budget import StageBudget
 from ..methods.base import LayerEdit, LayerView, Method, TokenLayout
-from ..methods.kernels.topk import kept_by_score
+from ..methods.kernels.topk import kept_by_score, true_places
 from ..models.base import VlmAdapter
 from ..profiling.clock import StageClock
 from .cache import KVCache
@@ -45,15 +45,29 @@ class State:
         self.deepstack = tuple(level.to(device) for level in self.deepstack)
         self.deepstack_rows = self.deepstack_rows.to(device)
 
-    def cut(self, keep: Tensor) -> None:
-        """Shorten everything by one bool mask ``(n,)``."""
-        self.hidden = self.hidden[:, keep]
-        self.index, self.visual = self.index[keep], self.visual[keep]
-        self.rope = (self.rope[0][:, keep], self.rope[1][:, keep])
-        row_kept = keep[self.deepstack_rows]
+    def cut(self, keep: Tensor, kept: Tensor, n_before: int, n_visual: int, levels_done: int) -> None:
+        """Shorten everything.
+
+        Args:
+            keep: bool mask ``(n,)``.
+            kept: where it is True, sorted int64 ``(n_kept,)``.
+            n_before: visual tokens, markers included, before the cut.
+            n_visual: those among the kept.
+            levels_done: DeepStack levels that were added already; without a level to come its rows are let go.
+        """
+        markers = len(self.deepstack_rows) != n_before
+        self.hidden = self.hidden.index_select(1, kept)
+        self.index, self.visual = self.index[kept], self.visual[kept]
+        self.rope = (self.rope[0].index_select(1, kept), self.rope[1].index_select(1, kept))
+        if levels_done >= len(self.deepstack):
+            self.deepstack, self.deepstack_rows = (), self.deepstack_rows[:0]
+            return
+        survives = keep[self.deepstack_rows]
+        # Without markers every visual token has a row, so that the number of rows is known without the device.
+        rows = survives.nonzero()[:, 0] if markers else true_places(survives[None], n_visual)[0]
         new_row = keep.cumsum(0) - 1
-        self.deepstack = tuple(level[row_kept] for level in self.deepstack)
-        self.deepstack_rows = new_row[self.deepstack_rows[row_kept]]
+        self.deepstack = tuple(level[rows] for level in self.deepstack)
+        self.deepstack_rows = new_row[self.deepstack_rows[rows]]
 
 
 @dataclass(frozen=True)
@@ -121,10 +135,12 @@ class Hooks:
 
 @dataclass
 class _Seen:
-    """What was observed of the layers so far, per method; and (decoder layer, view) that wait for the end."""
+    """What was observed of the layers so far, per method; (decoder layer, view) that wait for the end; and what was
+    found of the entries that methods keep, on the device: reading it at every layer would make the device wait."""
 
     statistics: dict[int, list[Any]] = field(default_factory=dict)
     waiting: dict[int, list[tuple[int, LayerView]]] = field(default_factory=dict)
+    checks: list[tuple[str, Tensor]] = field(default_factory=list)
 
 
 def prefill(
@@ -178,17 +194,18 @@ def prefill(
                 if m.deferred:
                     seen.waiting[id(m)].append((number, view))
                 else:
-                    _compress(m, view, hooks.compressions, number)
+                    _compress(m, view, hooks.compressions, number, seen)
             for m in pruning:
                 assert hooks.prune_budget is not None
                 told = replace(hooks.prune_budget, n_keep=left_behind.get(number, hooks.prune_budget.n_keep))
-                keep = _prune(m, make_view(m), told, state)
+                keep, n_left = _prune(m, make_view(m), told, state, n_visual)
+                n_text = state.hidden.shape[1] - n_visual
+                kept = true_places(keep[None], n_text + n_left)[0]
                 if m.trim_cache:
-                    kept = keep.nonzero()[:, 0]
                     for earlier in (layer for layer in cached if layer <= number):
                         cache.keep(earlier, kept.expand(cache.heads()[earlier], -1))
-                state.cut(keep)
-                n_visual = int(state.visual.sum())
+                state.cut(keep, kept, n_visual, n_left, number + 1)
+                n_visual = n_left
                 mask = _mask(adapter, state.hidden)
     for m in compressors:
         if m.deferred:
@@ -198,7 +215,8 @@ def prefill(
                     seen.statistics[id(m)] = repeated(adapter, whole, cache, m, views)
                 for number, view in seen.waiting[id(m)]:
                     observed = _observed(seen, m, view.keys.device)
-                    _compress(m, replace(view, observed=observed), hooks.compressions, number)
+                    _compress(m, replace(view, observed=observed), hooks.compressions, number, seen)
+    _read_checks(seen)
     last = adapter.text.norm(state.hidden[:, -1:])
     result = PrefillResult(last, tuple(tokens), tuple(visual), state.index[state.visual], tuple(places))
     if shown is None:
@@ -208,12 +226,13 @@ def prefill(
     )
 
 
-def _compress(method: Method, view: LayerView, compressions: tuple[Compression, ...], layer: int) -> None:
+def _compress(method: Method, view: LayerView, compressions: tuple[Compression, ...], layer: int, seen: _Seen) -> None:
     for branch in compressions:
         if branch.method is method:
             kept = method.compress_kv(view, branch.budget)
-            _check_kept(kept, view, method, branch.budget)
-            branch.apply(layer, kept)
+            seen.checks.append((method.name, _checked(kept, view, method, branch.budget)))
+            # An index outside would stop a GPU for good before the check is read; the answer is refused all the same.
+            branch.apply(layer, kept.clamp(-1, view.keys.shape[1] - 1))
 
 
 def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
@@ -304,36 +323,74 @@ def _rope_rows(state: State, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
     return state.rope[0][:, rows], state.rope[1][:, rows]
 
 
-def _prune(method: Method, view: LayerView, budget: StageBudget, state: State) -> Tensor:
-    """Turn what ``prune_layer`` returned into a mask that keeps all text and at most the budget of visual tokens."""
+def _prune(method: Method, view: LayerView, budget: StageBudget, state: State, n_visual: int) -> tuple[Tensor, int]:
+    """Turn what ``prune_layer`` returned into a mask that keeps all text and at most the budget of visual tokens.
+
+    Args:
+        method: that prunes.
+        view: of the layer.
+        budget: what it is told.
+        state: whose hidden states it may change.
+        n_visual: visual tokens of the layer.
+
+    Returns:
+        bool ``(n,)``, and the visual tokens among them; after a score that number is known without the device.
+    """
     answer = method.prune_layer(view, budget)
     if isinstance(answer, LayerEdit):
         keep = answer.keep | ~view.visual
         if not bool(keep[answer.rows].all()):
             raise RuntimeError(f"{method.name}.prune_layer changes tokens that it drops")
         state.hidden = state.hidden.index_copy(1, answer.rows, answer.hidden[None].to(state.hidden.dtype))
-        return keep
+        return keep, int((keep & view.visual).sum())
     if answer.dtype == torch.bool:
-        return answer | ~view.visual
-    n_keep = int(view.visual.sum()) if budget.n_keep is None else budget.n_keep
-    keep = ~view.visual
-    keep[view.visual] = kept_by_score(answer[view.visual], n_keep)
-    return keep
+        keep = answer | ~view.visual
+        return keep, int((keep & view.visual).sum())
+    n_keep = n_visual if budget.n_keep is None else min(n_visual, max(1, budget.n_keep))
+    lowest = torch.finfo(torch.float32).min
+    ranked = torch.nan_to_num(answer.float(), nan=lowest).clamp(min=lowest)
+    chosen = kept_by_score(torch.where(view.visual, ranked, float("-inf")), n_keep) if n_keep else view.visual
+    return chosen | ~view.visual, n_keep
 
 
-def _check_kept(kept: Tensor, view: LayerView, method: Method, budget: StageBudget) -> None:
+def _checked(kept: Tensor, view: LayerView, method: Method, budget: StageBudget) -> Tensor:
+    """What is wrong with the entries that a method keeps: 0 nothing, 1 not sorted, distinct and inside, 2 text is
+    missing; on the device, read once for all layers.
+
+    Raises:
+        RuntimeError: the shape is wrong, which is known without the device.
+    """
     n_q, n_kv = view.queries.shape[0], view.keys.shape[0]
     heads = n_q if method.kv_granularity == "query_head" else n_kv
+    if kept.dtype.is_floating_point:
+        raise RuntimeError(f"{method.name}.compress_kv returned a score; return it from score_kv, or return entries")
     if kept.ndim != 2 or kept.shape[0] != heads or kept.shape[1] < 1:
         raise RuntimeError(f"{method.name}.compress_kv returned shape {tuple(kept.shape)}; ({heads}, n) is needed")
+    n = view.keys.shape[1]
     padding = (kept[:, :-1] == -1) & (kept[:, 1:] == -1)  # in front of heads that keep fewer than others
-    wrong = bool(((kept[:, 1:] <= kept[:, :-1]) & ~padding).any()) or int(kept[:, -1].min()) < 0
-    if wrong or int(kept.min()) < -1 or int(kept.max()) >= view.keys.shape[1]:
-        raise RuntimeError(f"{method.name}.compress_kv must return sorted, distinct entries of the view")
-    if budget.n_text:
-        text = ~view.visual
-        if bool(((text[kept.clamp(min=0)] & (kept >= 0)).sum(1) < int(text.sum())).any()):
+    wrong = ((kept[:, 1:] <= kept[:, :-1]) & ~padding).any() | (kept[:, -1].min() < 0)
+    wrong = wrong | (kept.min() < -1) | (kept.max() >= n)
+    if not budget.n_text:
+        return wrong.long()
+    text = ~view.visual
+    missing = ((text[kept.clamp(0, n - 1)] & (kept >= 0)).sum(1) < text.sum()).any()
+    return torch.where(wrong, 1, missing.long() * 2)
+
+
+def _read_checks(seen: _Seen) -> None:
+    """Refuse what a method should not have kept; one read from the device for all layers.
+
+    Raises:
+        RuntimeError: the first fault, with the method's name.
+    """
+    if not seen.checks:
+        return
+    device = seen.checks[0][1].device
+    for (name, _), fault in zip(seen.checks, torch.stack([c.to(device) for _, c in seen.checks]).tolist(), strict=True):
+        if fault == 1:
+            raise RuntimeError(f"{name}.compress_kv must return sorted, distinct entries of the view")
+        if fault == 2:
             raise RuntimeError(
-                f"{method.name}.compress_kv dropped text; in the reading equal all of it stays: write score_kv, or use "
+                f"{name}.compress_kv dropped text; in the reading equal all of it stays: write score_kv, or use "
                 "kernels.topk.best_and_text"
             )

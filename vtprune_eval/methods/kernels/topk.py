@@ -48,7 +48,22 @@ def best(scores: Tensor, k: int, *, ties: str = "early") -> Tensor:
     above, tied = scores > cut, scores == cut
     room = k - above.sum(-1, keepdim=True)
     rank = tied.cumsum(-1) if ties == "early" else tied.sum(-1, keepdim=True) - tied.cumsum(-1) + 1
-    return (above | (tied & (rank <= room))).nonzero()[:, 1].view(scores.shape[0], k)
+    return true_places(above | (tied & (rank <= room)), k)
+
+
+def true_places(mask: Tensor, k: int) -> Tensor:
+    """Where a mask is True, for rows that have ``k`` True entries each; without asking the device how many there are.
+
+    Args:
+        mask: bool ``(rows, n)``.
+        k: True entries of every row.
+
+    Returns:
+        sorted int64 ``(rows, k)``.
+    """
+    to = torch.where(mask, mask.cumsum(-1) - 1, k)
+    out = torch.empty(mask.shape[0], k + 1, dtype=torch.long, device=mask.device)
+    return out.scatter_(1, to, torch.arange(mask.shape[1], device=mask.device).expand_as(to))[:, :k]
 
 
 def everything(n: int, heads: int, device: torch.device) -> Tensor:
@@ -108,5 +123,5 @@ def best_and_text(scores: Tensor, size: int, visual: Tensor, window: int) -> Ten
     past = scores[:, : n - window].float()
     ranked = torch.full((len(scores), n), top, device=scores.device)
     ranked[:, : n - window] = torch.nan_to_num(past, nan=-top).clamp(-top / 2, top / 2)
-    ranked[:, ~visual] = float("inf")
+    ranked = torch.where(visual, ranked, float("inf"))
     return best(ranked, min(n, size), ties="late")

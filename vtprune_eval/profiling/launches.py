@@ -1,0 +1,146 @@
+"""How often the hooks of a method make the device work, and how often they make the host wait for it.
+
+Counted on the CPU, where nothing waits: what counts is the call. A launch is an operation that computes something
+(views are free); a read is a call whose result the host needs before it can go on (``item``, ``tolist``, ``nonzero``,
+indexing by a mask, a copy to the host). On a GPU every read empties the queue of launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .clock import StageClock
+from .memory import PeakMemory
+
+if TYPE_CHECKING:
+    from ..models.base import VlmAdapter
+    from ..sample import Sample
+
+_READS = {
+    "item", "tolist", "nonzero", "masked_select", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__",
+    "equal", "allclose", "unique", "argwhere", "is_nonzero",
+}  # fmt: skip
+_VIEWS = {
+    "view", "expand", "slice", "select", "transpose", "permute", "unsqueeze", "squeeze", "t", "detach", "alias",
+    "as_strided", "split", "unbind", "_unsafe_view", "_reshape_alias", "split_with_sizes", "lift_fresh", "unfold",
+}  # fmt: skip
+
+
+@dataclass
+class Launches:
+    """Counts of one stage.
+
+    Attributes:
+        launches: operations that compute.
+        reads: calls for which the host waits.
+        where: reads by the name of the call.
+    """
+
+    launches: int = 0
+    reads: int = 0
+    where: dict[str, int] | None = None
+
+
+@contextmanager
+def counted() -> Iterator[Launches]:
+    """Count launches and reads of everything that runs inside."""
+    found = Launches(where={})
+    with _Reads(found), _Ops(found):
+        yield found
+
+
+class _Ops(TorchDispatchMode):
+    def __init__(self, found: Launches) -> None:
+        super().__init__()
+        self._found = found
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func.overloadpacket.__name__ not in _VIEWS:
+            self._found.launches += 1
+        return func(*args, **(kwargs or {}))
+
+
+class _Reads(TorchFunctionMode):
+    def __init__(self, found: Launches) -> None:
+        super().__init__()
+        self._found = found
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        name = getattr(func, "__name__", str(func))
+        masked = name in ("__getitem__", "__setitem__") and _by_mask(args[1])
+        if name in _READS or masked:
+            self._found.reads += 1
+            where = self._found.where
+            if where is not None:
+                label = f"{name} by a mask" if masked else name
+                where[label] = where.get(label, 0) + 1
+        return func(*args, **(kwargs or {}))
+
+
+def _by_mask(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(p, torch.Tensor) and p.dtype == torch.bool and p.ndim > 0 for p in parts)
+
+
+def hook_cost(
+    adapter: VlmAdapter, method: str, budget: str, sample: Sample, options: Mapping[str, Any] | None = None
+) -> Launches:
+    """What the hooks of a method do on one sample, from the image to the end of the prefill.
+
+    Args:
+        adapter: the model.
+        method: name, or a composition.
+        budget: as on the command line.
+        sample: that is answered.
+        options: hyper-parameters.
+
+    Returns:
+        Launches and reads of the stage ``select``: everything that ``full`` does not do.
+    """
+    from ..budget import Budget
+    from ..pipeline.generate import Pipeline
+    from ..pipeline.images import load_images
+    from ..registry import make_method
+
+    made = tuple(make_method(part, dict(options or {})) for part in method.split("+"))
+    pipeline = Pipeline(adapter, made, Budget.parse(budget, reading="paper"), max_new_tokens=1)
+    clock = _CountingClock(adapter.device)
+    images = load_images(sample, adapter.images, clock, keep_files=True)
+    with torch.inference_mode():
+        budgets = pipeline.budgets(sample, images, clock)
+        clock.found = Launches(where={})
+        pipeline.answer(pipeline.enter(sample, images, budgets, clock), budgets, clock, PeakMemory(adapter.device))
+    return clock.found
+
+
+class _CountingClock(StageClock):
+    """A clock that counts what happens in the stage ``select``."""
+
+    def __init__(self, *devices: torch.device) -> None:
+        super().__init__(*devices)
+        self.found = Launches(where={})
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """See :class:`StageClock`."""
+        with super().stage(name):
+            if name != "select":
+                yield
+                return
+            with _Reads(self.found), _Ops(self.found):
+                yield
