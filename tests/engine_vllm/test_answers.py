@@ -97,6 +97,7 @@ def test_counts_are_those_of_the_pipeline(engine, nano):
             ours.counts, **{k: getattr(theirs.counts, k) for k in ("cache_visual",) if hasattr(theirs.counts, k)}
         )
         assert (theirs.text, theirs.finish, theirs.notes) == (ours.text, ours.finish, ours.notes)
+        assert (theirs.asked, theirs.reading, theirs.achieved) == (ours.asked, ours.reading, ours.achieved)
         assert (theirs.model_sizes, theirs.file_sizes) == (ours.model_sizes, ours.file_sizes)
 
 

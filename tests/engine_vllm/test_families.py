@@ -47,8 +47,8 @@ CELLS = [
     ("cdpruner", "20"),
     ("stride+divprune", "30"),
 ]
-# Every weight is random, so that the margin between two tokens is, too: 2 of all answers may be ties.
-TIES = 2
+# Of all answers, those that a tie between two tokens may turn.
+TIES = 0
 
 
 def folder_of(name, path):

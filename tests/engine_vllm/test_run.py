@@ -80,7 +80,7 @@ def test_a_run_is_interrupted_resumed_verified_and_shown(tmp_path, cli):
     assert "48 of 48 answers of vllm 0.30.0 have the pipeline's ids (100.0 %, float32)" in verified.stdout
     board = cli("leaderboard", "build", str(out), "--dir", str(tmp_path / "board"), timeout=600)
     assert board.returncode == 0, board.stderr
-    assert "16 of 16 answers have the pipeline's ids" in (tmp_path / "board" / "leaderboard.md").read_text()
+    assert "16 of 16 answers with the ids of the pipeline" in (tmp_path / "board" / "leaderboard.md").read_text()
     result = next((tmp_path / "board" / "results").glob("*.json"))
     checked = cli("validate", str(result), timeout=600)
     assert checked.returncode == 0 and "no costs are stated" in checked.stdout, checked.stderr

@@ -28,9 +28,9 @@ def shares(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[in
 
 
 def share_of(environment: Mapping[str, Any], method: str, budget: str) -> str | None:
-    """``50 of 50 ids as the pipeline`` for a row of an engine; None where it was not verified."""
+    """``50 of 50 answers with the ids of the pipeline`` for a row of an engine; None where it was not verified."""
     found = shares((environment.get(NAME) or {}).get("cells", [])).get((method, budget))
-    return f"{found[0]} of {found[1]} answers have the pipeline's ids" if found else None
+    return f"{found[0]} of {found[1]} answers with the ids of the pipeline" if found else None
 
 
 def check_rows(settings: Mapping[str, Any], environment: Mapping[str, Any], rows: Sequence[tuple[str, str]]) -> None:

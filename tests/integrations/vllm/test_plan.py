@@ -44,7 +44,9 @@ def test_a_request_goes_before_its_server():
 
 def test_only_methods_that_may_read_the_question_depend_on_it():
     assert not any(p.reads_text for p in (Plan(), Plan("pixelprune", "auto"), Plan("resize", "25")))
-    assert all(p.reads_text for p in (Plan("cdpruner", "25"), Plan("pixelprune+focusui", "25")))
+    assert all(
+        p.reads_text for p in (Plan("cdpruner", "25"), Plan("pixelprune+focusui", "25"), Plan("stride", "flops:50"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ METHODS = [
     ("pool", "40"),
     ("cdpruner", "25"),
     ("stride+random-tokens", "30"),
+    ("stride", "flops:50"),
 ]
 
 

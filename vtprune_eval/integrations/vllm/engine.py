@@ -9,12 +9,11 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SampleError, UserError
 from ...extras import require
-from ...outcome import Counts, Outcome, Times
+from ...outcome import Counts, Outcome, Times, achieved
 from .plan import SETTINGS, CountUnknown, Plan
 
 if TYPE_CHECKING:
@@ -153,9 +152,7 @@ class VllmEngine:
         from ...models.folder import chat_tokenizer
         from .sides import front
 
-        side = front(self._config, chat_tokenizer(self._folder), self._folder)
-        side.model = SimpleNamespace(config=self._config)
-        return side
+        return front(self._config, chat_tokenizer(self._folder), self._folder)
 
     @cached_property
     def _front(self) -> Any:
@@ -340,6 +337,9 @@ class VllmEngine:
             kv_bytes=0,
             peak_bytes=0,
             notes=self._notes(budget, counts, report),
+            asked=str(budget),
+            reading=budget.reading,
+            achieved=achieved(counts, report["n_keep"], self._config.get_text_config().num_key_value_heads),
         )
 
     def _counts(self, request: Asked, output: Any, report: dict[str, Any], n_new: int) -> Counts:

@@ -103,9 +103,9 @@ class Plan:
 
     @property
     def reads_text(self) -> bool:
-        """Whether the tokens may depend on the instruction: then it is part of the plan."""
+        """Whether the tokens may depend on the text (a share of FLOPs: on its length): then it is part of the plan."""
         spec, cell = self.cell
-        return any("select_tokens" in m.hooks() for m in spec.make(cell.method))
+        return spec.budget(cell).kind == "flops" or any("select_tokens" in m.hooks() for m in spec.make(cell.method))
 
 
 class CountUnknown(UserError):

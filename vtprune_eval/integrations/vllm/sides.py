@@ -108,6 +108,7 @@ def _side(config: Any, tokenizer: Any, folder: Path, visual: Any, text: Any) -> 
     side.name, side.folder, side.tokenizer, side.identity = folder.name, folder, tokenizer, {}
     side.images, side.coordinates = family.image_rules(config, folder), ""
     side.visual, side.text, side._image_id = visual, text, config.image_token_id
+    side.model = SimpleNamespace(config=config)
     return side
 
 
