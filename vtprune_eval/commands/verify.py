@@ -30,8 +30,12 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """Options of ``verify``; all others are those of a run."""
-    p = _Parser(prog="vtprune_eval verify", allow_abbrev=False, description=__doc__)
-    p.add_argument("run", nargs="?", metavar="RUN", help="folder of a finished run with --engine vllm")
+    p = _Parser(
+        prog="vtprune_eval verify",
+        usage="python -m vtprune_eval verify RUN [--samples N]   (or, without RUN, with the options of a run)",
+        allow_abbrev=False,
+        description=__doc__,
+    )
     p.add_argument("--samples", type=int, default=SAMPLES, help=f"samples per task and cell (default {SAMPLES})")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
     return p
@@ -43,12 +47,13 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: no such run, a run of the pipeline itself, or a model that cannot be loaded.
     """
-    given, rest = parser().parse_known_args(list(argv))
+    named = [argv[0]] if argv and not argv[0].startswith("-") else []
+    given, rest = parser().parse_known_args(list(argv[len(named) :]))
     if given.samples < 1:
         raise UserError(f"--samples {given.samples}: at least one is needed.")
-    folder = _made(given, rest) if given.run is None else Path(given.run)
-    if given.run is not None and rest:
+    if named and rest:
         raise UserError(f"{rest[0]} belongs to a run; `verify RUN` takes --samples and --data-path alone.")
+    folder = Path(named[0]) if named else _made(given, rest)
     run = read_run(folder)
     engine = engine_of(run.settings)
     if engine is None:
