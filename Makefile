@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_LIMIT ?= 80
 
-.PHONY: demo test test-vllm lint docs install
+.PHONY: demo test test-vllm test-lmms lint docs install
 demo: $(STAMP)
 	$(BIN)/python -m vtprune_eval --model nano --method full,pixelprune,random,resize,conncomp,stride,pool --budget auto --limit $(DEMO_LIMIT) --out runs/demo
 
@@ -18,6 +18,13 @@ VLLM_VENV ?= .venv-vllm
 test-vllm:
 	$(PYTHON) scripts/engine/environment.py $(VLLM_VENV)
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest -p no:cacheprovider tests/engine_vllm
+
+# lmms-eval's pins and those of the other hosts exclude each other.
+LMMS_VENV ?= .venv-lmms
+test-lmms:
+	test -x $(LMMS_VENV)/bin/python || $(PYTHON) -m venv $(LMMS_VENV)
+	$(LMMS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[lmms-eval]" pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(LMMS_VENV)/bin/python -m pytest -p no:cacheprovider tests/integrations/test_lmms_eval.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

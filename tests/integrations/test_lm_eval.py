@@ -143,6 +143,8 @@ def forwarded(monkeypatch):
         ("model=nano,method=random,budget=10,colour=red", "unknown option of a model 'colour'"),
         ("model=nano,method=pixelprune,budget=auto,pixelprune.tua=1", "unknown hyper-parameter of pixelprune 'tua'"),
         ("model=nano,method=random,budget=auto0", "budget"),
+        ("model=nano,method=guikv", "guikv does not decide a budget itself: give one, for example budget=10"),
+        ("pretrained=Qwen/Qwen9,method=full", "unknown model 'Qwen/Qwen9'"),
     ],
 )
 def test_mistakes_are_one_sentence(args, sentence, forwarded, capsys):
@@ -192,7 +194,8 @@ def test_requests_of_other_tasks(picture):
 
     from PIL import Image
 
-    from vtprune_eval.integrations.lm_eval.model import VtpruneLM, cut
+    from vtprune_eval.integrations.answers import cut
+    from vtprune_eval.integrations.lm_eval.model import VtpruneLM
 
     lm = VtpruneLM("nano", "full")
     path = picture("b", 96, 64)
@@ -219,8 +222,8 @@ def test_requests_of_other_tasks(picture):
 
 
 def test_frames(tmp_path):
+    from vtprune_eval.integrations.answers import Said
     from vtprune_eval.integrations.lm_eval import tasks
-    from vtprune_eval.integrations.lm_eval.model import Said
 
     doc = tasks.load("mini-grounding")["test"][0]
     box = json.loads(doc["target"])["box_xyxy"]
@@ -247,3 +250,78 @@ def test_frames(tmp_path):
         tasks.load("mini-grounding", coordinates="pixels")
     said = pickle.loads(pickle.dumps(Said("a", frame)))
     assert said == "a" and said.frame == frame
+
+
+def test_names_of_the_hub_and_of_cells(forwarded):
+    assert main([*RUN, "pretrained=Qwen/Qwen3-VL-2B-Instruct,method=pixelprune"]) == 0
+    assert main([*RUN, "model=nano@guikv@10,dtype=bfloat16"]) == 0
+    assert main([*RUN, "model=nano,weights=random"]) == 0
+    assert [a.model_args["model"] for a in forwarded] == [
+        "Qwen3-VL-2B-Instruct@pixelprune@auto",
+        "nano@guikv@10",
+        "nano@full@100@random",
+    ]
+    assert forwarded[1].model_args["dtype"] == "bfloat16", "results and their folder are named by the cell"
+
+
+def test_examples_of_other_samples_are_refused(forwarded, capsys):
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    from vtprune_eval.integrations.lm_eval.model import VtpruneLM
+
+    assert main([*RUN, "model=nano", "--num_fewshot", "2"]) == 2
+    assert "an example would bring its annotation and no image" in capsys.readouterr().err
+    request = SimpleNamespace(
+        args=("<image>a\n<image>b", {"until": []}, {"visual": [Image.new("RGB", (64, 64))]}), doc={}, task_name="t"
+    )
+    with pytest.raises(UserError, match="places for 2 images and 1 come with it"):
+        VtpruneLM("nano").generate_until([request], disable_tqdm=True)
+
+
+def test_failures_are_not_cached_and_limits_have_aliases(monkeypatch, picture):
+    from types import SimpleNamespace
+
+    from PIL import Image
+
+    from vtprune_eval.errors import SampleError
+    from vtprune_eval.integrations.lm_eval.model import VtpruneLM
+
+    lm, seen, kept = VtpruneLM("nano"), [], []
+    answer = lm.engine.answer
+
+    def watched(*args, max_new_tokens, **kwargs):
+        seen.append(max_new_tokens)
+        if max_new_tokens == 9:
+            raise SampleError("out_of_memory", "no memory")
+        return answer(*args, max_new_tokens=min(max_new_tokens, 4), **kwargs)
+
+    monkeypatch.setattr(lm.engine, "answer", watched)
+    monkeypatch.setattr(lm.cache_hook, "add_partial", lambda kind, args, said: kept.append(said))
+    image = Image.open(picture("a", 96, 64))
+    for settings in ({"max_new_tokens": 7}, {"max_tokens": 8}, {"max_completion_tokens": 9}, {"max_gen_toks": 5}, {}):
+        request = SimpleNamespace(args=("<image>click", {"until": [], **settings}, {"visual": [image]}), doc={})
+        request.task_name = "t"
+        lm.generate_until([request], disable_tqdm=True)
+    assert seen == [7, 8, 9, 5, 256], "lm-eval's own default is 256"
+    assert len(kept) == 4, "what failed is tried again"
+    costs = lm.get_model_info()["vtprune"]["costs"]
+    assert (costs["n_answered"], costs["n_failed"], costs["visual_kept_pct"]) == (4, 1, 100)
+
+
+def test_images_stay_where_the_text_has_them():
+    from vtprune_eval.integrations.answers import prompt_of
+    from vtprune_eval.integrations.lm_eval.model import VtpruneLM
+    from vtprune_eval.models.base import IMAGE_AT
+
+    assert prompt_of("<image><image>which?", 2) == "which?", "images first need no marks"
+    assert prompt_of("What is in <image> and <image>?", 2) == f"What is in {IMAGE_AT} and {IMAGE_AT}?"
+    adapter = VtpruneLM("nano").engine.adapter
+    ids, spans = adapter.prompt_ids([2, 3], f"click {IMAGE_AT} menu {IMAGE_AT} save")
+    front, front_spans = adapter.prompt_ids([2, 3], "click  menu  save")
+    assert spans[0][0] > front_spans[0][0] and spans[1][0] > spans[0][1] + 2
+    assert [b - a for a, b in spans] == [2, 3] and sorted(set(ids)) == sorted(set(front))
+    assert adapter.prompt_ids([2], f"a {IMAGE_AT} b {IMAGE_AT}")[1] == [(front_spans[0][0], front_spans[0][0] + 2)], (
+        "marks that do not fit are text"
+    )

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from ..errors import UserError
 
+# In a question: here stands the next image. A private code point, which no data set uses.
+IMAGE_AT = "\ue000"
+
 
 @dataclass(frozen=True)
 class ImageRules:
@@ -115,6 +118,17 @@ class VlmAdapter(ABC):
     def dtype(self) -> torch.dtype:
         """Floating type of the weights."""
         return self.text.embed_tokens.weight.dtype
+
+    @staticmethod
+    def content(n_images: int, question: str) -> list[dict[str, str]]:
+        """The user's turn: the images first, or each where :data:`IMAGE_AT` stands, if as many do."""
+        parts = question.split(IMAGE_AT)
+        if not n_images or len(parts) != n_images + 1:
+            return [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
+        out: list[dict[str, str]] = []
+        for i, text in enumerate(parts):
+            out += [{"type": "text", "text": text}] * bool(text) + [{"type": "image"}] * (i < n_images)
+        return out
 
     @abstractmethod
     def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -88,7 +88,7 @@ class Pointing(QwenVL):
     opening: ClassVar[str]
 
     def _prompt(self, n_images: int, question: str) -> str:
-        content = [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
+        content = self.content(n_images, question)
         turns = [
             {"role": "system", "content": [{"type": "text", "text": self.system}]},
             {"role": "user", "content": content},

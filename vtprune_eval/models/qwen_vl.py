@@ -101,7 +101,7 @@ class QwenVL(VlmAdapter):
 
     def _prompt(self, n_images: int, question: str) -> str:
         """The prompt before tokenisation, with one placeholder per image."""
-        content = [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
+        content = self.content(n_images, question)
         return self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **self.template_options
         )

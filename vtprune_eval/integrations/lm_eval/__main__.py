@@ -19,7 +19,7 @@ from typing import Any
 from ...errors import UserError
 from ...extras import require
 from ...paths import tasks_dir
-from ..engine import Engine
+from ..answers import engine_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,17 +52,25 @@ def prepare(args: Any) -> None:
     """Check the arguments of our model before lm-eval reads its thousands of tasks, and fill in what differs there.
 
     - The default device is ours (cpu); lm-eval's is cuda. ``device`` may also stand in ``--model_args``.
-    - The cache gets a name of its own for each cell.
+    - The cache gets a name of its own for each cell, and results that of the cell.
 
     Raises:
         UserError: settings that cannot be run.
     """
+
     options = dict(args.model_args or {})
     device = options.pop("device", None)
     if not args.config:  # a config file may name what is missing here
-        args.model_args = options
         args.device = args.device or device or "cpu"
-        Engine(**{**options, "budget": str(options.get("budget", "100"))}, device=args.device)
+        model = options.pop("pretrained", None) or options.pop("model", "nano")
+        options.pop("model", None)
+        method, budget = options.pop("method", "full"), options.pop("budget", None)
+        engine = engine_of(model, method, budget, **options, device=args.device)
+        args.model_args = {"model": engine.name, **options}  # lm-eval names folders and results by it
+        if getattr(args, "num_fewshot", None):
+            raise UserError(
+                f"--num_fewshot {args.num_fewshot}: an example would bring its annotation and no image; leave it out."
+            )
     if args.use_cache:
         args.use_cache = f"{args.use_cache}_{_key(args)}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,31 +10,12 @@ from typing import Any
 import lm_eval.models  # noqa: F401 (first: a registry that already holds an entry is taken as filled)
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
+from lm_eval.models.utils import normalize_gen_kwargs
 from tqdm import tqdm
 
 from ...errors import SampleError, UserError
-from ..engine import Engine
-
-PLACEHOLDER = "<image>"
-MAX_NEW_TOKENS = 64
-
-
-class Said(str):
-    """An answer that remembers the coordinate frame in which it was given.
-
-    Attributes:
-        frame: see :class:`vtprune_eval.integrations.engine.Answer`; None for a failed sample.
-        failed: reason of a failed sample, else "".
-    """
-
-    frame: dict[str, Any] | None
-    failed: str
-
-    def __new__(cls, text: str, frame: dict[str, Any] | None = None, failed: str = "") -> Said:
-        """An answer with its frame."""
-        said = super().__new__(cls, text)
-        said.frame, said.failed = frame, failed
-        return said
+from ...extras import host_version
+from ..answers import PLACEHOLDER, Costs, Said, cut, engine_of, picture_path, prompt_of
 
 
 @register_model("vtprune")
@@ -48,16 +28,19 @@ class VtpruneLM(LM):
         self,
         model: str = "nano",
         method: str = "full",
-        budget: str | float = "100",
+        budget: str | float | None = None,
         batch_size: int | str | None = 1,
         max_batch_size: int | None = None,
         device: str | None = None,
+        pretrained: str | None = None,
         **options: Any,
     ) -> None:
         """Check the settings and load the model.
 
         Args:
-            model, method, budget: as on the command line of a run.
+            model, method, budget: as on the command line of a run; ``model`` may be a hub id, or name all three
+                (``nano@guikv@10``).
+            pretrained: the same as ``model``, under lm-eval's own name for it.
             batch_size: 1 (or ``auto``): a batch would hide what one sample costs.
             max_batch_size: ignored, lm-eval always passes it.
             device: torch device.
@@ -69,7 +52,8 @@ class VtpruneLM(LM):
         super().__init__()
         if batch_size not in (None, 1, "1", "auto"):
             raise UserError(f"--batch_size {batch_size}: samples are measured one at a time; use 1.")
-        self.engine = Engine(model, method, str(budget), device=device, **options)
+        self.engine = engine_of(pretrained or model, method, budget, device=device, **options)
+        self._costs = Costs()
         self.engine.adapter  # noqa: B018 (a model that cannot be loaded is reported once, not per sample)
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
@@ -85,7 +69,8 @@ class VtpruneLM(LM):
         out: list[str] = []
         for request in tqdm(requests, disable=disable_tqdm, desc=self.engine.name):
             said = self._answer(request)
-            self.cache_hook.add_partial("generate_until", request.args, said)
+            if not said.failed:  # a failure is tried again by the next run with this cache
+                self.cache_hook.add_partial("generate_until", request.args, said)
             out.append(said)
         return out
 
@@ -101,18 +86,27 @@ class VtpruneLM(LM):
                 f"task {request.task_name}: do_sample is set, but decoding is greedy; pass --gen_kwargs "
                 "do_sample=false."
             )
+        places = context.count(PLACEHOLDER)
+        if places not in (0, len(images)):
+            raise UserError(
+                f"task {request.task_name}: the prompt has places for {places} images and {len(images)} come with it; "
+                "examples of other samples (--num_fewshot) bring no images, so leave them out."
+            )
+        settings = normalize_gen_kwargs(settings)
         doc = request.doc if isinstance(request.doc, dict) else {}
         with tempfile.TemporaryDirectory() as folder:
             paths = [picture_path(image, Path(folder)) for image in images]
             try:
                 answer = self.engine.answer(
                     paths,
-                    context.replace(PLACEHOLDER, ""),
+                    prompt_of(context, len(images)),
                     sample_id=doc.get("vtprune_id"),
-                    max_new_tokens=int(settings.get("max_gen_toks", MAX_NEW_TOKENS)),
+                    max_new_tokens=int(settings["max_gen_toks"]),
                 )
             except SampleError as error:
+                self._costs.add(None)
                 return Said("", failed=error.reason)
+        self._costs.add(answer)
         return Said(cut(answer.text, settings.get("until") or []), answer.frame)
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> Any:
@@ -138,27 +132,4 @@ class VtpruneLM(LM):
 
     def get_model_info(self) -> dict[str, Any]:
         """What made the results: stored by lm-eval beside them."""
-        return {
-            "vtprune": {
-                "cell": self.engine.name,
-                "settings": self.engine.spec.canonical(),
-                "identity": self.engine.adapter.identity,
-            }
-        }
-
-
-def picture_path(image: Any, folder: Path) -> Path:
-    """Where the picture lies: its own file if it is one, else a PNG written to ``folder``, named by its content."""
-    name = getattr(image, "filename", "")
-    if name and Path(name).is_file():
-        return Path(name)
-    part = folder / "picture.png"
-    image.convert("RGB").save(part)
-    path = folder / f"{hashlib.sha256(part.read_bytes()).hexdigest()[:16]}.png"
-    return part.rename(path)
-
-
-def cut(text: str, stops: Sequence[str] | str) -> str:
-    """The text before the first stop string."""
-    ends = [text.find(s) for s in ([stops] if isinstance(stops, str) else stops) if s and s in text]
-    return text[: min(ends)] if ends else text
+        return {"vtprune": {**self.engine.made_by(), "costs": self._costs.means(), "host": host_version("lm_eval")}}

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from ...benchmarks.tasks import Task, load_task
-from ...errors import unknown_name
-from ...sample import Sample
-from ..engine import COORDINATES, file_frame
+from ..answers import PLACEHOLDER
+from ..engine import COORDINATES
+from ..rows import doc_to_target, process_results, rows_of
 from .images import LazyImage
-from .model import PLACEHOLDER
+
+__all__ = ["doc_to_image", "doc_to_target", "doc_to_text", "load", "process_results"]
 
 
 def load(task: str, coordinates: str = COORDINATES[0], **_: Any) -> dict[str, Any]:
@@ -24,66 +21,21 @@ def load(task: str, coordinates: str = COORDINATES[0], **_: Any) -> dict[str, An
         _: lm-eval passes all of the task's metadata.
 
     Returns:
-        {"test": ``datasets.Dataset``} with one row per sample; targets as JSON text, because a table would fill their
-        differing keys with None.
+        {"test": ``datasets.Dataset``} with one row per sample.
 
     Raises:
         UserError: an unknown frame.
     """
     import datasets
 
-    if coordinates not in COORDINATES:
-        raise unknown_name("frame of coordinates", coordinates, COORDINATES)
-    rows = [
-        {
-            "vtprune_id": s.id,
-            "task": task,
-            "images": [str(p) for p in s.images],
-            "question": s.question,
-            "target": json.dumps(s.target),
-            "cluster": s.cluster or s.id,
-            "coordinates": coordinates,
-        }
-        for s in _task(task).samples
-    ]
-    return {"test": datasets.Dataset.from_list(rows)}
+    return {"test": datasets.Dataset.from_list(rows_of(task, coordinates))}
 
 
 def doc_to_text(doc: dict[str, Any]) -> str:
     """One placeholder per image, then the question."""
-    return PLACEHOLDER * len(doc["images"]) + doc["question"]
+    return PLACEHOLDER * len(doc["images"]) + str(doc["question"])
 
 
 def doc_to_image(doc: dict[str, Any]) -> list[LazyImage]:
     """The images, oldest first; their pixels are read on first use."""
     return [LazyImage(path) for path in doc["images"]]
-
-
-def doc_to_target(doc: dict[str, Any]) -> str:
-    """The annotation as JSON text; the score does not compare with it as text."""
-    return doc["target"]
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Score one answer with the rule of our task.
-
-    Returns:
-        ``accuracy`` in [0, 1]; ``format_error_rate`` and ``failure_rate``: 1 where that is why it is wrong.
-    """
-    said = results[0]
-    if getattr(said, "failed", ""):
-        return {"accuracy": 0.0, "format_error_rate": 0.0, "failure_rate": 1.0}
-    images = tuple(Path(p) for p in doc["images"])
-    frame = getattr(said, "frame", None) or file_frame(images, doc["coordinates"])
-    sample = Sample(doc["vtprune_id"], images, doc["question"], json.loads(doc["target"]))
-    score = _task(doc["task"]).score(sample, said, frame)
-    return {
-        "accuracy": float(score.value or 0.0),
-        "format_error_rate": float(score.reason == "format_error"),
-        "failure_rate": 0.0,
-    }
-
-
-@cache
-def _task(name: str) -> Task:
-    return load_task(name)
