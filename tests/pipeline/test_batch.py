@@ -127,3 +127,14 @@ def test_an_answer_of_one_token_needs_no_slot(adapter, make_sample):
 
 def test_margins_are_known_for_the_types_that_run():
     assert set(MARGIN) == {torch.float32, torch.bfloat16, torch.float16}
+
+
+def test_heads_of_different_lengths_decode_alone(make_sample):
+    adapter = tiny_model("sdpa")
+    made = (make_method("adakv", {"window_size": 4}), make_method("snapkv"))
+    cells = [Pipeline(adapter, m, Budget.parse("50"), max_new_tokens=6, seed=3) for m in made]
+    samples = [make_sample(61, 3)]
+    alone, _, _ = answers(adapter, cells, samples, 1)
+    together, found, _ = answers(adapter, cells, samples, 4)
+    assert together == alone
+    assert next(a.decoded for a in found if a.cell == 0) == "alone"

@@ -28,6 +28,12 @@ CACHE = [n for n in BUILTIN if method_class(n).hooks() == ("compress_kv",)]
 PLENTY = 1 << 40
 
 
+def budget(name: str, text: str) -> Budget:
+    """The reading ``equal``, but the paper's for methods that this shallow decoder lets meet few numbers."""
+    hooks = {hook for part in name.split("+") for hook in method_class(part).hooks()}
+    return Budget.parse(text, "paper" if {"prune_layer", "reduce_images"} & hooks else "equal")
+
+
 def method(name: str) -> tuple[Method, ...]:
     return tuple(make_method(n, {"scorer": "ui-graph"} if n == "focusui" else {}) for n in name.split("+"))
 
@@ -35,7 +41,7 @@ def method(name: str) -> tuple[Method, ...]:
 def cells_of(adapter, names, budgets, n_new=4) -> list[Pipeline]:
     """One pipeline per cell, each with method objects of its own, as the run loop makes them."""
     return [
-        Pipeline(adapter, method(name), Budget.parse(b), max_new_tokens=n_new, seed=3)
+        Pipeline(adapter, method(name), budget(name, b), max_new_tokens=n_new, seed=3)
         for name in names
         for b in (("100",) if name == "full" else budgets)
     ]
@@ -193,7 +199,7 @@ class Broken(Method):
 def test_a_mistake_of_one_cell_fails_that_cell_alone_and_is_said(adapter, make_sample):
     sample = make_sample(11, 1)
     cells = [
-        Pipeline(adapter, m, Budget.parse(b), max_new_tokens=3)
+        Pipeline(adapter, m, Budget.parse(b, "paper"), max_new_tokens=3)
         for m, b in ((Broken(), "10"), (Broken(), "20"), (make_method("snapkv"), "20"), (make_method("full"), "100"))
     ]
     sweep = Sweep(cells, max_branch_bytes=PLENTY)
@@ -252,7 +258,7 @@ def test_branches_share_entries_and_never_write_them():
 def test_keys_differ_where_anything_differs_that_changes_the_state(adapter):
     def key(name, budget="20", upto="prune_layer", seed=0, **params):
         made = tuple(make_method(n, params if i == 0 else {}) for i, n in enumerate(name.split("+")))
-        return Pipeline(adapter, made, Budget.parse(budget), seed=seed).key(upto)
+        return Pipeline(adapter, made, Budget.parse(budget, "paper"), seed=seed).key(upto)
 
     assert key("snapkv") == key("guikv", "40") == key("full", "100") == key("snapkv", "100")
     assert key("fastv") != key("fastv", "30")
