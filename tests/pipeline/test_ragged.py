@@ -21,6 +21,7 @@ class Padded(Cache):
     """The same entries behind two places that hold nothing."""
 
     name: ClassVar[str] = "t-padded"
+    ragged: ClassVar[bool] = True
 
     def compress_kv(self, view, budget):
         kept = super().compress_kv(view, budget)

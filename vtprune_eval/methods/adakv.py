@@ -41,6 +41,11 @@ class AdaKV(WindowScored):
     floor: float = hyper(0.2, "share of the mean that every head keeps for certain", low=0.0, high=1.0)
     normalize: bool = hyper(False, "scale a head's scores by the share of its best entries before heads compete")
 
+    @property
+    def ragged(self) -> bool:
+        """See :attr:`Method.ragged`."""
+        return True
+
     def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.compress_kv`."""
         n = len(view.index)

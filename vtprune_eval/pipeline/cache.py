@@ -53,7 +53,7 @@ class KVCache:
         assert k is not None and v is not None
         return k[0, :, : self._length[layer]], v[0, :, : self._length[layer]]
 
-    def keep(self, layer: int, kept: Tensor) -> None:
+    def keep(self, layer: int, kept: Tensor, *, ragged: bool = True) -> None:
         """Replace a layer's storage by the kept entries plus room.
 
         Args:
@@ -61,13 +61,14 @@ class KVCache:
             kept: int64 ``(heads, n_kept)``. With as many rows as kv heads each head keeps its own entries; with a
                 multiple (query-head granularity) the entries are stored once per query head. -1 holds nothing: heads
                 that keep fewer than others are padded in front, and :meth:`mask` hides the padding.
+            ragged: False where no -1 can be there, so that the device need not be asked.
         """
         keys, values = self.entries(layer)
         kept = kept.to(keys.device)  # a mask of a later layer may come from another GPU
         group = kept.shape[0] // keys.shape[0]
         heads = torch.arange(kept.shape[0], device=kept.device)[:, None] // group
         before, missing = self._kept[layer], kept < 0
-        self._missing[layer] = missing if bool(missing.any()) else None
+        self._missing[layer] = missing if ragged and bool(missing.any()) else None
         self._kept[layer] = kept if before is None else before[heads, kept].masked_fill(missing, -1)
         kept = kept.clamp(min=0)
         keys, values = keys[heads, kept], values[heads, kept]  # whole rows; what is not kept is not repeated either

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -442,7 +443,9 @@ class Pipeline:
         begun = self.begin(entered, budgets, clock)
         cache = KVCache(len(self.adapter.text.layers), self.max_new_tokens)
         start, hooks_before = clock.now(), clock.ms.get("select", 0.0)
-        compressions = self.compression(entered, begun, budgets, cache.keep)
+        compressor = self._by_hook.get("compress_kv")
+        keep = partial(cache.keep, ragged=compressor is not None and compressor.ragged)
+        compressions = self.compression(entered, begun, budgets, keep)
         result = self.prefill(entered, begun, budgets, cache, compressions, clock)
         decoder = Decoder(self.adapter, cache, begun.next_position, self.adapter.dims.q_heads)
         first = decoder.first(result.last)

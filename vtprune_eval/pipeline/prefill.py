@@ -203,7 +203,7 @@ def prefill(
                 kept = true_places(keep[None], n_text + n_left)[0]
                 if m.trim_cache:
                     for earlier in (layer for layer in cached if layer <= number):
-                        cache.keep(earlier, kept.expand(cache.heads()[earlier], -1))
+                        cache.keep(earlier, kept.expand(cache.heads()[earlier], -1), ragged=False)
                 state.cut(keep, kept, n_visual, n_left, number + 1)
                 n_visual = n_left
                 mask = _mask(adapter, state.hidden)

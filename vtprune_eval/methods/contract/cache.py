@@ -66,6 +66,11 @@ class CacheHook:
         return False
 
     @property
+    def ragged(self) -> bool:
+        """Whether heads of a layer may keep different numbers of entries."""
+        return False
+
+    @property
     def repeats(self) -> str:
         """Instruction after which the prompt runs once more behind itself; "" for no such pass (``deferred`` only)."""
         return ""
@@ -97,7 +102,7 @@ class CacheHook:
     def compress_kv(self, view: LayerView, budget: StageBudget) -> torch.Tensor:
         """Sorted indices into the view's ``n`` entries to keep, int64 ``(heads, n_kept)``.
 
-        A head that keeps fewer than another has -1 in front.
+        A head that keeps fewer than another has -1 in front, where :attr:`ragged`.
 
         Overridden only by a method that is no score: one with layer budgets of all layers, for example. It must keep
         all text, too, where ``budget.n_text`` is not 0 (:func:`.kernels.topk.best_and_text`).
