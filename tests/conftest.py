@@ -1,15 +1,24 @@
-"""Shared fixtures: a tiny random model of the true class, images, and the command line as a process."""
+"""Shared fixtures: a tiny random model of the true class, images, and the command line as a process.
+
+Every test is the same at each run: what is drawn is drawn from a fixed seed (see :mod:`tests.draws`), and nothing is
+compared with a clock that other programs slow down (see :mod:`tests.sure`).
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests import draws  # noqa: F401 (before any test module: it sets how hypothesis draws)
+from tests.sure import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -20,6 +29,46 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 def needs_shared(path: str):
     """Skip, saying so, where the reference material is not beside the checkout."""
     return pytest.mark.skipif(not (SHARED / path).exists(), reason=f"reference material shared/{path} is not here")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """Draws without a generator of their own are the same in every run and in any order of the tests."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+
+
+def skips(reporter) -> Counter[str]:
+    """Reasons of all skips of the session, with their numbers."""
+    found = (report.longrepr for report in reporter.stats.get("skipped", []))
+    return Counter((r[2] if isinstance(r, tuple) else str(r)).removeprefix("Skipped: ") for r in found)
+
+
+def forbidden(found: Counter[str]) -> list[str]:
+    """Reasons that continuous integration does not accept: what the tests need is installed there."""
+    return [reason for reason in found if "reference material" not in reason]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") == "true" and reporter is not None and forbidden(skips(reporter)):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """The last line says what was skipped and why."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    found = skips(reporter)
+    if os.environ.get("CI") == "true" and forbidden(found):
+        reporter.write_line("FAILED: in continuous integration only missing reference material may be skipped.")
+    said = "; ".join(f"{n} because {reason}" for reason, n in found.most_common())
+    reporter.write_line(f"skipped: {said or 'nothing'}")
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +123,7 @@ def screen(width: int, height: int, seed: int = 0) -> np.ndarray:
 def cli(tmp_path):
     """Run ``python -m vtprune_eval`` in a folder of its own; returns the finished process."""
 
-    def run(*args: str, env: dict[str, str] | None = None, timeout: float = 240, **kwargs):
+    def run(*args: str, env: dict[str, str] | None = None, timeout: float = PATIENCE, **kwargs):
         return subprocess.run(
             command(*args),
             capture_output=True,

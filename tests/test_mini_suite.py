@@ -12,6 +12,7 @@ from mini.eval_pages import DOCUMENTS, GROUNDING
 from mini.vocabulary import EVAL_WORDS, training_word
 from PIL import Image
 
+from tests.browser import executable
 from vtprune_eval.benchmarks.tasks import DEFAULT_TASKS, load_task
 from vtprune_eval.paths import tasks_dir
 
@@ -108,10 +109,12 @@ def test_drawing_again_gives_the_same_pixels(tmp_path):
     """Deterministic: one page drawn twice in the browser; and text sits on the 16-px grid."""
     pytest.importorskip("playwright", reason="playwright is not installed")
     import random
-    import shutil
 
-    if not any(shutil.which(n) for n in ("chromium", "chromium-browser", "google-chrome", "chrome")):
-        pytest.skip("no Chromium on this machine: the renderer is not run")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        if executable(playwright) is None:
+            pytest.skip("there is no Chromium: apt-get install chromium, or playwright install chromium")
     from mini.eval_pages import Words
     from mini.render import Renderer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,8 @@ EXTRACT = """
 """
 
 
-def find_browser() -> str:
-    """Path of an installed Chromium.
+def find_browser(own: str | None = None) -> str:
+    """Path of an installed Chromium, else ``own``, where playwright would have put one.
 
     Raises:
         RuntimeError: none is installed.
@@ -62,7 +63,9 @@ def find_browser() -> str:
         path = shutil.which(name)
         if path:
             return path
-    raise RuntimeError("no Chromium on this machine; install the 'chromium' package of the system.")
+    if own and Path(own).exists():
+        return own
+    raise RuntimeError("no Chromium on this machine; install the system's package, or `playwright install chromium`.")
 
 
 class Renderer:
@@ -80,7 +83,8 @@ class Renderer:
         from playwright.sync_api import sync_playwright
 
         self._play = sync_playwright().start()
-        self._browser = self._play.chromium.launch(executable_path=find_browser(), args=FLAGS)
+        found = find_browser(self._play.chromium.executable_path)
+        self._browser = self._play.chromium.launch(executable_path=found, args=FLAGS)
         self._page = self._browser.new_page(
             viewport={"width": self.sheet[0], "height": self.sheet[1]}, device_scale_factor=self.scale
         )

@@ -7,15 +7,14 @@ import random
 import resource
 import signal
 import subprocess
-import time
 
 import pytest
 
 from tests.conftest import command, environment
+from tests.sure import signalling, until
 from vtprune_eval.results.record import result_of
 
 RUN = ("--model", "stub", "--method", "full,pixelprune", "--budget", "20", "--limit", "60")
-SLOW = {"VTPRUNE_STUB_DELAY_MS": "4"}
 
 
 def results(folder) -> dict[str, list]:
@@ -35,23 +34,16 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_killed_at_random_moments_and_resumed_gives_the_same_records(tmp_path, uninterrupted, seed):
+def test_killed_at_random_records_and_resumed_gives_the_same_records(tmp_path, uninterrupted, seed):
     rng = random.Random(seed)
     folder = tmp_path / "r"
-    kills = 0
-    for _ in range(4):
-        process = subprocess.Popen(
-            command(*RUN, "--out", folder), env=environment(SLOW), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    for _ in range(3):  # at most 90 of 360 records each time
+        killed = subprocess.run(
+            signalling("KILL", rng.randint(1, 90), *RUN, "--out", folder), capture_output=True, env=environment()
         )
-        try:
-            process.wait(timeout=0.5 + rng.uniform(0.0, 1.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
+        assert killed.returncode == -signal.SIGKILL
     done = subprocess.run(command(*RUN, "--out", folder), capture_output=True, text=True, env=environment())
     assert done.returncode == 0, done.stderr
-    assert kills >= 1
     assert results(folder) == uninterrupted
 
 
@@ -73,27 +65,19 @@ def test_a_finished_run_is_not_done_again(tmp_path, cli):
     folder = tmp_path / "r"
     cli(*RUN, "--out", folder)
     before = {p: p.read_bytes() for p in (folder / "records").iterdir()}
-    start = time.monotonic()
-    assert cli(*RUN, "--out", folder, env={"VTPRUNE_STUB_DELAY_MS": "1000"}).returncode == 0
-    assert time.monotonic() - start < 60  # 360 samples of one second each were not repeated
+    again = cli(*RUN, "--out", folder)
+    assert again.returncode == 0 and "resuming: 360 of 360 records" in again.stderr
     assert {p: p.read_bytes() for p in (folder / "records").iterdir()} == before
 
 
 def test_ctrl_c_finishes_the_record_and_says_how_to_go_on(tmp_path, uninterrupted, cli):
     folder = tmp_path / "r"
-    process = subprocess.Popen(
-        command(*RUN, "--out", folder),
-        env=environment({"VTPRUNE_STUB_DELAY_MS": "20"}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    done = subprocess.run(
+        signalling("INT", 17, *RUN, "--out", folder), capture_output=True, text=True, env=environment()
     )
-    while not list(folder.glob("records/*.jsonl")):
-        time.sleep(0.02)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    err = done.stderr
+    assert done.returncode == 130
+    assert sum(path.read_text().count("\n") for path in (folder / "records").iterdir()) == 17
     assert "start the same command again" in err
     for path in (folder / "records").iterdir():
         assert path.read_text().endswith("}\n")
@@ -103,15 +87,14 @@ def test_ctrl_c_finishes_the_record_and_says_how_to_go_on(tmp_path, uninterrupte
 
 def test_a_second_process_on_one_folder_is_refused(tmp_path, cli):
     folder = tmp_path / "r"
-    first = subprocess.Popen(
-        command(*RUN, "--out", folder),
-        env=environment({"VTPRUNE_STUB_DELAY_MS": "50"}),
+    first = subprocess.Popen(  # it stops, and keeps the folder
+        signalling("STOP", 3, *RUN, "--out", folder),
+        env=environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        while not (folder / "run.json").exists():
-            time.sleep(0.02)
+        until(lambda: (folder / "run.json").exists(), first)
         second = cli(*RUN, "--out", folder)
         assert second.returncode == 2
         assert "another process is writing" in second.stderr

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import screen
+from tests.draws import examples
 from tests.methods.test_all_methods import budget_for, layout_of
 from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.errors import UserError
@@ -45,7 +46,7 @@ def test_random_is_uniform_over_blocks():
     assert total.max() < 200 + 5 * 12.2
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.floats(0, 1), st.integers(0, 1000))
 def test_components_are_thinned_by_the_published_rule(sizes, skip, seed):
     rng = np.random.default_rng(seed)
@@ -55,7 +56,7 @@ def test_components_are_thinned_by_the_published_rule(sizes, skip, seed):
     assert np.bincount(labels[keep], minlength=len(sizes)).tolist() == expected
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.floats(0, 1), st.integers(0, 1000))
 def test_alignment_meets_the_count_and_spares_the_first(mask, share, seed):
     keep = np.array(mask)
@@ -82,7 +83,7 @@ def test_resize_follows_the_published_rule_for_a_copied_count():
     assert make_method("resize").reduce_images(view, copied) == ((960, 544),)
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.integers(1, 80), st.integers(1, 80), st.floats(0.001, 1))
 def test_the_largest_grid_stays_within_the_budget_and_in_shape(cols, rows, share):
     n = max(1, math.floor(share * rows * cols))

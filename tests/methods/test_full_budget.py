@@ -11,9 +11,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.draws import examples
 from tests.methods.test_all_methods import (
     BUILTIN,
     IMAGE,
@@ -46,7 +47,7 @@ def areas(grids) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("name", IMAGE)
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(grids=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), min_size=1, max_size=4))
 def test_images_stay_as_they_are(name, grids):
     images = tuple(ImageView((w * 32 + 5, h * 32 - 7), (w * 32, h * 32), 32) for h, w in grids)
@@ -54,7 +55,7 @@ def test_images_stay_as_they_are(name, grids):
 
 
 @pytest.mark.parametrize("name", [n for n in PATCH if n not in DROPS_REPEATS])
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(**ANY)
 def test_every_patch_stays(name, seed, n_images):
     grids, images = views(seed, n_images)
@@ -70,7 +71,7 @@ def test_repeats_are_dropped_at_any_budget(name):
 
 
 @pytest.mark.parametrize("name", TOKEN)
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(**ANY)
 def test_every_visual_token_stays_with_its_features(name, seed, n_images):
     grids, images = views(seed, n_images)
@@ -104,7 +105,7 @@ def test_every_visual_token_stays_with_its_features(name, seed, n_images):
 
 @pytest.mark.parametrize("name", LAYER)
 @pytest.mark.parametrize("n_layers", [2, 5, 6])
-@settings(max_examples=10, deadline=None)
+@examples(10)
 @given(**ANY)
 def test_every_token_passes_every_stage(name, n_layers, seed, n_images):
     grids, _ = views(seed, n_images)
@@ -124,7 +125,7 @@ def test_every_token_passes_every_stage(name, n_layers, seed, n_images):
 
 
 @pytest.mark.parametrize("name", CACHE)
-@settings(max_examples=15, deadline=None)
+@examples(15)
 @given(**ANY)
 def test_every_cache_entry_stays(name, seed, n_images):
     grids, _ = views(seed, n_images)

@@ -6,9 +6,10 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.draws import examples
 from tests.methods.literal import guikv_scores
 from tests.methods.test_all_methods import layer_view, layout_of
 from vtprune_eval.budget import Budget, StageBudget
@@ -22,7 +23,7 @@ from vtprune_eval.registry import make_method
 GRIDS = ((3, 5), (4, 4), (5, 3))
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(
     seed=st.integers(0, 1000),
     n_images=st.integers(1, 3),
@@ -63,7 +64,7 @@ def test_saliency_of_one_token_and_of_equal_tokens():
     assert float(hot.sum()) == pytest.approx(1.0)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(seed=st.integers(0, 1000), capacity=st.integers(10, 40))
 def test_suppressed_tokens_are_never_kept(seed, capacity):
     """The candidates that are not suppressed always suffice: n - cap is more than its share of the earlier tokens."""
@@ -110,7 +111,7 @@ def test_vlcache_multiplies_by_the_budget_before_it_clamps():
     assert layer_sizes((1.0, 1.0, 1.0), lengths, 250) == (250,) * 3
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(gammas=st.lists(st.floats(0, 1), min_size=1, max_size=12), data=st.data())
 def test_vlcache_spends_the_budget(gammas, data):
     lengths = data.draw(st.lists(st.integers(1, 900), min_size=len(gammas), max_size=len(gammas)))

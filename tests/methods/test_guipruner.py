@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import screen
+from tests.draws import examples
 from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import ImageView
@@ -45,7 +46,7 @@ def test_the_whole_history_is_left_untouched():
     assert GuiPrunerTAR().reduce_images(frames, plenty) == full
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     n=st.integers(1, 6),
     cols=st.integers(1, 60),
@@ -77,7 +78,7 @@ def test_worked_split():
     assert set(back[scores[back].topk(157).indices].tolist()) <= chosen
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(
     rows=st.integers(1, 12),
     cols=st.integers(1, 12),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import screen
+from tests.draws import examples
 from tests.methods import literal
 from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.methods.base import PatchView
@@ -36,7 +37,7 @@ def keep_of(image, predictor, tau, metric, anchored=True, block=4):
     return method.keep(image, block)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(images(), st.sampled_from(PREDICTORS))
 def test_proposition_1_exact_reconstruction(image, predictor):
     keep = keep_of(image, predictor, 0.0, "max")
@@ -46,7 +47,7 @@ def test_proposition_1_exact_reconstruction(image, predictor):
     assert (reconstruct(blanked, keep, predictor=predictor, tau=0.0, metric="max") == blocks).all()
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     images(), st.sampled_from(PREDICTORS), st.sampled_from(["max", "mae", "rmse"]), st.sampled_from([1, 2, 4, 10, 40])
 )
@@ -58,7 +59,7 @@ def test_proposition_2_error_is_bounded(image, predictor, metric, level):
     assert (distance(blocks, decoded, metric) <= tau + 1e-12).all()
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     images(),
     st.sampled_from(PREDICTORS),
@@ -94,7 +95,7 @@ def test_constant_image_keeps_one_block_and_noise_keeps_all():
         assert keep_of(noise, predictor, 0.0, "max", block=32).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(images(), st.sampled_from(PREDICTORS), st.integers(1, 40))
 def test_numeric_budget_is_the_upward_search(image, predictor, n):
     """At most n blocks, exactly n unless tau = 0 keeps fewer, and the set of the smallest sufficient tau is inside."""
@@ -121,7 +122,7 @@ def test_next_tau_names_the_next_change():
             assert (scan(near, following * 0.999)[0] == keep).all()
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32))
 def test_labels_are_the_components_of_the_graph(rows, cols, seed):
     rng = np.random.default_rng(seed)

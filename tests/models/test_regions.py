@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from scripts.bench.region_decode import by_search
+from tests.draws import examples
+from tests.sure import cpu_seconds
 from vtprune_eval.models.regions import Region, regions
 
 maps = arrays.arrays(
@@ -24,7 +24,7 @@ def _place(region: Region) -> tuple[float, ...]:
     return region.n_cells, *(round(v, 9) for v in region.point)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(maps, st.sampled_from([0.0, 0.3, 0.6]))
 def test_labels_give_the_regions_of_a_search(values, threshold):
     got, want = regions(values, threshold), by_search(values, threshold)
@@ -79,11 +79,6 @@ def test_time_is_linear_in_the_cells():
 
     def best(side: int) -> float:
         values = np.random.default_rng(0).random((side, side))
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            regions(values)
-            times.append(time.perf_counter() - start)
-        return min(times)
+        return cpu_seconds(lambda: regions(values), 0.0)
 
     assert best(1024) < 100 * best(256)

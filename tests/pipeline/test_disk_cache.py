@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.conftest import environment
+from tests.sure import PATIENCE
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.pipeline.disk_cache import MAGIC, STALE_SECONDS, DiskCache
@@ -180,7 +181,7 @@ def test_processes_that_read_write_evict_and_are_killed_never_give_a_wrong_entry
     runs[0].kill()  # in the middle of its work
     runs[0].wait()
     for run in runs[1:]:
-        out, err = run.communicate(timeout=60)
+        out, err = run.communicate(timeout=PATIENCE)
         assert run.returncode == 0, out + err
     assert sum(p.stat().st_size for p in entries(tmp_path)) <= 2 * limit
     last = DiskCache(tmp_path, limit)

