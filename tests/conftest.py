@@ -6,11 +6,14 @@ compared with a clock that other programs slow down (see :mod:`tests.sure`).
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import subprocess
 import sys
+import traceback
 from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -120,19 +123,39 @@ def screen(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture
-def cli(tmp_path):
-    """Run ``python -m vtprune_eval`` in a folder of its own; returns the finished process."""
+def cli(tmp_path, monkeypatch):
+    """Run the command line in a folder of its own; returns what a finished process would be.
 
-    def run(*args: str, env: dict[str, str] | None = None, timeout: float = PATIENCE, **kwargs):
-        return subprocess.run(
-            command(*args),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            cwd=tmp_path,
-            env=environment(env),
-            **kwargs,
-        )
+    It runs in this process, where everything is imported already; ``process=True`` starts one, as do arguments of
+    :func:`subprocess.run`.
+    """
+
+    def run(*args: str, env: dict[str, str] | None = None, process: bool = False, **kwargs):
+        if process or kwargs:
+            return subprocess.run(
+                command(*args),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                cwd=tmp_path,
+                env=environment(env),
+                **kwargs,
+            )
+        from vtprune_eval.cli import main
+
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as here, redirect_stdout(out), redirect_stderr(err):
+            here.chdir(tmp_path)
+            for name, value in {"HF_HUB_OFFLINE": "1", **(env or {})}.items():
+                here.setenv(name, value)
+            try:
+                code = main([str(a) for a in args])
+            except SystemExit as left:  # argparse, after its help
+                code = left.code if isinstance(left.code, int) else int(left.code is not None)
+            except Exception:
+                traceback.print_exc(file=err)
+                code = 1
+        return subprocess.CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
     return run
 

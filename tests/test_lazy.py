@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT, environment
+from tests.sure import PATIENCE
 from vtprune_eval.lazy import load_on_first_use
 
 HEAVY = ("torch", "torchvision", "transformers", "cv2", "PIL", "matplotlib", "datasets", "ray", "vlmeval", "lm_eval")
@@ -29,7 +30,7 @@ def imported(*args: str) -> str:
         text=True,
         cwd=ROOT,
         env=environment(),
-        timeout=120,
+        timeout=PATIENCE,
     )
     return done.stderr.strip().splitlines()[-1]
 

@@ -35,7 +35,7 @@ def run(
     model: str | LoadedModel = "nano",
     methods: Sequence[str | Method] | str | Method = ("full", "pixelprune"),
     budgets: Sequence[str | int] | str | int = ("auto",),
-    tasks: Sequence[str | Path] | str | Path = ("mini",),
+    tasks: Sequence[str | Path] | str | Path | None = None,
     *,
     echo: bool = False,
     **settings: Any,
@@ -45,9 +45,10 @@ def run(
     Args:
         model: short name (``list models``), or a model from :func:`load_model`.
         methods: names, compositions (``pixelprune+guikv``), or :class:`~vtprune_eval.methods.base.Method` objects,
-            whose hyper-parameters are taken as they are; their class need not be installed.
+            whose hyper-parameters are taken as they are; their class need not be installed. ``full`` is added where
+            it is missing, unless ``no_full=True`` is given.
         budgets: as on the command line; a number is a percentage.
-        tasks: names or suites (``list tasks``).
+        tasks: names or suites (``list tasks``); None: the embedded suite that suits the model.
         echo: print the table and the progress as the command line does.
         **settings: everything else that a ``--config`` file may say, with underscores (``limit``, ``out``, ``seed``,
             ``dtype``, ``device``, ``params={"pixelprune.tau": 0.02}``).
@@ -59,26 +60,27 @@ def run(
         UserError: a setting that means nothing, missing weights or data; nothing is lost of what was answered before.
         KeyboardInterrupt: stopped by Ctrl-C; the same call goes on from there.
     """
+    from .runner.defaults import completed, resolved
     from .runner.execute import execute
     from .runner.spec import from_mapping
 
     loaded = None if isinstance(model, str) else model
     names, params = _methods(methods)
-    spec = from_mapping(
-        {
-            "model": model if loaded is None else loaded.name,
-            "methods": names,
-            "budgets": [str(b) for b in _several(budgets)],
-            "tasks": [str(t) for t in _several(tasks)],
-            **(loaded.settings if loaded else {}),
-            **settings,
-            "params": {**params, **dict(settings.get("params") or {})},
-        }
-    )
+    values = {
+        "model": model if loaded is None else loaded.name,
+        "methods": names,
+        "budgets": [str(b) for b in _several(budgets)],
+        **({} if tasks is None else {"tasks": [str(t) for t in _several(tasks)]}),
+        **(loaded.settings if loaded else {}),
+        **settings,
+        "params": {**params, **dict(settings.get("params") or {})},
+    }
+    spec = from_mapping(completed(values))
     with contextlib.ExitStack() as quiet:
         if not echo:
             quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
         code = execute(spec, adapter=loaded.adapter if loaded else None, progress=echo)
+    spec = resolved(spec)
     if code == 130:
         raise KeyboardInterrupt(f"stopped; the same call goes on in {spec.folder}")
     return Result(spec.folder)

@@ -20,6 +20,7 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval explain --method METHOD
        python -m vtprune_eval data get|check|sample TASK
        python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
+       python -m vtprune_eval doctor|selftest [--device cuda]
        python -m vtprune_eval merge RUN ... --out DIR
        python -m vtprune_eval verify RUN                       python -m vtprune_eval serve-bench --method M[,M...]
        python -m vtprune_eval recall --tasks web-grounding     python -m vtprune_eval redundancy --tasks TASK
@@ -39,6 +40,8 @@ _COMMANDS = {
     "serve-bench": ("commands.serve_bench", "main"),
     "recall": ("commands.recall", "recall"),
     "redundancy": ("commands.recall", "redundancy"),
+    "doctor": ("commands.doctor", "main"),
+    "selftest": ("commands.selftest", "main"),
 }
 
 
@@ -62,7 +65,7 @@ def run_parser() -> argparse.ArgumentParser:
         "--methods",
         dest="methods",
         metavar="M,...",
-        help="methods; a+b composes two (default full,pixelprune)",
+        help="methods; a+b composes two (default full,pixelprune); full is added where it is missing",
     )
     p.add_argument(
         "--budget",
@@ -71,7 +74,14 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="B,...",
         help="10 (percent of the visual tokens), 256tok, auto, like:METHOD (default auto)",
     )
-    p.add_argument("--tasks", "--task", dest="tasks", metavar="T,...", help="tasks (default: mini, all embedded ones)")
+    p.add_argument("--no-full", action="store_true", help="do not add full: the row has no baseline then")
+    p.add_argument(
+        "--tasks",
+        "--task",
+        dest="tasks",
+        metavar="T,...",
+        help="tasks or suites (default: the embedded suite that suits the model)",
+    )
     p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")
@@ -88,14 +98,16 @@ def run_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--seeds", type=int, metavar="N", help="runs of every random control, one row with mean and spread (default 1)"
     )
-    p.add_argument("--dtype", help="float32 (default), bfloat16, float16")
-    p.add_argument("--device", help="cpu (default), cuda, cuda:N, or auto: one model over all visible GPUs")
+    p.add_argument(
+        "--dtype", help="float32, bfloat16, float16 (default: the checkpoint's own on a GPU, float32 on a CPU)"
+    )
+    p.add_argument(
+        "--device", help="cpu, cuda, cuda:N (default: the best one present), or spread: one model over all GPUs"
+    )
     p.add_argument(
         "--device-map",
-        dest="device",
         choices=("auto",),
-        default=argparse.SUPPRESS,
-        help="auto: the same as --device auto",
+        help="auto: the same as --device spread",
     )
     p.add_argument(
         "--profile",
@@ -189,7 +201,11 @@ def spec_of_arguments(args: list[str]) -> RunSpec:
     for old, new in (("method", "methods"), ("budget", "budgets"), ("task", "tasks")):
         if new in given:
             values.pop(old, None)
-    return from_mapping({**values, **given})
+    if given.pop("device_map", None):
+        given["device"] = "spread"
+    from .runner.defaults import completed
+
+    return from_mapping(completed({**values, **given}))
 
 
 def _run(args: list[str]) -> int:

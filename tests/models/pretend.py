@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
@@ -73,8 +74,49 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return tree_map(named_again, out)
 
 
+class _Made(TorchFunctionMode):
+    """Functions that make a tensor from Python numbers reach no dispatcher with their device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and pretended(kwargs.get("device")):
+            device = torch.device(kwargs.pop("device"))
+            return func(*args, **kwargs).to(device)
+        return func(*args, **kwargs)
+
+
+def pretended(device: Any) -> bool:
+    """Whether a device is one of ours."""
+    return device is not None and torch.device(device).type == "cpu" and torch.device(device).index is not None
+
+
 class PretendDevices(TorchDispatchMode):
     """Factories on pretended devices, too."""
 
+    def __enter__(self) -> PretendDevices:
+        self._made = _Made()
+        self._made.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._made.__exit__(*error)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(func, args, kwargs or {})
+
+
+def placed(model: torch.nn.Module, device: str) -> torch.nn.Module:
+    """The model with all of its weights and buffers on one device; a tied weight stays one."""
+    if not pretended(device):
+        return model.to(device)
+    moved: dict[int, torch.nn.Parameter] = {}
+    with torch.inference_mode():  # as the pipeline runs: a view of a weight is of the same kind
+        for module in model.modules():
+            for key, weight in list(module.named_parameters(recurse=False)):
+                there = torch.nn.Parameter(Elsewhere(weight.data.clone(), torch.device(device)), requires_grad=False)
+                setattr(module, key, moved.setdefault(id(weight), there))
+            for key, buffer in list(module.named_buffers(recurse=False)):
+                setattr(module, key, Elsewhere(buffer.clone(), torch.device(device)))
+    return model

@@ -70,9 +70,9 @@ def test_a_model_that_does_not_fit_is_refused():
 
 def test_auto_needs_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="--device auto: this machine has no usable CUDA device"):
-        load_model("nano", device="auto")
-    gpu = open_gpu("auto", "full")
+    with pytest.raises(UserError, match="--device spread: this machine has no usable CUDA device"):
+        load_model("nano", device="spread")
+    gpu = open_gpu("spread", "full")
     assert gpu.state() is None and "several GPUs" in gpu.reason
 
 
@@ -82,7 +82,7 @@ def test_auto_fits_no_model_into_memory_that_is_not_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda n: (1 << 20, 1 << 30))
     with pytest.raises(UserError, match=r"nano: the weights .* do not fit .* 2 GPUs"):
-        load_model("nano", device="auto")
+        load_model("nano", device="spread")
 
 
 def spread(plain, first: int):

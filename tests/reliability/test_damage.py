@@ -38,6 +38,8 @@ def finished(tmp_path_factory):
 def said(capsys) -> str:
     """The one sentence of a refusal."""
     message = capsys.readouterr().err.strip()
+    first, _, rest = message.partition("\n")
+    message = rest if first.startswith("run: ") else message  # what would have run
     assert message.startswith("vtprune_eval: ") and "\n" not in message and message.endswith(".")
     return message
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.reliability.support import results, run_until
 
-RUN = ["--model", "stub", "--method", "full,random", "--budget", "20", "--limit", "40", "--tasks", "mini-doc"]
+RUN = ["--model", "stub", "--method", "full,random", "--budget", "20", "--limit", "16", "--tasks", "mini-doc"]
 SLOW = {"VTPRUNE_STUB_DELAY_MS": "1"}
 KILLS = 25  # of each of the two kinds
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, unknown_name
+from .defaults import SPREAD, resolve
 from .embedded import EMBEDDED, embedded_folder
 from .folder import fingerprint, hub_folder
 
@@ -24,6 +25,7 @@ __all__ = [
     "NANO",
     "ModelCard",
     "check_model_name",
+    "check_runtime",
     "embedded_folder",
     "family_of",
     "fingerprint",
@@ -236,8 +238,8 @@ def load_model(
     *,
     weights: str = "hub",
     path: str | None = None,
-    dtype: str = "float32",
-    device: str = "cpu",
+    dtype: str = "auto",
+    device: str = "auto",
     seed: int = 0,
     attn: str = "sdpa",
     trust_remote_code: bool = False,
@@ -248,7 +250,9 @@ def load_model(
         name: short name.
         weights: ``hub`` (a local folder or the hub) or ``random`` (true architecture, no download).
         path: local hub-format folder, instead of the hub.
-        dtype, device, attn: floating type, torch device (``auto``: all GPUs), attention backend.
+        dtype: floating type; ``auto``: float32 on a CPU, the checkpoint's own on a GPU.
+        device: torch device; ``auto``: the best one present, ``spread``: over all GPUs.
+        attn: attention backend.
         seed: of random weights.
         trust_remote_code: whether Python code of the model's folder may be run.
 
@@ -263,7 +267,8 @@ def load_model(
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     card, family = check_model_name(name), family_of(name)
-    _check_runtime(device, dtype, attn)
+    device, dtype = resolve(name, device, dtype, path)
+    check_runtime(device, dtype, attn)
     if card.remote_code and not trust_remote_code and (path or weights != "random"):
         raise UserError(
             f"{name}: its folder brings Python code that has to run on this machine; read it at "
@@ -340,23 +345,26 @@ def _size_note(name: str, found: Any, true: Any) -> str:
     return f"WARNING: the folder holds no {name} ({'; '.join(differ)}): its numbers are not {name}'s" if differ else ""
 
 
-def _check_runtime(device: str, dtype: str, attn: str) -> None:
+def check_runtime(device: str, dtype: str, attn: str) -> None:
+    """Refuse a device, floating type or attention backend that is not there.
+
+    Raises:
+        UserError: with the remedy.
+    """
     import importlib.util
 
     import torch
-
-    from .family import AUTO
 
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     if attn not in ATTENTION:
         raise unknown_name("attention backend", attn, ATTENTION)
     try:
-        wanted = torch.device("cuda" if device == AUTO else device)
+        wanted = torch.device("cuda" if device == SPREAD else device)
     except RuntimeError:
         wanted = None
     if wanted is None or wanted.type not in {"cpu", "cuda"}:
-        raise UserError(f"--device {device!r} is not a device; use cpu, cuda, cuda:N, or auto for all GPUs.")
+        raise UserError(f"--device {device!r} is not a device; use cpu, cuda, cuda:N, or spread for all GPUs together.")
     if attn == "flash_attention_2":
         if importlib.util.find_spec("flash_attn") is None:
             raise UserError("--attn flash_attention_2 needs the package flash-attn: pip install 'vtprune_eval[flash]'.")

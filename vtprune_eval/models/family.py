@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .base import ImageRules
+from .defaults import SPREAD
 from .folder import chat_tokenizer, fingerprint, first_line, processor_settings, read_json
 
 if TYPE_CHECKING:
     import torch
 
     from .base import VlmAdapter
-
-# The device name that spreads a model over all visible GPUs.
-AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Request:
     Attributes:
         name: short name; folder: its hub-format folder, None for random weights at the true size.
         random: fill the weights with random numbers, drawn with ``seed``.
-        dtype: of the weights; device: torch device, or ``AUTO``; attn: attention backend.
+        dtype: of the weights; device: torch device, or ``SPREAD``; attn: attention backend.
         coordinates: frame of the answers; identity: what is known of the model before loading.
         tokenizer_folder: where the tokenizer comes from when ``folder`` is None.
         trust_remote_code: whether the folder's own Python code may be run.
@@ -179,7 +177,7 @@ class Family:
         rules = self.image_rules(config, ask.folder)
         config._attn_implementation = ask.attn
         places = None
-        if ask.device == AUTO:
+        if ask.device == SPREAD:
             places = device_map(ask.name, model_class, config, ask.dtype, free_per_gpu())
         else:
             check_memory(ask.name, model_class, config, ask.dtype, ask.device)
@@ -194,7 +192,7 @@ class Family:
         model.requires_grad_(False)
         identity = {**ask.identity, "architecture": self.architecture, "fingerprint": print_}
         if places is not None:
-            identity["device"] = f"{AUTO}: {', '.join(sorted(set(places.values())))}"
+            identity["device"] = f"{SPREAD}: {', '.join(sorted(set(places.values())))}"
         # The constructors of the adapters agree; the abstract face has none.
         adapter = self.adapter(ask.name, model, tokenizer, rules, identity, ask.coordinates)  # type: ignore[call-arg]
         adapter.folder = ask.folder

@@ -46,7 +46,7 @@ def device_map(name: str, model_class: Any, config: Any, dtype: torch.dtype, fre
         from accelerate import infer_auto_device_map  # type: ignore[import-untyped, unused-ignore]
         from accelerate.utils import get_balanced_memory  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise UserError("--device auto needs the package accelerate: pip install 'vtprune_eval[sharding]'.") from None
+        raise UserError("--device spread needs the package accelerate: pip install 'vtprune_eval[sharding]'.") from None
     with torch.device("meta"):
         model = model_class(config)
     model.tie_weights()

@@ -9,6 +9,12 @@ from contextlib import contextmanager
 import torch
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until ``device`` has finished what it was given; a CPU has when the call returns."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class StageClock:
     """Adds up the wall time of named stages in milliseconds.
 
@@ -17,13 +23,13 @@ class StageClock:
 
     def __init__(self, *devices: torch.device) -> None:
         """``devices``: all that the stages compute on."""
-        self._cuda = [device for device in devices if device.type == "cuda"]
+        self._devices = devices
         self.ms: dict[str, float] = {}
 
     def now(self) -> int:
         """Nanoseconds, after every device has finished what it was given."""
-        for device in self._cuda:
-            torch.cuda.synchronize(device)
+        for device in self._devices:
+            wait_for(device)
         return time.perf_counter_ns()
 
     def move(self, source: str, target: str, ms: float) -> None:

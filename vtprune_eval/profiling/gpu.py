@@ -242,8 +242,8 @@ def open_gpu(device: str, profile: str, uuid: str | None = None, nvml: Any = Non
     """
     if profile == "off":
         return NoGpu("--profile off")
-    if device == "auto":
-        return NoGpu("device auto: energy and state of several GPUs are not read")
+    if device == "spread":
+        return NoGpu("device spread: energy and state of several GPUs are not read")
     if not device.startswith("cuda"):
         return NoGpu(f"device {device}: no GPU was used")
     try:

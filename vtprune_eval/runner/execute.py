@@ -20,6 +20,7 @@ from ..budget import LEGACY
 from ..errors import UserError
 from ..extras import host_version
 from ..models import check_model_name
+from ..models.defaults import SPREAD
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
 from ..results.breakdown import breakdown, breakdown_text
@@ -28,7 +29,9 @@ from ..results.store import RunFolder, digests, read_records, write_atomic
 from ..results.summary import footnotes, merge_draws, summarise, table
 from ..sample import target_box
 from .cells import Done, Job, OpenCell, answer_task, open_cache
+from .defaults import resolved
 from .feasible import check_samples
+from .header import header, processor
 from .spec import Cell, RunSpec
 from .workers.shards import Shard
 
@@ -57,6 +60,9 @@ def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = T
     check_samples(spec, tasks)
     if spec.shard:  # after the checks, so that all shards of a run are refused alike
         tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
+    spec = resolved(spec)
+    if adapter is None and progress:
+        print(header(spec, tasks), file=sys.stderr, flush=True)
     with RunFolder(spec.folder) as folder:
         if spec.engine == "ray" or (spec.engine == "vllm" and spec.workers):
             from .workers.ray import run_on_ray
@@ -126,7 +132,7 @@ def _profiler_cost(spec: RunSpec, meter: Gpu) -> dict[str, float] | None:
 
     from ..profiling.own_cost import measure_own_cost
 
-    names = [spec.device] if spec.device != "auto" else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    names = [spec.device] if spec.device != SPREAD else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     try:
         return measure_own_cost([torch.device(name) for name in names], meter).as_json()
     except RuntimeError:
@@ -375,19 +381,11 @@ def environment_of(identity: dict[str, Any]) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "commit": _commit(),
         "packages": versions,
         "model": identity,
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as stream:
-            return next(line.split(":", 1)[1].strip() for line in stream if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def _commit() -> str | None:

@@ -67,9 +67,9 @@ class RunSpec:
         model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
         trust_remote_code: whether Python code of the model's folder may be run.
-        limit: samples per task; seed; seeds: repetitions of random controls; dtype; device; attn: attention backend;
-        reading: of the budgets, ``equal`` or ``paper`` (``legacy`` for runs that are older than readings, which can be
-        read and not started).
+        limit: samples per task; seed; seeds: repetitions of random controls; dtype, device: ``auto`` until :func:`~vtprune_eval.runner.defaults.resolved` has
+        chosen; attn: attention backend; reading: of the budgets, ``equal`` or ``paper`` (``legacy`` for runs that are
+        older than readings, which can be read and not started).
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
@@ -95,8 +95,8 @@ class RunSpec:
     limit: int | None = None
     seed: int = 0
     seeds: int = 1
-    dtype: str = "float32"
-    device: str = "cpu"
+    dtype: str = "auto"
+    device: str = "auto"
     attn: str = "sdpa"
     reading: str = "equal"
     protocol: str | None = None
@@ -126,7 +126,7 @@ class RunSpec:
             check_method_name(method)
         for name, value, known in (
             ("--weights", self.weights, ("hub", "random")),
-            ("--dtype", self.dtype, DTYPES),
+            ("--dtype", self.dtype, (*DTYPES, "auto")),
             ("--profile", self.profile, PROFILES),
             ("--share", self.share, ("auto", "off")),
             ("--attn", self.attn, ATTENTION),

@@ -1,0 +1,39 @@
+"""Every method of every family with all weights on one device that is not the CPU: nothing stays behind.
+
+The device is pretended (:mod:`.pretend`): it computes on the CPU, so its answers must be the CPU's, and it refuses a
+tensor of another device. The comparison is that of ``selftest``.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vtprune_eval.selftest import small
+from vtprune_eval.selftest.compare import Sides, compare
+from vtprune_eval.selftest.samples import make_sample
+
+from .pretend import Elsewhere, PretendDevices, placed
+
+THERE = "cpu:1"
+
+
+@pytest.mark.parametrize("family", small.FAMILIES)
+def test_all_methods_with_all_weights_on_one_device(family, tmp_path, monkeypatch):
+    monkeypatch.setattr(small, "placed", placed)
+    sides = Sides(family, THERE, "float32", "eager")
+    assert sides.here.device == torch.device("cpu")
+    with PretendDevices():
+        assert sides.there.device == torch.device(THERE)
+        found = compare(sides, make_sample(tmp_path), budgets=("40",))
+    assert found.wrong == []
+    # Hybrid decoders refuse methods that need the cache of a layer that has none.
+    assert found.refused == (2 if family == "qwen3_5" else 0) and found.equal >= 25
+
+
+def test_numbers_from_python_are_made_where_they_are_asked_for():
+    with PretendDevices():
+        made = torch.tensor([1, 2], device=THERE)
+        assert isinstance(made, Elsewhere) and str(made.device) == THERE
+        with pytest.raises(RuntimeError, match="tensors on"):
+            made + torch.tensor([1, 2])

@@ -1,0 +1,1 @@
+"""``python -m vtprune_eval selftest``: does this machine compute what the harness says that it computes?"""
