@@ -5,13 +5,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_LIMIT ?= 80
+JOBS ?= 2
 
 .PHONY: demo test test-vllm test-lmms lint docs install
 demo: $(STAMP)
 	$(BIN)/python -m vtprune_eval --model nano --method full,pixelprune,random,resize,conncomp,stride,pool --budget auto --limit $(DEMO_LIMIT) --out runs/demo
 
 test: $(STAMP) lint
-	OMP_NUM_THREADS=2 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # The engine's tests, in an environment of their own that is kept while scripts/engine/constraints.txt stays as it is.
 VLLM_VENV ?= .venv-vllm

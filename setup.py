@@ -1,4 +1,4 @@
-"""Copies the task folders into the package when a wheel is built; everything else is in setup.cfg."""
+"""Copies what lies beside the package into it when a wheel is built; everything else is in setup.cfg."""
 
 from pathlib import Path
 from shutil import copytree
@@ -7,15 +7,15 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 
-class BuildWithTasks(build_py):
-    """``tasks/`` lies beside the package in a checkout, and inside it once installed."""
+class BuildWithData(build_py):
+    """The tasks and the papers' tables lie beside the package in a checkout, and inside it once installed."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            source = Path(__file__).parent / "tasks"
-            target = Path(self.build_lib) / "vtprune_eval" / "_tasks"
-            copytree(source, target, ignore=_without_packaged_data, dirs_exist_ok=True)
+            beside, package = Path(__file__).parent, Path(self.build_lib) / "vtprune_eval"
+            copytree(beside / "tasks", package / "_tasks", ignore=_without_packaged_data, dirs_exist_ok=True)
+            copytree(beside / "leaderboards" / "papers", package / "_papers", dirs_exist_ok=True)
 
 
 def _without_packaged_data(folder: str, names: list[str]) -> set[str]:
@@ -25,4 +25,4 @@ def _without_packaged_data(folder: str, names: list[str]) -> set[str]:
     return {"data"} & set(names) if own else set()
 
 
-setup(cmdclass={"build_py": BuildWithTasks})
+setup(cmdclass={"build_py": BuildWithData})

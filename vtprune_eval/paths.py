@@ -13,9 +13,24 @@ FOLLOW_LINKS = "VTPRUNE_EVAL_FOLLOW_LINKS"
 
 def tasks_dir() -> Path:
     """Folder of the task folders (one per benchmark)."""
-    package = Path(__file__).resolve().parent
-    checkout = package.parent / "tasks"
-    return checkout if checkout.is_dir() else package / "_tasks"
+    return _shipped("tasks")
+
+
+def papers_dir() -> Path:
+    """Folder of the papers' tables."""
+    return _shipped("leaderboards/papers")
+
+
+def checkout() -> Path | None:
+    """The project's checkout that the package runs from; None once installed, whatever lies beside the package."""
+    beside = Path(__file__).resolve().parent.parent
+    return beside if (beside / "setup.cfg").is_file() and (beside / "tasks").is_dir() else None
+
+
+def _shipped(name: str) -> Path:
+    """A folder of the checkout, which a wheel has inside the package (see ``setup.py``)."""
+    found = checkout()
+    return found / name if found else Path(__file__).resolve().parent / f"_{Path(name).name}"
 
 
 def inside_folder(folder: Path, name: str, where: str, below: str = "") -> Path:

@@ -133,11 +133,11 @@ def test_the_line_before_loading(gpu, monkeypatch):
     ):
         assert part in line
     assert "random weights (seed 3)" in header(dataclasses.replace(spec, weights="random", seed=3), [task])
-    # Four times the samples and half the machine: eight times as long, but for rounding.
     from vtprune_eval.runner.estimate import estimated_seconds
 
     one = estimated_seconds(spec, [task])
-    assert estimated_seconds(spec, [load_task("mini-doc", 20)]) == pytest.approx(4 * one)
+    assert estimated_seconds(spec, [task, task]) == pytest.approx(2 * one)
+    assert estimated_seconds(dataclasses.replace(spec, budgets=("10", "20", "30")), [task]) == pytest.approx(2 * one)
 
 
 def test_durations():

@@ -13,7 +13,7 @@ from tests.models.pretend import PretendDevices, placed
 from vtprune_eval.cli import main
 from vtprune_eval.commands import selftest
 from vtprune_eval.methods.divprune import DivPrune
-from vtprune_eval.methods.kernels import attention
+from vtprune_eval.methods.kernels.topk import best
 from vtprune_eval.methods.stride import Stride
 from vtprune_eval.profiling import clock
 from vtprune_eval.selftest import checks, small
@@ -90,7 +90,7 @@ def test_a_fault_is_not_taken_for_rounding(sample, monkeypatch):
 
 
 def _flipped(keep):
-    return [k.flip(0) for k in keep] if isinstance(keep, (list, tuple)) else keep.flip(0)
+    return [k[::-1].copy() for k in keep] if isinstance(keep, (list, tuple)) else keep[::-1].copy()
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_tie_that_the_device_decides_is_found(there, sample, monkeypatch):
         scores = torch.zeros(1, len(view.features), device=view.features.device)
         ties = "early" if scores.device == torch.device("cpu") else "late"
         keep = torch.zeros(len(view.features), dtype=torch.bool, device=scores.device)
-        keep[attention.best(scores, budget.n_keep, ties=ties)[0]] = True
+        keep[best(scores, budget.n_keep, ties=ties)[0]] = True
         return keep
 
     monkeypatch.setattr(DivPrune, "select_tokens", select)
@@ -172,13 +172,13 @@ def test_too_many_waits_are_found(sample, monkeypatch):
     assert checks.check_waits(adapter, sample, ["full", "divprune", "guikv"])[0] == ""
 
     def chatty(self, view, budget):
-        for _ in range(100):
+        for _ in range(300):
             view.features.sum().item()
         return real(self, view, budget)
 
     monkeypatch.setattr(DivPrune, "select_tokens", chatty)
     told, numbers = checks.check_waits(adapter, sample, ["full", "divprune"])
-    assert "divprune waits" in told and numbers["divprune"] > 100 > numbers["full"]
+    assert "divprune waits" in told and numbers["divprune"] > 300 > numbers["full"]
 
 
 def test_a_peak_below_the_weights_is_found(sample, monkeypatch):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..paths import checkout
+
 
 def leaderboards_dir() -> Path:
     """``leaderboards/`` of the checkout; in the current folder where the package is installed without one."""
-    checkout = Path(__file__).resolve().parents[2] / "leaderboards"
-    return checkout if checkout.is_dir() else Path("leaderboards")
+    found = checkout()
+    return found / "leaderboards" if found else Path("leaderboards")

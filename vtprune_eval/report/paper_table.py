@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown_name
+from ..paths import papers_dir
 from ..profiling.plan import TRUE_DIMS
 from ..results.folder import Run, read_json, read_run
-from . import analytic, leaderboards_dir
+from . import analytic
 from .analytic import ASSUMPTIONS, PROMPTS, costs
 from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
 
@@ -43,10 +44,7 @@ def parser() -> argparse.ArgumentParser:
 
 def names() -> dict[str, Path]:
     """Name to data file, e.g. ``pixelprune-4`` to ``pixelprune_table4.json``."""
-    return {
-        p.stem.replace("_table", "-").replace("_", "-"): p
-        for p in sorted((leaderboards_dir() / "papers").glob("*.json"))
-    }
+    return {p.stem.replace("_table", "-").replace("_", "-"): p for p in sorted(papers_dir().glob("*.json"))}
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -33,6 +34,8 @@ GAP, TRIES = 0.05, 12
 # the greedy selectors, which choose their tokens one after the other.
 WAITS_FIXED, WAITS_PER_TOKEN, WAITS_PER_LAYER = 16, 1, 8
 GREEDY = ("divprune", "cdpruner")
+_T = torch.Tensor
+READS = {_T.item, _T.tolist, _T.__int__, _T.__float__, _T.__bool__, _T.__index__}
 
 
 def answer(adapter: VlmAdapter, sample: Sample, n_new: int = N_NEW) -> Outcome:
@@ -120,22 +123,46 @@ def check_memory(adapter: VlmAdapter, sample: Sample) -> str:
     return "" if peak > held else f"peak of {peak} bytes, the weights alone hold {held}"
 
 
+class _Read(TorchFunctionMode):
+    """Counts the reading of numbers into Python, which on a CPU reaches no dispatcher."""
+
+    number = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func in READS
+        return func(*args, **(kwargs or {}))
+
+
 class Waits(TorchDispatchMode):
     """Counts the operations after which the host has to wait for the device."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.number = 0
+        self._seen, self._read = 0, _Read()
+
+    @property
+    def number(self) -> int:
+        """Waits so far."""
+        return self._seen + self._read.number
+
+    def __enter__(self) -> Waits:
+        self._read.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._read.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten, kwargs = torch.ops.aten, kwargs or {}
-        if func in (aten._local_scalar_dense.default, aten.nonzero.default, aten.equal.default):
-            self.number += 1
+        if func in (aten.nonzero.default, aten.equal.default):
+            self._seen += 1
         elif func is aten.index.Tensor:
-            self.number += any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in tree_iter(args[1]))
+            self._seen += any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in tree_iter(args[1]))
         elif func is aten._to_copy.default and kwargs.get("device") is not None:
             there = args[0].device
-            self.number += torch.device(kwargs["device"]) == torch.device("cpu") != there
+            self._seen += torch.device(kwargs["device"]) == torch.device("cpu") != there
         return func(*args, **kwargs)
 
 
