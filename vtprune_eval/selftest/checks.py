@@ -32,7 +32,7 @@ GAP, TRIES = 0.05, 12
 # Stated bound of the waits for the device in one sample: a few for the prompt and the account, one per new token (has
 # the answer ended?), and some per decoder layer for methods that act there; never one per token of the prompt, but for
 # the greedy selectors, which choose their tokens one after the other.
-WAITS_FIXED, WAITS_PER_TOKEN, WAITS_PER_LAYER = 16, 1, 8
+WAITS_FIXED, WAITS_PER_TOKEN, WAITS_PER_LAYER = 40, 1, 12
 GREEDY = ("divprune", "cdpruner")
 _T = torch.Tensor
 READS = {_T.item, _T.tolist, _T.__int__, _T.__float__, _T.__bool__, _T.__index__}
@@ -126,19 +126,21 @@ def check_memory(adapter: VlmAdapter, sample: Sample) -> str:
 class _Read(TorchFunctionMode):
     """Counts the reading of numbers into Python, which on a CPU reaches no dispatcher."""
 
-    number = 0
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.number, self._device = 0, device
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.number += func in READS
+        self.number += func in READS and args[0].device == self._device
         return func(*args, **(kwargs or {}))
 
 
 class Waits(TorchDispatchMode):
-    """Counts the operations after which the host has to wait for the device."""
+    """Counts the operations after which the host has to wait for ``device``."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         super().__init__()
-        self._seen, self._read = 0, _Read()
+        self._seen, self._read, self._device = 0, _Read(device), device
 
     @property
     def number(self) -> int:
@@ -157,7 +159,7 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         aten, kwargs = torch.ops.aten, kwargs or {}
         if func in (aten.nonzero.default, aten.equal.default):
-            self._seen += 1
+            self._seen += args[0].device == self._device
         elif func is aten.index.Tensor:
             self._seen += any(isinstance(x, torch.Tensor) and x.dtype == torch.bool for x in tree_iter(args[1]))
         elif func is aten._to_copy.default and kwargs.get("device") is not None:
@@ -171,9 +173,11 @@ def check_waits(adapter: VlmAdapter, sample: Sample, methods: Sequence[str]) -> 
     told, found = [], {}
     for name in methods:
         method = make_method(name, {"scorer": "ui-graph"} if name == "focusui" else {})
-        pipeline = Pipeline(adapter, method, FULL if name == "full" else Budget.parse("25"), max_new_tokens=N_NEW)
+        pipeline = Pipeline(
+            adapter, method, FULL if name == "full" else Budget.parse("25", "paper"), max_new_tokens=N_NEW
+        )
         try:
-            with Waits() as waits:
+            with Waits(adapter.device) as waits:
                 kept = sum(map(len, pipeline.run(sample).kept))
         except UserError:  # the model cannot do this, which other checks say
             continue

@@ -16,6 +16,7 @@ from ..registry import make_method, method_names
 from ..sample import Sample
 from .small import small_adapter
 
+# As the papers read them: four layers are too few for a mean over the layers to be met by all.
 BUDGETS = ("25", "60")
 N_NEW = 4
 # Draws of rounding errors in float32 that a disagreement of a coarser type is held against, and how much larger than
@@ -73,7 +74,7 @@ def run(adapter: VlmAdapter, name: str, budget: str, sample: Sample) -> dict[str
     if "compress_kv" in method.hooks():
         object.__setattr__(method, "compress_kv", _recorded(method.compress_kv, entries))
     try:
-        outcome = Pipeline(adapter, method, Budget.parse(budget), max_new_tokens=N_NEW).run(sample)
+        outcome = Pipeline(adapter, method, Budget.parse(budget, "paper"), max_new_tokens=N_NEW).run(sample)
     except UserError as error:
         return str(error)
     return {
