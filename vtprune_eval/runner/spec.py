@@ -68,8 +68,8 @@ class RunSpec:
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
         trust_remote_code: whether Python code of the model's folder may be run.
         limit: samples per task; seed; seeds: repetitions of random controls; dtype, device: ``auto`` until
-        :func:`~vtprune_eval.runner.defaults.resolved` has chosen; attn: attention backend; reading: of the budgets, ``equal`` or ``paper`` (``legacy`` for runs that are
-        older than readings, which can be read and not started).
+        :func:`~vtprune_eval.runner.defaults.resolved` has chosen; attn: attention backend; reading: of the budgets,
+        ``equal`` or ``paper`` (``legacy`` for runs that are older than readings, which can be read and not started).
         protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
         protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
         format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
