@@ -25,7 +25,7 @@ def chunked():
 
 @pytest.mark.parametrize("asked", [False, True])
 def test_answers_are_those_of_the_pipeline(chunked, nano, asked):
-    """``asked``: the runner asks for positions after the encoder; vLLM's runner for GPUs does, that for CPUs does not."""
+    """``asked``: the runner asks for positions after the encoder; vLLM's own for GPUs does, that for CPUs does not."""
 
     def set_asked(worker):
         worker.model_runner.is_multimodal_pruning_enabled = asked
