@@ -78,6 +78,7 @@ class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
         deviations: what differs from the published code, one sentence each.
         adaptive: True when ``--budget auto`` means something for it.
         default_like: for a method without a count of its own, whose count ``auto`` copies (``pixelprune``), else None.
+        follows: hyper-parameters that are those of ``default_like`` where a run sets them there and not here.
         sees_target: True for an upper bound that reads the ground truth; such a method is never ranked.
         draws: True for a control that draws at random, which ``--seeds`` repeats.
         paper_of: what a percentage counts in the paper's reading: ``visual`` tokens or the whole ``prompt``.
@@ -96,6 +97,7 @@ class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
     deviations: ClassVar[tuple[str, ...]] = ()
     adaptive: ClassVar[bool] = False
     default_like: ClassVar[str | None] = None
+    follows: ClassVar[tuple[str, ...]] = ()
     sees_target: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     paper_of: ClassVar[str] = "visual"

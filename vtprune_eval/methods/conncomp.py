@@ -28,6 +28,7 @@ class ConnComp(Method):
     origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = ("Every sample has a seed of its own; the published code reseeds with 42.",)
     default_like: ClassVar[str | None] = "pixelprune"
+    follows: ClassVar[tuple[str, ...]] = ("tau", "metric")  # one setting of both in the published code
 
     metric: str = hyper("max", "distance of two blocks", choices=METRICS)
     tau: float = hyper(0.0, "tolerance of an edge, on the [0, 1] pixel scale", low=0.0, high=1.0)

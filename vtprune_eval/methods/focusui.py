@@ -17,13 +17,15 @@ import torch
 from ..budget import StageBudget, largest
 from ..errors import InfeasibleBudget, UserError
 from .base import Method, TokenEdit, TokenLayout, TokenView, hyper
-from .kernels.labels import graph_components, graph_weights
+from .kernels.labels import block_weights
 from .kernels.topk import best
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER = "<|image_drop_end|>"
+UNTRAINED = "untrained marker: {} stands in for the token that FocusUI trains"
+STAND_INS = {"token": "the pad token's embedding", "mean": "the mean of the dropped run"}
 # Below the model's folder, not in it: a loader that globs *.safetensors would take it for a shard of the weights.
 SCORER_FILE = "focusui/focusui_scorer.safetensors"
 
@@ -44,7 +46,9 @@ class FocusUI(Method):
         "DeepStack features of every level are gathered for kept tokens; the published code loses all but the first "
         "level once it selects.",
         "Markers count as visual tokens of the prompt.",
-        "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run).",
+        "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run); "
+        'records say "untrained marker".',
+        "scorer=ui-graph follows the released code; graph=paper the text of the paper (patches, plain distances).",
     )
 
     paper_reading: ClassVar[str] = "b % of the visual tokens, rounded down, of all images together; markers come on top"
@@ -64,6 +68,12 @@ class FocusUI(Method):
         "token",
         "embedding of a marker: the trained token (else pad), or the mean of the dropped run",
         choices=("token", "mean"),
+    )
+    graph: str = hyper(
+        "code",
+        "nodes of scorer=ui-graph: code (merge blocks, distances over two temporal copies: a threshold of 1.41) or "
+        "paper (patches, plain RGB distance below 2, mean over a block)",
+        choices=("code", "paper"),
     )
     pooling: str = hyper("mean", "pooling of the scores over the words", choices=("mean", "max"))
     per_image: bool = hyper(False, "share the budget over the images instead of letting them compete")
@@ -97,7 +107,8 @@ class FocusUI(Method):
         features[markers] = self._marker(view, run, markers).to(features.dtype)
         stay = keep.clone()
         stay[markers] = True
-        return TokenEdit(stay, features=features[stay], has_visual=keep[stay])
+        note = "" if view.token_embedding(MARKER) is not None else UNTRAINED.format(STAND_INS[self.marker])
+        return TokenEdit(stay, features=features[stay], has_visual=keep[stay], note=note)
 
     def _beside_markers(self, scores: Tensor, rows: Tensor, n_keep: int, view: TokenView) -> int:
         """How many of the tokens ``rows`` may stay so that they and their markers are at most ``n_keep``.
@@ -127,7 +138,8 @@ class FocusUI(Method):
         """Saliency of every present token, float32 ``(n_present,)``."""
         if self.scorer == "ui-graph":
             block = view.layout.merge_size * view.layout.patch_size
-            parts = [graph_weights(graph_components(image, block)).reshape(-1) for image in view.images]
+            node = block if self.graph == "code" else view.layout.patch_size
+            parts = [block_weights(image, block, node).reshape(-1) for image in view.images]
             full = torch.from_numpy(np.concatenate(parts)).float().to(view.features.device)
             return full[view.present]
         words = view.question_features

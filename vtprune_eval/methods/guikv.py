@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# alpha, temperature (the inverse of the quoted tau) and the norm's source, as quoted of the paper.
+PAPER = (0.5, 10.0, "residual")
+
+
 @dataclass(frozen=True)
 class GuiKV(WindowScored):
     """Spatial saliency, temporal redundancy, uniform layer budget."""
@@ -35,13 +39,29 @@ class GuiKV(WindowScored):
         "window.",
         "Capacity 2 or less works (window 1); the published code raises.",
         "Scores stay float32, ties go to the later position; entries are stored by position.",
-        "alpha and temperature are the released scripts'; public reviews quote 0.5 and 0.1 for the paper's equation.",
+        "The body of the paper could not be had; every default is the released code's. Window 8, width 5, average "
+        "pooling, alpha 2, temperature 3.5: arguments of its evaluation scripts (a later paper that measures GUI-KV "
+        "again uses the same). Rank 32, no centring, earlier screenshots pooled: names of its result folders. Norm of "
+        "the layer input after its norm: its attention module.",
+        "spatial=paper follows what is quoted of the paper: norms of the residual stream (abstract of the revised "
+        "version), alpha = 0.5 and tau = 0.1 (two public reviews). tau MULTIPLIES in the quoted equation, and divides "
+        "here and in the code: tau = 0.1 is temperature = 10, not temperature = 0.1.",
+        "Where the rank reaches the head width the basis spans everything and no residual is left: the temporal part "
+        "is off then; the published code ranks rounding noise.",
     )
 
     alpha: float = hyper(2.0, "weight of the spatial bonus, its total mass per head", low=0.0)
     temperature: float = hyper(3.5, "temperature of the saliency softmax", low=1e-6)
     rank: int = hyper(
-        32, "directions of the current screenshot's key subspace; 0 switches the temporal part off", low=0
+        32,
+        "directions of the current screenshot's key subspace, below the head width; 0 switches the temporal part off",
+        low=0,
+    )
+    spatial: str = hyper(
+        "released",
+        "spatial bonus: released (alpha, temperature and norm_source as set here) or paper (0.5, 10 and residual, "
+        "whatever they are set to)",
+        choices=("released", "paper"),
     )
     norm_source: str = hyper(
         "attn_input",
@@ -57,14 +77,17 @@ class GuiKV(WindowScored):
         if not len(current):
             return scores
         past = scores.shape[1]
-        if self.alpha:
-            source = view.hidden_normed if self.norm_source == "attn_input" else view.hidden_in
-            bonus = self.alpha * saliency(_rows(source, current), self.temperature)
+        alpha, temperature, norm_source = self.alpha, self.temperature, self.norm_source
+        if self.spatial == "paper":
+            alpha, temperature, norm_source = PAPER
+        if alpha:
+            source = view.hidden_normed if norm_source == "attn_input" else view.hidden_in
+            bonus = alpha * saliency(_rows(source, current), temperature)
             inside = current < past
             scores[:, current[inside]] += bonus[inside]
         earlier = torch.cat([view.rows_of(i) for i in range(n_images - 1)] or [current[:0]])
         n_zero = int((1 - max(2, room.capacity) / len(view.index)) * len(earlier))
-        if self.rank and n_zero > 0:
+        if 0 < self.rank < view.keys.shape[2] and n_zero > 0:
             residual = residuals(view.keys, current, earlier, self.rank)
             repeated = earlier[best(-residual, n_zero)]  # (n_kv, n_zero)
             group = scores.shape[0] // view.keys.shape[0]

@@ -29,7 +29,7 @@ class GuiPruner(GuiPrunerSSP, GuiPrunerTAR):
     paper_reading: ClassVar[str] = (
         "lambda = b % of the history's tokens and mu = b % of the current screenshot's behind the cut, rounded down"
     )
-    deviations: ClassVar[tuple[str, ...]] = (*GuiPrunerTAR.deviations, *GuiPrunerSSP.deviations[:2])
+    deviations: ClassVar[tuple[str, ...]] = (*GuiPrunerTAR.deviations, *GuiPrunerSSP.deviations[:3])
 
     def reduce_images(self, images: tuple[ImageView, ...], budget: StageBudget) -> tuple[tuple[int, int], ...]:
         """See :meth:`Method.reduce_images`."""

@@ -38,6 +38,7 @@ class GuiPrunerSSP(Method):
         "No official code exists; scoring queries, edge detection and the three-level split follow a public "
         "reproduction that quotes the paper's appendix.",
         "At least one token of the current screenshot stays.",
+        "mu is the paper's kappa.",
         "The paper's mu = 0.75 is auto; a number is an extension of this project.",
     )
     adaptive: ClassVar[bool] = True

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..budget import StageBudget, split_proportionally
+from ..errors import InfeasibleBudget
 from .base import Method
 
 
@@ -37,7 +38,14 @@ class ToMe(Method):
     ) -> tuple[tuple[int, ...], ...]:
         """See :meth:`Method.merge_patches`."""
         left = split_proportionally(min(sum(n_blocks), budget.limit), n_blocks)
-        return tuple(schedule(n, k, vit_blocks) for n, k in zip(n_blocks, left, strict=True))
+        merges = tuple(schedule(n, k, vit_blocks) for n, k in zip(n_blocks, left, strict=True))
+        n_left = sum(n_blocks) - sum(map(sum, merges))
+        if budget.asked.reading == "equal" and n_left > budget.limit:
+            raise InfeasibleBudget(
+                f"tome halves the tokens of an image at most once per ViT block: {n_left} are left of {sum(n_blocks)}, "
+                f"and {budget.limit} were asked for; give a larger budget."
+            )
+        return merges
 
 
 def schedule(n: int, k: int, vit_blocks: int) -> tuple[int, ...]:

@@ -68,6 +68,8 @@ def notes_of(
     if edit is not None and edit.has_visual is not None and not bool(edit.has_visual.all()):
         n_markers = int((~edit.has_visual).sum())
         notes.append(f"{sum(counts.visual) - n_markers} visual tokens and {n_markers} markers")
+    if edit is not None and edit.note:
+        notes.append(edit.note)
     kv_heads = adapter.dims.kv_heads
     groups = {h // kv_heads for h in counts.cache_heads if h}
     if "compress_kv" in budgets and max(groups, default=1) > 1:

@@ -33,6 +33,7 @@ AXES = {
 # Settings of a run that change answers or costs of every row, and their defaults.
 ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
 PER_QUERY_HEAD = "entries are stored once per query head"  # how such a note of a record begins
+UNTRAINED = "untrained marker"  # how such a note begins, too
 SHOWN_LENGTH = 300
 NANO_NOTE = (
     "The embedded model compares methods and tests the harness; its accuracies say nothing about large "
@@ -142,14 +143,15 @@ def settings_of_row(settings: dict[str, Any], method: str) -> str:
 
 
 def _notes(own: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]] | None) -> list[str]:
-    """Why a cache that was cut may hold more bytes than the full one; [] where it does not.
+    """Markers that nobody trained, and why a cache that was cut may hold more bytes than the full one.
 
     Args:
         own: records of the cell; full: those of the full model, None where the run has none: the reason is given then.
     """
     said = {n for r in own for n in r["notes"] if str(n).startswith(PER_QUERY_HEAD)}
     held = [sum(r["kv_bytes"] or 0 for r in records or ()) for records in (own, full)]
-    return sorted(str(n)[:SHOWN_LENGTH] for n in said) if full is None or held[0] > held[1] else []
+    marker = {n for r in own for n in r["notes"] if str(n).startswith(UNTRAINED)}
+    return sorted(str(n)[:SHOWN_LENGTH] for n in marker | (said if full is None or held[0] > held[1] else set()))
 
 
 def merge_draws(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

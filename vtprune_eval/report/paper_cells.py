@@ -116,6 +116,7 @@ COSTS: dict[str, tuple[str, float]] = {
     "peak_memory_mb": ("peak_bytes", 1e-6),
     "gpu_memory_mb": ("peak_bytes", 1e-6),
     "visual_tokens": ("visual_tokens", 1.0),
+    "visual_kept_pct": ("visual_kept_pct", 1.0),
     "prefill_tflops": ("flops_prefill", 1e-12),
     "flops_speedup": ("flops_ratio", 1.0),
     "ttft_speedup": ("speedup_ttft", 1.0),

@@ -83,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
             code = execute(from_mapping(asked))
             if code:
                 return code
-    report(given.name, data, plans, given.format)
+    report(given.name, data, plans, given.format, given.device, root)
     return 0
 
 
@@ -106,7 +106,9 @@ def missing_runs(plans: dict[tuple[int, str], Plan]) -> list[dict[str, Any]]:
     return list(out.values())
 
 
-def report(name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], form: str) -> None:
+def report(
+    name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], form: str, device: str, root: Path
+) -> None:
     """Print the table with what is measured, what is computed, and what is missing."""
     cells: list[dict[str, Any]] = []
     sizes = _mean_sizes()
@@ -162,6 +164,13 @@ def report(name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], 
     )
     heads = ["model", "method", "kept %", "setting", *(f"{m} [{data['units'][m]}]" for m in metrics)]
     print(tabulate(lines, headers=heads, tablefmt=style, disable_numparse=True))
+    kept = [line for row in data["rows"] for line in _retention(data, row, device, root)]
+    if kept:
+        print(
+            "\nKept visual tokens in %, over the whole data set (they follow from the images: no trained weights are "
+            "needed):\n"
+        )
+        print(tabulate(kept, headers=["model", "setting", "benchmark", "paper / measured here"], tablefmt=style))
     for note in data.get("notes", []):
         print(f"note: {note}")
     if any(c["analytic"] is not None for c in cells):
@@ -177,6 +186,17 @@ def report(name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], 
         print(f"\n{len(wanted)} runs are missing; each fills the cells of its model, method and task:")
         for asked in wanted:
             print(f"  {command(asked)}")
+
+
+def _retention(data: dict[str, Any], row: dict[str, Any], device: str, root: Path) -> list[list[str]]:
+    """Lines of a row's retained shares: the paper's, and those measured where a run is there."""
+    out = []
+    bare = {**row, "settings": {k: v for k, v in (row.get("settings") or {}).items() if k != "gui_training"}}
+    for metric, share in (row.get("retain_pct_by_metric") or {}).items():
+        found = plan(data, bare, metric, device, root) if row["method"] != "Full" else Plan()
+        ours = measured(data["paper"], found, "visual_kept_pct", finished) if found.runs else None
+        out.append([row["model"], _setting(row), metric, f"{_number(share)} / {_number(ours)}"])
+    return out
 
 
 def _cell(cell: dict[str, Any] | None) -> str:

@@ -334,6 +334,9 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
             f"{method} at {budget}: the decoder layers see {_number(_layer_visual_pct(done), 1)} % of the "
             f"visual tokens as a mean over the layers; more than asked for on {deep} of {len(done)} samples"
         )
+    marker = next((n for r in done for n in r["notes"] if n.startswith("untrained marker")), None)
+    if marker:
+        notes.append(f"{method} at {budget}: {marker}")
     stored = next((n for r in done for n in r["notes"] if n.startswith("entries are stored once per query head")), None)
     if stored:
         larger = sum(any(n.startswith("the cache holds") for n in r["notes"]) for r in done)

@@ -211,6 +211,8 @@ class RunSpec:
                     f"--set {next(iter(shared))}=... is ambiguous with several methods; write "
                     f"METHOD.{next(iter(shared))}=..."
                 )
+            leader, follows = method_class(part).default_like, method_class(part).follows
+            own = {k: self.params[f"{leader}.{k}"] for k in follows if f"{leader}.{k}" in self.params} | own
             given = own if part == "full" else {**shared, **own}
             out.append(make_method(part, given, self.reading))  # type: ignore[arg-type]
         return tuple(out)

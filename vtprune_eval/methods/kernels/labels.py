@@ -26,24 +26,40 @@ def box_coverage(box: Sequence[float], rows: int, cols: int, cell: int) -> np.nd
     return tall[:, None] * wide[None] / cell**2
 
 
-def graph_components(image: np.ndarray, block: int, threshold: float = 2.0) -> np.ndarray:
+def graph_components(image: np.ndarray, block: int, threshold: float = 2.0, copies: int = 2) -> np.ndarray:
     """UI-graph: components of 4-neighbour blocks whose difference is small.
 
-    Two neighbours join when the L2 distance of their values in [0, 1] lies strictly below ``threshold``; the published
-    code counts every value twice (two temporal copies), and so does this function.
+    Two neighbours join when the L2 distance of their values in [0, 1] lies strictly below ``threshold``.
 
     Args:
         image: RGB uint8 ``(rows * block, columns * block, 3)``; block: pixels per side; threshold: see above.
+        copies: how often every value is counted: twice in the published code (two temporal copies), once in the paper.
 
     Returns:
         component per block, int ``(rows, columns)``, numbered by first appearance in raster order.
     """
     same_up, same_left = equal_neighbours(image, block)
     view = image.reshape(image.shape[0] // block, block, image.shape[1] // block, block * 3).transpose(0, 2, 1, 3)
-    limit = (threshold * 255.0) ** 2 / 2
+    limit = (threshold * 255.0) ** 2 / copies
     if limit <= 0:  # strictly below zero: nothing joins
         return np.arange(same_up.size).reshape(same_up.shape)
     return label_components(_near(view, same_up, (1, 0), limit), _near(view, same_left, (0, 1), limit))
+
+
+def block_weights(image: np.ndarray, block: int, node: int) -> np.ndarray:
+    """Weight of every block by the rarity of its region, float64 ``(rows, columns)``.
+
+    Args:
+        image: RGB uint8 ``(rows * block, columns * block, 3)``; block: pixels per side.
+        node: pixels per side of the graph's nodes: ``block`` as the published code, or a patch as the paper, whose
+            plain distances are not doubled; a block's weight is then the mean of its patches'.
+    """
+    if node == block:
+        return graph_weights(graph_components(image, block))
+    weights = graph_weights(graph_components(image, node, copies=1))
+    side = block // node
+    rows, cols = weights.shape
+    return np.asarray(weights.reshape(rows // side, side, cols // side, side).mean((1, 3)))
 
 
 def _near(blocks: np.ndarray, same: np.ndarray, step: tuple[int, int], limit: float) -> np.ndarray:
