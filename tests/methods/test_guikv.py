@@ -144,3 +144,20 @@ def test_vlcache_keeps_nearly_everything_at_nearly_the_full_budget():
     budget = StageBudget(n - 1, None, 46, Budget.parse("99"))
     kept = [method.compress_kv(dataclasses.replace(v, observed=seen), budget).shape[1] for v in views]
     assert 3 * (n - 1) - 3 <= sum(kept) <= 3 * (n - 1)
+
+
+def test_the_paper_s_reading_of_the_bonus_is_a_preset():
+    """tau multiplies in the quoted equation: 0.1 is a temperature of 10, and the norms are the residual stream's."""
+    view = layer_view(GRIDS, 3, 0, 8)
+    room = Room(20, 8)
+    preset = GuiKV(spatial="paper").score_kv(view, room)
+    by_hand = GuiKV(alpha=0.5, temperature=10.0, norm_source="residual").score_kv(view, room)
+    assert torch.equal(preset, by_hand)
+    assert not torch.equal(preset, GuiKV().score_kv(view, room))
+
+
+def test_a_rank_that_spans_every_direction_switches_the_temporal_part_off():
+    """Head width 8: residuals of rank 8 or more would be rounding noise."""
+    view, room = layer_view(GRIDS, 3, 0, 8), Room(20, 8)
+    assert torch.equal(GuiKV(rank=8).score_kv(view, room), GuiKV(rank=0).score_kv(view, room))
+    assert not torch.equal(GuiKV(rank=4).score_kv(view, room), GuiKV(rank=0).score_kv(view, room))

@@ -20,7 +20,7 @@ from vtprune_eval.methods.dart import Dart
 from vtprune_eval.methods.focusui import FocusUI, padding
 from vtprune_eval.methods.guipruner_ssp import spread
 from vtprune_eval.methods.kernels.diversity import greedy_map, max_min, min_max_scaled, thin_out
-from vtprune_eval.methods.kernels.labels import box_coverage, graph_weights
+from vtprune_eval.methods.kernels.labels import block_weights, box_coverage, graph_weights
 from vtprune_eval.methods.kernels.merging import density_peaks
 from vtprune_eval.methods.kernels.outliers import n_kept, n_outliers, plus_order
 from vtprune_eval.methods.kernels.raters import text_raters
@@ -370,3 +370,19 @@ def test_oracle_without_a_box_is_an_even_grid():
     """A refusal of OSWorld-G among samples with boxes; a task without any is refused before the run."""
     keep = make_method("oracle").select_tokens(token_view(), budget_for((6,), 2))
     assert keep.nonzero()[:, 0].tolist() == spread(6, 2).tolist()
+
+
+def test_the_ui_graph_of_the_paper_has_patches_for_nodes_and_plain_distances():
+    """Two blocks of 4 x 4 patches that differ by 0.02 per value: one region by plain distance, two by the doubled."""
+    import numpy as np
+
+    image = np.full((32, 64, 3), 100, np.uint8)
+    image[:, 32:] = 105  # L2 over a block: 0.0196 sqrt(3072) = 1.087, doubled copies 1.537; over a patch 0.543
+    far = image.copy()
+    far[:, 32:] = 110  # 2.17 a block, 3.07 doubled; 1.09 a patch
+    n_patches = 8
+    whole = 1 / np.log(n_patches + 1)
+    assert block_weights(image, 32, 16) == pytest.approx(np.full((1, 2), whole))
+    assert block_weights(far, 32, 16) == pytest.approx(np.full((1, 2), whole))  # joined as patches
+    assert block_weights(far, 32, 32) == pytest.approx(np.ones((1, 2)))  # apart as blocks
+    assert block_weights(image, 32, 32) == pytest.approx(np.full((1, 2), 1 / np.log(3)))

@@ -114,6 +114,14 @@ def test_the_copied_count_follows_the_copied_method_s_settings(tiny, picture):
             for c in spec.cells()
         ]
     assert counts["0"][0] == counts["0"][1] != counts["0.9"][0] == counts["0.9"][1]
+    # The published code has one threshold for both: ConnComp's is PixelPrune's unless it is set.
+    params = {"pixelprune.tau": "0.05"}
+    spec = RunSpec(model="stub", methods=("pixelprune", "conncomp"), budgets=("auto",), params=params)
+    assert spec.make("conncomp")[0].tau == 0.05
+    spec = RunSpec(
+        model="stub", methods=("pixelprune", "conncomp"), budgets=("auto",), params={**params, "conncomp.tau": "0.1"}
+    )
+    assert spec.make("conncomp")[0].tau == 0.1
     alone = RunSpec(model="stub", methods=("random",), budgets=("auto",), params={"pixelprune.tau": "0.9"})
     assert alone.copied("pixelprune").tau == 0.9
     with pytest.raises(UserError, match="unknown method in --set"):
@@ -169,3 +177,21 @@ def test_an_adaptive_method_beside_another_decides_itself():
     assert budget_of(cache, (prune, cache), HALF) == HALF == budget_of(prune, (prune, Full()), HALF)
     with pytest.raises(UserError, match="nothing"):
         RunSpec(model="stub", methods=("pixelprune+prumerge",), budgets=("like:nothing",))
+
+
+def test_what_an_image_does_not_need_goes_to_the_others(tiny, picture, tmp_path):
+    """PixelPrune keeps one block of a blank screenshot; the other gets what the budget leaves."""
+    blank, dense = tmp_path / "blank.png", tmp_path / "dense.png"
+    Image.new("RGB", (256, 160), (9, 9, 9)).save(blank)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (160, 256, 3), np.uint8)).save(dense)
+    sample = Sample("1", (blank, dense), "what", {})
+    kept = Pipeline(tiny, make_method("pixelprune"), HALF, max_new_tokens=1).run(sample).counts.visual
+    assert kept == (1, 39)
+    wide = tmp_path / "wide.png"
+    Image.new("RGB", (512, 64)).save(wide)
+    for name in ("resize", "pool"):
+        outcome = Pipeline(tiny, make_method(name), Budget.parse("45"), max_new_tokens=1).run(
+            Sample("2", (wide, dense), "what", {})
+        )
+        allowed = Budget.parse("45").count(sum(outcome.counts.visual_full))
+        assert allowed - 3 <= sum(outcome.counts.visual) <= allowed

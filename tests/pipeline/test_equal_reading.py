@@ -52,9 +52,10 @@ def test_nothing_spends_more_than_was_asked_for(family, name, shots):
             except InfeasibleBudget:
                 continue
             except UserError as refusal:
-                if "cannot be met" in str(refusal) or "depth" in str(refusal) or "ViT" in str(refusal):
+                if "cannot be met" in str(refusal):
                     continue
-                raise
+                assert name == "tome" and "merge" in str(refusal), refusal  # windows inside the ViT
+                return
             counts, met = outcome.counts, met + 1
             allowed = Budget.parse(asked).count(sum(counts.visual_full))
             spent, places = spending(counts, method.hooks(), adapter.dims.kv_heads)
@@ -113,3 +114,15 @@ def test_records_and_tables_state_asked_achieved_and_reading(tmp_path, capsys):
         assert record["spent"]["asked"] == "30" and record["spent"]["reading"] == "equal"
         assert 25 < record["spent"]["achieved_pct"] <= 31
     assert json.loads((run / "run.json").read_text())["reading"] == "equal"
+
+
+def test_a_marker_that_nobody_trained_is_named(tiny, shots):
+    """nano and other models without FocusUI's token: the record says so, for both stand-ins."""
+    for marker, says in (("token", "the pad token's embedding"), ("mean", "the mean of the dropped run")):
+        method = make_method("focusui", {"scorer": "ui-graph", "marker": marker})
+        notes = Pipeline(tiny, method, Budget.parse("50"), max_new_tokens=1).run(shots[0]).notes
+        assert any(n.startswith("untrained marker") and says in n for n in notes)
+    plain = make_method("focusui", {"scorer": "ui-graph", "pad": "none"})
+    assert not any(
+        "marker" in n for n in Pipeline(tiny, plain, Budget.parse("50"), max_new_tokens=1).run(shots[0]).notes
+    )
