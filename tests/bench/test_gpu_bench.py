@@ -169,8 +169,8 @@ def test_a_cell_that_fails_does_not_cost_the_others(bench, tmp_path, monkeypatch
     assert "crash: OutOfMemoryError" in text
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_one_sentence(bench, tmp_path, capsys):
+def test_without_a_gpu_one_sentence(bench, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert bench.gpu.main(["--out", str(tmp_path / "never")]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "never estimated" in said.err

@@ -113,9 +113,8 @@ def test_names_that_point_outside_are_refused(name, start, tmp_path):
     for path in [*folder.rglob("*.json"), *folder.rglob("*.jsonl")]:
         lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
         path.write_text("\n".join(json.dumps(hostile(json.loads(line))) for line in lines))
-    if not changed:
-        pytest.skip(f"no text of {name} becomes the name of an image: numbers do")
-    stays(name, folder)
+    if changed:  # else numbers become the names of images, and no text can lead out
+        stays(name, folder)
 
 
 @pytest.mark.parametrize("name", OUTSIDE)

@@ -7,11 +7,12 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from PIL import Image
 
 from tests.benchmarks.speakers import SPEAKERS
 from tests.benchmarks.test_readers_hostile import HOSTILE
+from tests.draws import examples
 from vtprune_eval.benchmarks.action import Action
 from vtprune_eval.benchmarks.tasks import SUITES, definition, has_data, load_task
 from vtprune_eval.benchmarks.web import RULES, normal
@@ -110,7 +111,7 @@ TRUTHS = {"grounding": {"box_xyxy": BOX}, "document": {"answers": ["1,204.50"]},
 @pytest.mark.parametrize("grammar", ["qwen", "ui_tars", "opencua", "mini"])
 @pytest.mark.parametrize("rule", RULES)
 def test_hostile_answers_score_between_0_and_1(rule, grammar):
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @examples(40, suppress_health_check=list(HealthCheck))
     @given(HOSTILE)
     def never_raises(text):
         for coordinates in ("resized_pixels", "thousandths"):

@@ -49,14 +49,10 @@ def test_a_hub_model_without_tasks_is_told_what_it_answers(capsys, monkeypatch):
     said = capsys.readouterr().err
     assert said.startswith("WARNING: no --tasks") and "say nothing about screens at true size" in said
     monkeypatch.setattr(defaults, "SUITES", {"mini": ("mini-doc",), "web": ("web-doc", "web-nav")})
-    monkeypatch.setattr(defaults, "load_task", lambda name, limit: None)
+    monkeypatch.setattr(defaults, "has_data", lambda suite: True)
     assert completed({"model": "qwen3vl-2b"})["tasks"] == ["web"]
     assert "web-doc, web-nav" in capsys.readouterr().err
-
-    def absent(name, limit):
-        raise UserError("its pages are a package of their own.")
-
-    monkeypatch.setattr(defaults, "load_task", absent)
+    monkeypatch.setattr(defaults, "has_data", lambda suite: False)
     assert completed({"model": "qwen3vl-2b"})["tasks"] == ["mini"]
     assert capsys.readouterr().err.startswith("WARNING")
     for quiet in ({"model": "nano"}, {"model": "stub"}, {}, {"model": "qwen3vl-2b", "task": "screenspot_v2"}):

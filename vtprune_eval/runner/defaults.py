@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from typing import Any
 
-from ..benchmarks.tasks import SUITES, load_task
+from ..benchmarks.tasks import SUITES, has_data
 from ..errors import UserError
 from ..models import MODELS
 from ..models.defaults import resolve
@@ -39,20 +39,10 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
             out[key] = ["full", *names]
     model = out.get("model", "nano")
     if not {"task", "tasks"} & set(out) and model in MODELS and model not in OF_MINI:
-        suite = next((name for name in TRUE_SCALE if name in SUITES and _is_here(name)), "mini")
+        suite = next((name for name in TRUE_SCALE if name in SUITES and has_data(name)), "mini")
         out["tasks"] = [suite]
         print(_about(str(model), suite), file=sys.stderr)
     return out
-
-
-def _is_here(suite: str) -> bool:
-    """Whether the pages of a suite, which may be a package of their own, are installed."""
-    try:
-        for task in SUITES[suite]:
-            load_task(task, 1)
-    except UserError:
-        return False
-    return True
 
 
 def _about(model: str, suite: str) -> str:
