@@ -13,7 +13,7 @@ from vtprune_eval import cli
 from vtprune_eval.report import analytic, paper_cells, paper_table
 from vtprune_eval.report.paper_cells import ACCURACIES, BENCHMARKS, METHOD_NAMES, MODEL_NAMES, command, plan
 
-PAPERS = paper_table.leaderboards_dir() / "papers"
+PAPERS = paper_table.papers_dir()
 
 
 @pytest.mark.parametrize("path", sorted(PAPERS.glob("*.json")), ids=lambda p: p.stem)
@@ -268,7 +268,7 @@ def small(monkeypatch, tmp_path):
         )
     )
     shutil.copy(PAPERS / "pixelprune_table9.json", papers)
-    monkeypatch.setattr(paper_table, "leaderboards_dir", lambda: tmp_path / "board")
+    monkeypatch.setattr(paper_table, "papers_dir", lambda: papers)
     monkeypatch.setitem(paper_cells.MODEL_NAMES, "Tiny", "stub")
     monkeypatch.setitem(paper_cells.ACCURACIES, "Doc", ("mini-doc",))
     return tmp_path / "runs"
