@@ -367,9 +367,11 @@ def _checked(kept: Tensor, view: LayerView, method: Method, budget: StageBudget)
     if kept.ndim != 2 or kept.shape[0] != heads or kept.shape[1] < 1:
         raise RuntimeError(f"{method.name}.compress_kv returned shape {tuple(kept.shape)}; ({heads}, n) is needed")
     n = view.keys.shape[1]
-    padding = (kept[:, :-1] == -1) & (kept[:, 1:] == -1)  # in front of heads that keep fewer than others
-    wrong = ((kept[:, 1:] <= kept[:, :-1]) & ~padding).any() | (kept[:, -1].min() < 0)
-    wrong = wrong | (kept.min() < -1) | (kept.max() >= n)
+    backwards = kept[:, 1:] <= kept[:, :-1]
+    if method.ragged:  # padding in front of heads that keep fewer than others
+        backwards = backwards & ~((kept[:, :-1] == -1) & (kept[:, 1:] == -1))
+    lowest = -1 if method.ragged else 0
+    wrong = backwards.any() | (kept[:, -1].min() < 0) | (kept.min() < lowest) | (kept.max() >= n)
     if not budget.n_text:
         return wrong.long()
     text = ~view.visual
