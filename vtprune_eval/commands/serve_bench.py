@@ -135,11 +135,12 @@ def main(argv: Sequence[str]) -> int:
         "answer_tokens": given.answer_tokens,
         "terms": TERMS,
         "identity": engine.identity,
-        "rehearsal": spec.device == "cpu",
+        "rehearsal": engine.identity["device"] == "cpu",
     }
     write(folder, rows, about)
     print(shown(rows))
-    print(f"\n{engine.identity['engine']}, {spec.model}, {spec.dtype}, {spec.device}; {TERMS}.")
+    made = ", ".join(str(engine.identity[k]) for k in ("engine", "model", "dtype", "device"))
+    print(f"\n{made}; {TERMS}.")
     if about["rehearsal"]:
         print(REHEARSAL)
     print(f"results: {folder}")

@@ -183,7 +183,7 @@ def test_rows_in_bfloat16_are_shown_with_their_share():
         ({"methods": "snapkv"}, "snapkv drops tokens in the KV cache"),
         ({"model": "qwen3.5-2b"}, "no plug-in for qwen3.5-2b"),
         ({"weights": "random"}, "leave --weights random out"),
-        ({"device": "auto"}, "--engine vllm takes cpu or cuda"),
+        ({"device": "spread"}, "--engine vllm takes cpu or cuda"),
         ({"cache": "x"}, "--cache belongs to --engine local"),
     ],
 )

@@ -48,7 +48,7 @@ def check_engine(spec: RunSpec) -> None:
         raise UserError(f"--engine vllm has no plug-in for {spec.model}; it runs Qwen3-VL, Qwen2.5-VL and Qwen2-VL.")
     if spec.weights == "random":
         raise UserError("--engine vllm reads weights from a folder; leave --weights random out, or use --engine local.")
-    if spec.device not in ("cpu", "cuda"):
+    if spec.device not in ("auto", "cpu", "cuda"):
         raise UserError(
             f"--device {spec.device}: --engine vllm takes cpu or cuda; choose GPUs with CUDA_VISIBLE_DEVICES."
         )
@@ -93,6 +93,9 @@ class VllmEngine:
         """
         check_engine(spec)
         require("vllm", "--engine vllm")
+        from ...runner.defaults import resolved
+
+        spec = resolved(spec)
         from ...models import check_model_name, family_of, fingerprint, folder_of
 
         for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if spec.device == "cpu" else {})}.items():

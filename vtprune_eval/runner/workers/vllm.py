@@ -17,6 +17,7 @@ from ...results.store import RunFolder, rewrite_in_order
 from ...sample import Sample
 from .. import execute as loop
 from ..cells import OpenCell, record_of
+from ..defaults import resolved
 from ..spec import Cell, RunSpec
 from .worker import Worker
 
@@ -123,6 +124,7 @@ def bench_engine(spec: RunSpec, in_flight: int) -> VllmEngine:
     """An engine for measuring throughput; on a GPU it computes in a process of its own, beside the preparation."""
     from ...integrations.vllm.engine import VllmEngine
 
+    spec = resolved(spec)
     if spec.device != "cpu":
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
     return VllmEngine(spec, max_num_seqs=in_flight)
