@@ -107,6 +107,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: options that mean nothing, or what the engine refuses.
     """
     from ..cli import spec_of_arguments
+    from ..runner.defaults import resolved
     from ..runner.execute import load_tasks
     from ..runner.workers.vllm import bench_engine
 
@@ -115,7 +116,7 @@ def main(argv: Sequence[str]) -> int:
     for name, value in (("--requests", given.requests), ("--answer-tokens", given.answer_tokens)):
         if value is not None and value < (2 if name == "--answer-tokens" else 1):
             raise UserError(f"{name} {value}: too few; a time per token needs two tokens, a level one request.")
-    spec = spec_of_arguments([*rest, "--engine", "vllm"])
+    spec = resolved(spec_of_arguments([*rest, "--engine", "vllm"]))
     if "full" not in spec.methods:
         spec = replace(spec, methods=("full", *spec.methods))
     samples = [s for task in load_tasks(spec) for s in task.samples]

@@ -71,13 +71,14 @@ def main(argv: Sequence[str]) -> int:
 def _made(given: argparse.Namespace, rest: list[str]) -> Path:
     """Run with the options ``rest`` and as many samples as are compared; the run's folder."""
     from ..cli import spec_of_arguments
+    from ..runner.defaults import resolved
     from ..runner.execute import execute
 
     more = ["--data-path", given.data_path] if given.data_path else []
     spec = spec_of_arguments([*rest, *more])
     if spec.engine != "vllm":
         raise UserError("verify compares an engine with the pipeline: name a run's folder, or add --engine vllm.")
-    spec = replace(spec, limit=min(given.samples, spec.limit or given.samples))
+    spec = replace(resolved(spec), limit=min(given.samples, spec.limit or given.samples))
     if execute(spec):
         raise UserError(f"the run in {spec.folder} did not end well; nothing was compared.")
     return spec.folder

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...extras import require
+from ...models.defaults import best_device
 from ...paths import tasks_dir
 from ..answers import engine_of
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prepare(args: Any) -> None:
     """Check the arguments of our model before lm-eval reads its thousands of tasks, and fill in what differs there.
 
-    - The default device is ours (cpu); lm-eval's is cuda. ``device`` may also stand in ``--model_args``.
+    - The default device is ours (the best one present); lm-eval's is cuda. ``device`` may also stand in ``--model_args``.
     - The cache gets a name of its own for each cell, and results that of the cell.
 
     Raises:
@@ -61,7 +62,7 @@ def prepare(args: Any) -> None:
     options = dict(args.model_args or {})
     device = options.pop("device", None)
     if not args.config:  # a config file may name what is missing here
-        args.device = args.device or device or "cpu"
+        args.device = args.device or device or best_device()
         model = options.pop("pretrained", None) or options.pop("model", "nano")
         options.pop("model", None)
         method, budget = options.pop("method", "full"), options.pop("budget", None)

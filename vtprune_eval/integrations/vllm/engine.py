@@ -91,6 +91,9 @@ class VllmEngine:
         Raises:
             UserError: vLLM is missing, or it cannot load the model.
         """
+        from ...runner.defaults import resolved
+
+        spec = resolved(spec)
         check_engine(spec)
         require("vllm", "--engine vllm")
         from ...runner.defaults import resolved
