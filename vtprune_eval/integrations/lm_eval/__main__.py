@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def prepare(args: Any) -> None:
     """Check the arguments of our model before lm-eval reads its thousands of tasks, and fill in what differs there.
 
-    - The default device is ours (the best one present); lm-eval's is cuda. ``device`` may also stand in ``--model_args``.
+    - The default device is the best one present; lm-eval's is cuda. ``device`` may also stand in ``--model_args``.
     - The cache gets a name of its own for each cell, and results that of the cell.
 
     Raises:
