@@ -52,6 +52,8 @@ def test_a_hub_model_without_tasks_is_told_what_it_answers(capsys, monkeypatch):
     monkeypatch.setattr(defaults, "has_data", lambda suite: True)
     assert completed({"model": "qwen3vl-2b"})["tasks"] == ["web"]
     assert "web-doc, web-nav" in capsys.readouterr().err
+    assert completed({"model": "focusui-3b"})["tasks"] == ["web-grounding"], "a head that points answers nothing else"
+    assert "web-grounding" in capsys.readouterr().err
     monkeypatch.setattr(defaults, "has_data", lambda suite: False)
     assert completed({"model": "qwen3vl-2b"})["tasks"] == ["mini"]
     assert capsys.readouterr().err.startswith("WARNING")

@@ -40,6 +40,8 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
     model = out.get("model", "nano")
     if not {"task", "tasks"} & set(out) and model in MODELS and model not in OF_MINI:
         suite = next((name for name in TRUE_SCALE if name in SUITES and has_data(name)), "mini")
+        if suite != "mini" and MODELS[model].family.startswith("focusui"):
+            suite = "web-grounding"  # a head that points answers nothing else
         out["tasks"] = [suite]
         print(_about(str(model), suite), file=sys.stderr)
     return out
@@ -48,7 +50,7 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
 def _about(model: str, suite: str) -> str:
     if suite != "mini":
         return (
-            f"note: no --tasks: {model} answers the embedded suite {suite}, {', '.join(SUITES[suite])}; "
+            f"note: no --tasks: {model} answers {', '.join(SUITES.get(suite, (suite,)))}, pages at true size; "
             "`python -m vtprune_eval list tasks` shows the published benchmarks."
         )
     return (
