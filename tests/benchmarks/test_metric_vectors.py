@@ -54,6 +54,20 @@ def test_a_wrong_expectation_is_noticed_in_every_case(task, tmp_path):
     assert len(report.failures) == report.n_cases >= len(data["cases"])
 
 
+def test_answers_are_read_in_every_form():
+    report = check_file(EMBEDDED / "answers.json", checkers())
+    assert report.failures == () and report.n_cases == 46
+
+
+def test_a_wrong_expectation_of_an_answer_is_noticed(tmp_path):
+    data = json.loads((EMBEDDED / "answers.json").read_text())
+    for case in data["cases"]:
+        case["expected"] = {"point": [0.1, 0.9]} if "score" not in case["expected"] else {"score": 0.5}
+    (tmp_path / "spoilt.json").write_text(json.dumps(data))
+    report = check_file(tmp_path / "spoilt.json", checkers())
+    assert len(report.failures) == report.n_cases == 46
+
+
 def _spoil(expected):
     key = next(iter(expected))
     value = expected[key]

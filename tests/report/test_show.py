@@ -153,7 +153,7 @@ def test_every_benchmarks_target_is_drawn(name, number, at, tmp_path):
     sample = task.samples[number]
     with Image.open(sample.images[0]) as image:
         height = round(image.height * COLUMN / image.width)
-    picture = np.asarray(draw(sample, [Panel("m", record(point=None))], task.benchmark))
+    picture = np.asarray(draw(sample, [Panel("m", record(point=None))], task.of))
     view = picture[picture.shape[0] - MARGIN - height :, MARGIN : MARGIN + COLUMN]
     ys, xs = np.nonzero((view == TARGET).all(-1))
     middle = (xs.min() + xs.max()) / 2 / COLUMN, (ys.min() + ys.max()) / 2 / height

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from ..sample import Score
 from .action import Action
+from .answers import final
 from .base import Item, Records
 from .checks import Fault, Screen, listed_box
 from .grammars import understand
@@ -64,11 +65,11 @@ class Rule:
 
         Args:
             grammar: how the model writes (a key of ``grammars.GRAMMARS`` or of ``readers``).
-            text: the answer.
+            text: the answer; a thought before it does not count.
             truth: the annotation in the form that the benchmark's reader gives.
             frame: see ``Frame``.
         """
-        action = None
+        action, text = None, final(text)
         try:
             if grammar in self.readers:
                 said = self.readers[grammar](text, frame)

@@ -97,7 +97,7 @@ def _relaxed(said: Any, target: Truth, frame: Frame) -> Score:
 
 
 def _read_action(text: str, frame: Frame) -> dict[str, Any]:
-    said = grammar.parse_action(text, dict(frame))
+    said = grammar.parse_action(text, frame)
     if said is None:
         raise Unreadable("no_action")
     return said

@@ -13,7 +13,7 @@ from .benchmark import Benchmark, Frame, Record, Rule, Truth, screen_size
 from .formats.listed import Listed
 from .grammars.pointing import pointed
 from .rules.geometry import as_corners, fractions_of, mean
-from .rules.pointed import NOWHERE, compare_kit, in_box, kit_enter, kit_read, the_point
+from .rules.pointed import GUIKV_READERS, NOWHERE, compare_kit, in_box, kit_enter, kit_read, read_seeclick, the_point
 from .spec import TaskSpec
 from .untrusted import Unreadable
 
@@ -79,10 +79,13 @@ class ScreenSpot(Benchmark):
 
     name = "screenspot"
     groups = ("platform", "target_kind")
-    _point = Rule(_compare, enter=the_point, understand=pointed, refused=_refused)
+    # SeeClick's own reader keeps its accidents (a box by whole numbers, no exponents); GUI-KV takes the first two
+    # numbers of UI-TARS's first argument, a box's corner.
     _rules = {  # noqa: RUF012
-        "seeclick": _point,
-        "guikv": _point,
+        "seeclick": Rule(
+            _compare, enter=the_point, readers={"seeclick": read_seeclick}, understand=pointed, refused=_refused
+        ),
+        "guikv": Rule(_compare, enter=the_point, readers=GUIKV_READERS, understand=pointed, refused=_refused),
         "vlmeval": Rule(_kit, enter=kit_enter, readers={"pyautogui": kit_read}, understand=pointed, refused=_origin),
     }
 

@@ -13,7 +13,7 @@ from .benchmark import Benchmark, Frame, Record, Rule, Truth
 from .formats.listed import Listed
 from .grammars.pointing import pointed
 from .rules.geometry import fractions_of, inside, pair_or_none
-from .rules.pointed import NOWHERE, Size, compare_kit, guikv_point, kit_enter, kit_read, the_point
+from .rules.pointed import GUIKV_READERS, NOWHERE, Size, compare_kit, guikv_point, kit_enter, kit_read, the_point
 from .spec import TaskSpec
 from .untrusted import Unreadable
 
@@ -78,7 +78,9 @@ class ScreenSpotPro(Benchmark):
     groups = ("group", "platform", "target_kind")
     _rules = {  # noqa: RUF012
         "official": Rule(_compare, enter=the_point, understand=pointed, refused=_refused),
-        "guikv": Rule(_compare, enter=the_point, understand=pointed, refused=_refused_by_guikv),
+        "guikv": Rule(  # the first two numbers of UI-TARS's first argument: a box's corner
+            _compare, enter=the_point, readers=GUIKV_READERS, understand=pointed, refused=_refused_by_guikv
+        ),
         "vlmeval": Rule(_kit, enter=kit_enter, readers={"pyautogui": kit_read}, understand=pointed, refused=_origin),
     }
 

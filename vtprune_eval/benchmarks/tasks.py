@@ -56,6 +56,8 @@ class Samples(Sequence[Sample]):
         item = self._records.item(self._chosen[i])
         question = item.fields["question"] if self._prompt is None else self._prompt.question(item)
         instruction = item.fields.get("instruction") or item.fields.get("goal") or None
+        question = whole_signs(question)
+        instruction = whole_signs(instruction) if instruction else None
         return Sample(
             id=item.id,
             images=item.images,
@@ -79,6 +81,13 @@ class Samples(Sequence[Sample]):
         """The samples whose ids are not in ``done``."""
         ids = self._records.ids
         return Samples(self._records, self._prompt, [i for i in self._chosen if ids[i] not in done])
+
+
+def whole_signs(text: str) -> str:
+    """The text with halves of surrogate pairs put together, and a replacement sign for a half without its other."""
+    if not any("\ud800" <= c <= "\udfff" for c in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass(frozen=True)

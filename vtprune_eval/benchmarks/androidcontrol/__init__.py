@@ -26,6 +26,7 @@ from ..benchmark import (
     share,
 )
 from ..checks import Fault, Screen, point_on, unknown
+from ..grammars import parse
 from ..rules import guievalkit, osatlas, simpagent
 from ..spec import TaskSpec
 from ..untrusted import NoCounterpart, Unreadable
@@ -53,7 +54,13 @@ def _osatlas(said: Any, truth: Truth, frame: Frame) -> Score:
 
 
 def _guikv_reads(model: str, text: str, frame: Frame) -> dict[str, Any]:
-    return rule.understand(model, text, screen_size(frame), scale(frame))
+    """The script's own reading; a scroll with two ends, which it does not know, gets the gesture's direction."""
+    said = rule.understand(model, text, screen_size(frame), scale(frame))
+    if said["operation"] == "scroll" and not said["direction"]:
+        action = parse(model, text, frame)
+        if action.end is not None:
+            return {**said, "direction": content_direction(action)}
+    return said
 
 
 def understood(action: Action, grammar: str, frame: Frame) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..action import Action, Point
-from ..untrusted import Unreadable, number_pair
+from ..answers import place
+from ..untrusted import Unreadable
 
 
 def sizes(frame: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -15,12 +16,12 @@ def sizes(frame: Mapping[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def scaled(pair: Any, frame: Mapping[str, Any]) -> Point:
-    """Two numbers of the model's frame as fractions.
+    """A place in the model's frame as fractions; of a box its centre.
 
     Raises:
-        Unreadable: they are no two numbers.
+        Unreadable: it is no place.
     """
-    point = number_pair(pair)
+    point = place(pair)
     if point is None:
         raise Unreadable("no_point")
     kind = frame["coordinates"]

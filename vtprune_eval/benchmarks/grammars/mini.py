@@ -6,26 +6,32 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..action import Action, invalid
-from ..answers import MAX_CHARS, first_point, fraction
+from ..action import Action, content_direction, invalid, phone_word
+from ..answers import MAX_CHARS, final, first_point, fraction, plain_signs
+from ..untrusted import Unreadable
+from . import qwen
 
-_ACTION = re.compile(r"\b(tap|click|type|scroll|back|done)\b[ \t]*([^\n,]*)", re.IGNORECASE)
+_ACTION = re.compile(r"\b(tap|click|type|scroll|back|done)\b[ \t]*([^\n]*)", re.IGNORECASE)
 
 
-def parse_action(text: str, frame: dict[str, Any]) -> dict[str, Any] | None:
-    """The action of an answer in the mini suite's grammar.
-
-    ``tap X Y`` (or ``click``), ``type TEXT``, ``scroll up|down``, ``back``, ``done``.
+def parse_action(text: str, frame: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The action of an answer in the mini suite's grammar, or of a tool call.
 
     Returns:
         e.g. ``{"type": "tap", "point": [0.37, 0.82]}``, or None if nothing can be read.
     """
-    match = _ACTION.search(text[:MAX_CHARS])
+    text = plain_signs(final(text)[:MAX_CHARS])
+    match = _ACTION.search(text)
+    if "{" in text or "<function=" in text:  # the words of the grammar are values of a tool call, too
+        said = _of_call(text, frame)
+        if said is not None:
+            return said
     if not match:
         return None
-    word, rest = match[1].lower(), match[2].strip()
+    word, line = match[1].lower(), match[2].strip()
+    rest = line.partition(",")[0].strip()  # what follows a comma would be a further action
     if word in {"tap", "click"}:
-        pair = first_point(rest)
+        pair = first_point(line)
         at = fraction(pair, frame) if pair else None
         return {"type": "tap", "point": list(at)} if at else None
     if word == "type":
@@ -36,9 +42,29 @@ def parse_action(text: str, frame: dict[str, Any]) -> dict[str, Any] | None:
     return {"type": "back" if word == "back" else "finish"}
 
 
+def _of_call(text: str, frame: Mapping[str, Any]) -> dict[str, Any] | None:
+    try:
+        said = qwen.action(text, frame)
+    except Unreadable:
+        return None
+    word = phone_word(said)
+    if word == "tap" and said.point:
+        return {"type": "tap", "point": list(said.point)}
+    if word == "type" and said.text:
+        return {"type": "type", "text": said.text}
+    if word == "scroll":
+        try:
+            return {"type": "scroll", "direction": content_direction(said)}
+        except Unreadable:
+            return None
+    if word == "button" and said.text == "back":
+        return {"type": "back"}
+    return {"type": "finish"} if word == "finish" else None
+
+
 def action(text: str, frame: Mapping[str, Any]) -> Action:
     """The first action of an answer in common form."""
-    said = parse_action(text, dict(frame))
+    said = parse_action(text, frame)
     if said is None:
         return invalid("no_action")
     if said["type"] == "tap":

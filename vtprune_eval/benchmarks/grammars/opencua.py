@@ -13,6 +13,7 @@ from typing import Any
 
 from ...models.resize_variants import Size, guikv_opencua, opencua_agent
 from ..action import Action, invalid
+from ..answers import first_point
 from ..untrusted import Unreadable, bounded, number_pair
 from .common import finish, sizes
 
@@ -24,6 +25,18 @@ _KEY = re.compile(r"['\"]([^'\"]*)['\"]|(\w+)")
 _QUOTED = re.compile(r"['\"]([^'\"]+)['\"]")
 _SCROLL = re.compile(r"pyautogui\.scroll\(([-\d]{1,300})\)")
 _NUMBER = re.compile(r"[-+]?\d*\.\d+|[-+]?\d+")
+_COMMAND = re.compile(r"(?:pyautogui|computer)\.(\w{1,40})\(")
+_CLICKS = re.compile(r"\bclicks\s?=\s?(\d)")
+_RIGHT = re.compile(r"\bbutton\s?=\s?['\"]right")
+_MOUSE_NAMES = {
+    "click": "click",
+    "leftclick": "click",
+    "doubleclick": "doubleClick",
+    "rightclick": "rightClick",
+    "tripleclick": "triple_click",
+    "moveto": "moveTo",
+    "dragto": "dragTo",
+}
 _MOUSE = tuple(
     ["pyautogui." + n for n in ("click", "moveTo", "dragTo", "doubleClick", "rightClick", "middleClick", "tripleClick")]
     + ["computer.tripleClick"]
@@ -45,6 +58,13 @@ def agent(text: Any, image_size: Size, *, model_size: Size | None = None) -> lis
         Unreadable: a number that cannot be read, no text, too long.
     """
     lines = [line.strip() for line in bounded(text).split("\n")]
+    commands = _commands(lines)
+    size = model_size or _resized(opencua_agent, image_size)
+    return _extract([_as_fractions(line, size) for line in commands], (1, 1))
+
+
+def _commands(lines: list[str]) -> list[str]:
+    """Lines that start with a command; if there are none, the first command inside each line."""
     commands = [line for line in lines if line.startswith(("pyautogui.", "computer."))]
     if not commands:
         for line in lines:
@@ -52,8 +72,7 @@ def agent(text: Any, image_size: Size, *, model_size: Size | None = None) -> lis
                 if head in line:
                     commands.append(head + line.split(head)[1].strip())
                     break
-    size = model_size or _resized(opencua_agent, image_size)
-    return _extract([_as_fractions(line, size) for line in commands], (1, 1))
+    return commands
 
 
 def guikv(text: Any, image_size: Size, *, model_size: Size | None = None) -> list[Pair]:
@@ -222,7 +241,20 @@ def _from_pairs(actions: Sequence[tuple[str, Any]]) -> Action:
 
 
 def action(text: str, frame: Mapping[str, Any]) -> Action:
-    """The first action of an answer in common form."""
-    stored, seen = sizes(frame)
+    """The first action of an answer in common form: every mouse call, with named or positional coordinates."""
+    _, seen = sizes(frame)
     # Fractions are answers of OpenCUA-Qwen2: the same lines, nothing to divide by.
-    return _from_pairs(guikv(text, stored, model_size=seen if frame["coordinates"] == "resized_pixels" else (1, 1)))
+    size = seen if frame["coordinates"] == "resized_pixels" else (1, 1)
+    actions: list[Pair] = []
+    for line in _commands([line.strip() for line in text.strip().split("\n")]):
+        found = _COMMAND.match(line)
+        name = _MOUSE_NAMES.get(found[1].lower().replace("_", "")) if found else None
+        at = first_point(line[found.end() :]) if found and name else None
+        if found and name and at:
+            clicks = _CLICKS.search(line) if name == "click" else None
+            name = {"2": "doubleClick", "3": "triple_click"}.get(clicks[1], name) if clicks else name
+            name = "rightClick" if name == "click" and _RIGHT.search(line) else name
+            actions.append((name, (at[0] / size[0], at[1] / size[1])))
+        else:
+            actions += _extract([line], size)
+    return _from_pairs(actions)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..action import Action, invalid
+from ..answers import first_point
 from ..untrusted import Unreadable, bounded
 
 _HEADING = "actions:\n"
@@ -46,10 +47,10 @@ def action(text: str, frame: Mapping[str, Any]) -> Action:
     name = name.strip(":")
     inside = rest.strip().removeprefix("[").removesuffix("]")
     if name in ("CLICK", "LONG_PRESS"):
-        numbers = integers(rest)
-        if len(numbers) != 2:
+        at = first_point(rest)
+        if at is None:
             return invalid("no_point")
-        return Action("tap" if name == "CLICK" else "long_press", point=(numbers[0] / 1000, numbers[1] / 1000))
+        return Action("tap" if name == "CLICK" else "long_press", point=(at[0] / 1000, at[1] / 1000))
     if name == "TYPE":
         return Action("type", text=inside)
     if name == "OPEN_APP":

@@ -13,9 +13,6 @@ from ..untrusted import Unreadable, bounded, literal, number_pair
 from . import opencua, qwen, seeclick, ui_tars
 from .common import scale
 
-_N = r"-?\d{1,7}(?:\.\d{1,30})?"
-_POINT_FIELD = re.compile(rf'"point(?:_2d)?"\s*:\s*\[\s*({_N})\s*,\s*({_N})')
-_BOX_FIELD = re.compile(rf'"bbox(?:_2d)?"\s*:\s*\[\s*({_N})\s*,\s*({_N})\s*,\s*({_N})\s*,\s*({_N})')
 _CLICK = re.compile(r"x=([\d.]+), y=([\d.]+)")
 
 
@@ -29,46 +26,41 @@ def pointed(grammar: str, text: str, frame: Mapping[str, Any]) -> Action:
 
 
 def point(grammar: str, text: str, frame: Mapping[str, Any]) -> tuple[float, float]:
-    """The point of an answer as fractions of the screen.
-
-    ``qwen``: the coordinate of the first tool call, else a ``point`` or ``point_2d`` field, else the centre of a
-    ``bbox_2d`` field, else the first pair of numbers.
+    """The place of an answer as fractions of the screen: what the family's action points at, else the first place that
+    the text names (:func:`~..answers.first_point`).
 
     Raises:
-        Unreadable: there is no point.
+        Unreadable: there is none.
     """
-    size, seen = tuple(frame["file_sizes"][-1]), scale(frame)
-    if grammar == "ui_tars":
-        parsed = ui_tars.parse(text, size, model_size=seen, empty_without_action=True)
-        at = first_argument(parsed[0]["action_inputs"]) if parsed else None
-        if at is None:
-            raise Unreadable("no_point")
-        return at
-    if grammar == "opencua":
-        return opencua.grounding(text, size, model_size=seen)
-    if grammar == "seeclick":
-        return seeclick.position(text)
+    seen = scale(frame)
+    text = bounded(text)
     if grammar == "pyautogui":
         x, y = vlmeval_point(text)
         return x / seen[0], y / seen[1]
-    pair = _qwen_pair(bounded(text)) if grammar == "qwen" else first_point(bounded(text))
+    if grammar == "seeclick":
+        try:
+            return seeclick.position(text)
+        except Unreadable:
+            pass
+    elif grammar in ("ui_tars", "opencua", "qwen"):
+        action = _action(grammar, text, frame)
+        if action is not None and action.point is not None:
+            return action.point
+        if action is not None and action.kind == "type" and not action.point:
+            raise Unreadable("no_point")  # numbers of a typed text are no place
+    pair = first_point(text)
     if pair is None:
         raise Unreadable("no_point")
     return pair[0] / seen[0], pair[1] / seen[1]
 
 
-def _qwen_pair(text: str) -> tuple[float, float] | None:
-    for call in qwen.tool_calls(text):
-        pair = number_pair(call["arguments"].get("coordinate"))
-        if pair:
-            return pair
-    found = _POINT_FIELD.search(text)
-    if found:
-        return float(found[1]), float(found[2])
-    found = _BOX_FIELD.search(text)
-    if found:
-        return (float(found[1]) + float(found[3])) / 2, (float(found[2]) + float(found[4])) / 2
-    return first_point(text)
+def _action(grammar: str, text: str, frame: Mapping[str, Any]) -> Action | None:
+    reader = {"ui_tars": ui_tars.action, "opencua": opencua.action, "qwen": qwen.action}[grammar]
+    try:
+        action = reader(text, frame)
+    except Unreadable:
+        return None
+    return None if action.kind == "invalid" else action
 
 
 def first_argument(inputs: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -1,11 +1,13 @@
 """Qwen2.5-VL and Qwen3-VL: ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``.
 
 ``agentnetbench`` is the reader of AgentNetBench's Qwen2.5-VL agent: a tool call becomes a line of pyautogui code that
-is then searched, so a typed text ends at its first quote. ``tool_calls`` finds the calls of either tool.
+is then searched, so a typed text ends at its first quote; calls without a closing tag are lost to it
+(``closed_calls``). ``tool_calls`` finds the calls of either tool in every form that the models write.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +18,11 @@ from ..untrusted import Unreadable, bounded, json_value, number_pair
 from .common import finish, scaled
 
 Pair = tuple[str, Any]
+MAX_CALLS = 32
+_CALL_STARTS = re.compile(
+    r"""<function=(?P<function>[\w.-]{1,80})>|(?P<before>)\{\s{0,8}"(?:name|arguments|action)"\s{0,4}:"""
+)
+_PARAMETER = re.compile(r"<parameter=([\w.-]{1,80})>(.*?)(?:</parameter>|(?=<parameter=)|$)", re.DOTALL)
 _QUOTE = re.compile(r"['\"\n]")
 _MOUSE = {
     "left_click": "click",
@@ -27,7 +34,60 @@ _MOUSE = {
 
 
 def tool_calls(text: Any) -> list[dict[str, Any]]:
-    """Every readable tool call: between the tags; without tags, one JSON object per line.
+    """Every readable tool call: JSON, with or without the closing tag, or ``<function=..><parameter=..>`` (Qwen3.5);
+    arguments may be JSON written as text.
+
+    Raises:
+        Unreadable: no text, or too long.
+    """
+    text = bounded(text)
+    calls: list[dict[str, Any]] = []
+    at = 0
+    for start in _CALL_STARTS.finditer(text):
+        if start.start() < at or len(calls) >= MAX_CALLS:
+            continue
+        found = _function(text, start) if start["function"] else _object(text, start.end("before"))
+        if found is not None:
+            call, at = found
+            calls.append(call)
+    return calls
+
+
+def _object(text: str, at: int) -> tuple[dict[str, Any], int] | None:
+    """The call in the JSON object that starts at ``at``, and where it ends."""
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, at)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict):
+        return None
+    name, arguments = value.get("name", ""), value.get("arguments", value if "action" in value else None)
+    if isinstance(arguments, str):
+        try:
+            arguments = json_value(arguments)
+        except Unreadable:
+            return None
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        return None
+    return {"name": name, "arguments": arguments}, end
+
+
+def _function(text: str, start: re.Match[str]) -> tuple[dict[str, Any], int]:
+    """The call of a ``<function=NAME>`` tag; values are JSON where they can be read as JSON, else text."""
+    end = text.find("</function>", start.end())
+    end = len(text) if end < 0 else end
+    arguments: dict[str, Any] = {}
+    for key, value in _PARAMETER.findall(text[start.end() : end]):
+        value = value.strip("\r\n")
+        try:
+            arguments[key] = value if key == "text" else json.loads(value)
+        except (ValueError, RecursionError):
+            arguments[key] = value.strip()
+    return {"name": start["function"], "arguments": arguments}, end
+
+
+def closed_calls(text: Any) -> list[dict[str, Any]]:
+    """Tool calls as AgentNetBench's agent finds them: between the tags; without tags, one JSON object per line.
 
     Raises:
         Unreadable: no text, or too long.
@@ -67,7 +127,7 @@ def agentnetbench(text: Any, image_size: Size, *, model_size: Size | None = None
     Raises:
         Unreadable: no text, too long, or an image that cannot be resized.
     """
-    calls = [c["arguments"] for c in tool_calls(text) if c["name"] == "computer_use"]
+    calls = [c["arguments"] for c in closed_calls(text) if c["name"] == "computer_use"]
     try:
         size = model_size or agentnetbench_qwen(*image_size)
     except ValueError as error:

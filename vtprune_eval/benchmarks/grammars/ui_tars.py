@@ -14,12 +14,15 @@ from typing import Any
 
 from ...models.resize_variants import UI_TARS_MAX_PIXELS, UI_TARS_MIN_PIXELS, Size, ui_tars
 from ..action import Action, invalid
-from ..untrusted import Unreadable, bounded, call, number_pair
+from ..answers import place, plain_signs
+from ..untrusted import Unreadable, bounded, call
 from .common import finish, sizes
 
 _POINT = re.compile(r"<point>(\d{1,300})\s+(\d{1,300})</point>")
 _FREE_QUOTE = re.compile(r"(?<!\\)'")
 _HISTORY_BOX = re.compile(r"(start_box|end_box)='\((\d+),(\d+)\)'")
+# Numbers in a tag of their own, decimals included, which the authors' reader takes for text.
+_BOX = re.compile(r"<(?:bbox|box|point)>\s{0,4}\(?([-\d.eE+,\s]{3,120}?)\)?\s{0,4}</(?:bbox|box|point)>")
 _TYPE_HEAD, _TYPE_TAIL = "type(content='", "')"
 
 
@@ -153,11 +156,12 @@ def add_box_token(text: str) -> str:
 
 
 def action(text: str, frame: Mapping[str, Any]) -> Action:
-    """The first action of an answer in common form."""
+    """The first action of an answer in common form; a box is its centre, a scroll with two ends a swipe."""
     stored, seen = sizes(frame)
+    text = _BOX.sub(lambda m: "(" + ",".join(m[1].replace(",", " ").split()) + ")", plain_signs(text))
     parsed = parse(text, stored, coordinates=frame["coordinates"], model_size=seen)[0]
     kind, inputs = parsed["action_type"], parsed["action_inputs"]
-    start, end = number_pair(inputs.get("start_box")), number_pair(inputs.get("end_box"))
+    start, end = place(inputs.get("start_box")), place(inputs.get("end_box"))
     pointed = {"click": "tap", "left_double": "double_tap", "right_single": "right_tap", "long_press": "long_press"}
     if kind in pointed:
         return Action(pointed[kind], point=start) if start else invalid("no_point")
@@ -165,6 +169,8 @@ def action(text: str, frame: Mapping[str, Any]) -> Action:
         return Action("drag", point=start, end=end) if start and end else invalid("no_point")
     if kind == "select":
         return Action("select", point=start, text=inputs.get("content", inputs.get("value", "")))
+    if kind == "scroll" and start and end:
+        return Action("swipe", point=start, end=end)
     if kind == "scroll":
         return Action("scroll", point=start, direction=inputs.get("direction", ""))
     if kind == "type":

@@ -7,13 +7,14 @@ Borders are inside; VLMEvalKit takes one pixel off the right and the bottom of v
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ...sample import Score, graded, wrong
 from ..action import Action
-from ..benchmark import Frame
+from ..benchmark import Frame, scale, screen_size
 from ..grammars import opencua, ui_tars
-from ..grammars.pointing import first_argument, vlmeval_point
+from ..grammars.pointing import first_argument, pointed, vlmeval_point
 from ..grammars.seeclick import position
 from ..untrusted import Unreadable
 from . import RuleUndefined
@@ -74,6 +75,22 @@ def guikv_point(text: Any, image_size: Size, *, model: str, model_size: Size | N
     if point is None:
         raise Unreadable("no_point", "IndexError")
     return point
+
+
+def read_seeclick(text: str, frame: Frame) -> tuple[float, float]:
+    """An answer as SeeClick reads its own model; what its reader refuses is read as everybody's.
+
+    Raises:
+        Unreadable: there is no place.
+    """
+    return the_point(pointed("seeclick", text, frame), "seeclick", frame)
+
+
+def _guikv_reads(model: str, text: str, frame: Frame) -> tuple[float, float]:
+    return guikv_point(text, screen_size(frame), model=model, model_size=scale(frame))
+
+
+GUIKV_READERS = {model: partial(_guikv_reads, model) for model in ("ui_tars", "opencua")}
 
 
 def kit_read(text: str, frame: Frame) -> KitPoint:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import ast
 import json
 import math
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,6 @@ from ..answers import MAX_CHARS, first_point, fraction
 from .reader import class_of, quietly
 
 _FORMAT_ERROR = Score(0.0, None, "format_error")
-_NUMBER = r"([-+]?\d{1,7}(?:\.\d{1,6})?)"
-_CLICK = re.compile(rf"\bx\s*=\s*{_NUMBER}\s*,\s*y\s*=\s*{_NUMBER}")
 
 
 def score(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
@@ -49,15 +46,12 @@ def score(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
 def official_click(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     """The answer's point lies in the target's box; borders are inside.
 
-    The first ``x=.., y=..``, else the first pair of numbers. Two numbers up to 1 are fractions of the image.
+    The first place of the answer. Two numbers up to 1 are fractions of the image.
     """
     size = frame["file_sizes"][-1]
     x1, y1, x2, y2 = box_corners(target["dataset"], target["row"]["bbox"])
-    click = _CLICK.search(text[:MAX_CHARS])
-    pair = (float(click[1]), float(click[2])) if click else first_point(text)
-    if pair is None:
-        return _FORMAT_ERROR
-    at = pair if 0 <= pair[0] <= 1 and 0 <= pair[1] <= 1 else fraction(pair, frame)
+    pair = first_point(text)
+    at = pair if pair is None or (0 <= pair[0] <= 1 and 0 <= pair[1] <= 1) else fraction(pair, frame)
     if at is None:
         return _FORMAT_ERROR
     hit = x1 <= at[0] * size[0] <= x2 and y1 <= at[1] * size[1] <= y2
