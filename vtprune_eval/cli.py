@@ -80,7 +80,12 @@ def run_parser() -> argparse.ArgumentParser:
         "--task",
         dest="tasks",
         metavar="T,...",
-        help="tasks or suites (default: the embedded suite that suits the model)",
+        help="names, suites or folders with a task.yaml (default: the embedded suite that suits the model)",
+    )
+    p.add_argument(
+        "--include-path",
+        metavar="DIR",
+        help="folder of further task folders, for every command (may be given several times)",
     )
     p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
@@ -165,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_anything()
     load_on_first_use("torch")  # modules of methods import it; their names and hyper-parameters do not need it
     try:
+        args = _included(args)
         if args and args[0] == "list":
             return _list(args[1:])
         if args and args[0] == "explain":
@@ -206,6 +212,28 @@ def spec_of_arguments(args: list[str]) -> RunSpec:
     from .runner.defaults import completed
 
     return from_mapping(completed({**values, **given}))
+
+
+def _included(args: list[str]) -> list[str]:
+    """The arguments without every ``--include-path DIR``, whose task folders belong to all commands."""
+    rest, folders, at = [], [], 0
+    while at < len(args):
+        name, equals, value = args[at].partition("=")
+        if name == "--include-path":
+            if not equals:
+                at += 1
+                if at >= len(args):
+                    raise UserError("--include-path needs a folder.")
+                value = args[at]
+            folders.append(value)
+        else:
+            rest.append(args[at])
+        at += 1
+    if folders:
+        from .benchmarks.registry import include
+
+        include(folders)
+    return rest
 
 
 def _run(args: list[str]) -> int:

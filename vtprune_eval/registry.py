@@ -99,7 +99,13 @@ def method_class(name: str) -> type[Method]:
     if source == "registered":
         return _REGISTERED[name]
     if source == "builtin":
-        module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
+        file = f"vtprune_eval/methods/{name.replace('-', '_')}.py"
+        try:
+            module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
+        except (Exception, SystemExit) as error:  # one file must not end a run, or hide the others in a list
+            raise UserError(
+                f"method {name!r} ({file}) cannot be imported ({type(error).__name__}: {error}); fix that file."
+            ) from error
         classes = [
             c
             for c in vars(module).values()
@@ -109,12 +115,12 @@ def method_class(name: str) -> type[Method]:
             and c.__dict__.get("name") == name
         ]
         if len(classes) != 1:
-            raise RuntimeError(f"{module.__name__} must define exactly one Method named {name!r}")
+            raise UserError(f"{file} must define exactly one Method named {name!r}, found {len(classes)}; fix it.")
         return classes[0]
     point = next(p for p in metadata.entry_points(group=ENTRY_POINT_GROUP) if (p.name, p.value) == (name, source))
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"method {name!r} ({source}) cannot be imported ({type(error).__name__}: {error}); mend or "
             "uninstall its package."

@@ -62,6 +62,8 @@ _TAGGED = re.compile(
 def final(text: str) -> str:
     """What a model says after thinking: the text behind the last closing tag, and nothing of a thought that is not
     closed."""
+    if "<" not in text and "◁" not in text:
+        return text
     for start, end in _THOUGHTS:
         text = text[text.rfind(end) + len(end) :] if end in text else text
         at = text.find(start)

@@ -353,7 +353,7 @@ def load_task(
     """Read a task's records (no image is opened).
 
     Args:
-        name: task name.
+        name: task name, or a folder with a ``task.yaml``.
         limit: at most so many samples: those whose ids have the lowest SHA-256, in the order of the task. Taking every
             k-th would pick one group only wherever groups alternate.
         data_path: folder of the original data, for tasks that are not embedded.
@@ -364,6 +364,7 @@ def load_task(
     Raises:
         UserError: unknown task or protocol, absent or changed data, no prompt for the style.
     """
+    name = named_task(name)
     check_protocol(name, protocol, history)
     spec = definition(name)
     of = benchmark_of(spec)

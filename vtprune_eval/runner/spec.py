@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..benchmarks.tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name
+from ..benchmarks.registry import include
+from ..benchmarks.tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name, named_task
 from ..budget import LEGACY, READINGS, Budget
 from ..errors import UserError, unknown_name
 from ..profiling.gpu import PROFILES
@@ -272,6 +273,10 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
     names = {f.name: str(f.type) for f in dataclasses.fields(RunSpec)}
     clean: dict[str, Any] = {}
     aliases = {"method": "methods", "budget": "budgets", "task": "tasks", "set": "params"}
+    folders = values.get("include_path", values.get("include-path"))
+    if folders is not None:
+        values = {k: v for k, v in values.items() if k.replace("-", "_") != "include_path"}
+        include(folders if isinstance(folders, (list, tuple)) else [folders])
     for key, value in values.items():
         key = aliases.get(key.replace("-", "_"), key.replace("-", "_"))
         if key == "budget_of":
@@ -282,7 +287,7 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
             items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
             value = tuple(str(v).strip() for v in items if str(v).strip())
         if key == "tasks":
-            value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name, (name,))))
+            value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name) or (named_task(name),)))
         if key == "params" and not isinstance(value, dict):
             raise UserError("the setting 'set' must map METHOD.key to a value.")
         if key in {"share", "profile"} and value is False:
