@@ -59,7 +59,7 @@ def test_a_run_is_interrupted_resumed_verified_and_shown(tmp_path, cli):
     assert 45 <= before < 240
     kept = records_of(out)
 
-    done = cli(*RUN, "--out", str(out), timeout=600)
+    done = cli(*RUN, "--out", str(out), timeout=600, process=True)
     assert done.returncode == 0, done.stderr
     assert f"resuming: {before} of 240 records are there" in done.stderr
     assert "costs are never taken from there" in done.stdout
@@ -75,14 +75,14 @@ def test_a_run_is_interrupted_resumed_verified_and_shown(tmp_path, cli):
 
     board = cli("leaderboard", "build", str(out), "--dir", str(tmp_path / "board"))
     assert board.returncode == 2 and "never compared with the pipeline" in board.stderr
-    verified = cli("verify", str(out), "--samples", "8", timeout=600)
+    verified = cli("verify", str(out), "--samples", "8", timeout=600, process=True)
     assert verified.returncode == 0, verified.stderr
     assert "48 of 48 answers of vllm 0.30.0 have the pipeline's ids (100.0 %, float32)" in verified.stdout
-    board = cli("leaderboard", "build", str(out), "--dir", str(tmp_path / "board"), timeout=600)
+    board = cli("leaderboard", "build", str(out), "--dir", str(tmp_path / "board"), timeout=600, process=True)
     assert board.returncode == 0, board.stderr
     assert "16 of 16 answers with the ids of the pipeline" in (tmp_path / "board" / "leaderboard.md").read_text()
     result = next((tmp_path / "board" / "results").glob("*.json"))
-    checked = cli("validate", str(result), timeout=600)
+    checked = cli("validate", str(result), timeout=600, process=True)
     assert checked.returncode == 0 and "no costs are stated" in checked.stdout, checked.stderr
 
 
@@ -160,6 +160,7 @@ def test_serve_bench_is_a_rehearsal_on_a_cpu(tmp_path, cli):
         "--out",
         "bench",
         timeout=600,
+        process=True,
     )
     assert done.returncode == 0, done.stderr
     assert "prefix caching off" in done.stdout and "a rehearsal on a CPU" in done.stdout
