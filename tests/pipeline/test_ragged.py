@@ -83,3 +83,30 @@ def test_adakv_spends_the_budget_unevenly_over_heads(adapter, make_sample):
     n_text, allowed = outcome.counts.n_text, -(-sum(outcome.counts.visual_full) // 2)
     assert all(sum(s) == len(s) * (n_text + allowed) for s in sizes)
     assert outcome.counts.cache_entries == (n_text + allowed,) * len(sizes)
+
+
+def test_kvzips_threshold_keeps_one_entry_fewer_of_all_heads_together(adapter, make_sample):
+    sample, kept = make_sample(5, 2), {}
+
+    @dataclass(frozen=True)
+    class Seen(type(make_method("kvzip"))):
+        name: ClassVar[str] = "kvzip"
+
+        def compress_kv(self, view, budget):
+            kept[view.layer] = super().compress_kv(view, budget), budget.limit
+            return kept[view.layer][0]
+
+    outcome = Pipeline(adapter, Seen(rule="threshold"), Budget.parse("50", "paper"), max_new_tokens=4).run(sample)
+    for entries, limit in kept.values():
+        n_heads, n_kept = len(entries), int((entries >= 0).sum())
+        assert n_heads * limit - 1 <= n_kept <= n_heads * limit - 1 + n_heads  # the last entry stays in every head
+    assert len({tuple((e >= 0).sum(1).tolist()) for e, _ in kept.values()}) > 1
+    assert outcome.ids
+
+
+@pytest.mark.parametrize("form", ["authors", "kvpress"])
+def test_adakv_of_both_forms_stays_within_the_budget(adapter, make_sample, form):
+    made = make_method("adakv", {"form": form, "window_size": 4})
+    outcome = Pipeline(adapter, made, Budget.parse("40"), max_new_tokens=2).run(make_sample(6, 3))
+    allowed = outcome.counts.n_text - (-sum(outcome.counts.visual_full) * 2 // 5)
+    assert set(outcome.counts.cache_entries) == {allowed}

@@ -13,8 +13,8 @@ import torch
 
 from ..budget import StageBudget
 from .base import LayerView, Room, hyper
-from .kernels.schedules import ada_counts, ada_exact, ada_sizes
-from .kernels.topk import everything, ragged
+from .kernels.schedules import ada_counts, ada_exact, ada_sizes, kvpress_heads
+from .kernels.topk import everything, padded, ragged
 from .kernels.window import PRESETS, WindowScored
 
 if TYPE_CHECKING:
@@ -34,11 +34,16 @@ class AdaKV(WindowScored):
         "In the reading equal the heads' sizes add up to the layer's budget exactly; the published rounding need not.",
         "Entries are counted as a ragged cache holds them; here heads are padded to the longest, so the memory that is "
         "allocated is larger.",
+        "form=kvpress keeps a share of each head's best for certain and drops the smallest of all heads together; its "
+        "floor is a share of what is left beside text and window.",
         "Sets are per kv head (mean of the group before pooling); granularity=query_head is the authors' first form.",
     )
 
     preset: str = hyper("longbench", "published setting of window and pooling, as for snapkv", choices=tuple(PRESETS))
     floor: float = hyper(0.2, "share of the mean that every head keeps for certain", low=0.0, high=1.0)
+    form: str = hyper(
+        "authors", "how heads share: as the authors' code does, or as kvpress", choices=("authors", "kvpress")
+    )
     normalize: bool = hyper(False, "scale a head's scores by the share of its best entries before heads compete")
 
     @property
@@ -62,10 +67,13 @@ class AdaKV(WindowScored):
         if base < 1:  # text and window take it all
             return super().compress_kv(view, budget)
         scores = self.score_kv(view, room)
+        whole = torch.nn.functional.pad(scores.float(), (0, n - scores.shape[1]))
+        if self.form == "kvpress":
+            whole[:, always] = float("inf")
+            return padded(kvpress_heads(whole, capacity, int(always.sum()) + int(base * self.floor)))
         counts = ada_counts(scores[:, ~always[: scores.shape[1]]], base, self.normalize)
         if budget.asked.reading == "paper":
             sizes = [min(free, size) for size in ada_sizes(counts, base, self.floor)]
         else:
             sizes = ada_exact(counts, base, self.floor, free)
-        whole = torch.nn.functional.pad(scores.float(), (0, n - scores.shape[1]))
         return ragged(whole, always, sizes)

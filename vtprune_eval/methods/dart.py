@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
 
-from ..budget import Budget, StageBudget, rounded
+from ..budget import Budget, StageBudget
 from .base import LayerView, ShallowPruner, hyper
-from .kernels.pivots import largest_norms, least_similar
+from .kernels.pivots import dart_share, largest_norms, least_similar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +42,9 @@ class Dart(ShallowPruner):
 
     def paper_count(self, n_full: int, budget: Budget) -> int:
         """See :meth:`Method.paper_count`: every pivot brings the same number, rounded down."""
-        n = self.image_pivots + self.text_pivots
-        share = Fraction(budget.count(n_full, "down"), n) if budget.kind == "tokens" else None
-        per_pivot = share if share is not None else (budget.value or Fraction(0)) * n_full / 100 / max(1, n)
-        return max(1, min(n_full, self.image_pivots + n * rounded(per_pivot, "down")))
+        n = max(1, self.image_pivots + self.text_pivots)
+        kept = Fraction(budget.count(n_full, "down"), n_full) if budget.kind == "tokens" else (budget.value or 0) / 100
+        return max(1, min(n_full, self.image_pivots + n * dart_share(n_full, 1 - kept, n)))
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""

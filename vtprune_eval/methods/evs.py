@@ -7,14 +7,14 @@ is a screenshot of the prompt's history.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from ..budget import StageBudget
+from ..budget import Budget, StageBudget, split_proportionally
 from .base import Method, TokenView
-from .kernels.temporal import change_of_frames, evenly_first
+from .kernels.temporal import change_of_frames, evenly_first, n_frames_kept
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,16 @@ class EVS(Method):
         "raster order, so that a single image is an even sample.",
         "Compared behind the merger. Positions are kept.",
     )
+
+    paper_reading: ClassVar[str] = "max(P, int(b % of T P)) of T screenshots of P tokens: the first one at least"
+
+    def told(self, budget: Budget, sizes: tuple[int, ...]) -> StageBudget:
+        """See :meth:`Method.told`; in the paper's reading the first screenshot is kept whole."""
+        told = super().told(budget, sizes)
+        if budget.reading != "paper" or budget.kind != "percent" or budget.value is None or len(set(sizes)) != 1:
+            return told
+        n = n_frames_kept(len(sizes), sizes[0], 1 - float(budget.value) / 100)
+        return replace(told, n_keep=n, per_image=split_proportionally(n, sizes))
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from ..budget import StageBudget
 from .base import LayerView, Method, Repeated, Room, hyper
-from .kernels.cache_scores import reconstruction
+from .kernels.cache_scores import above_threshold, reconstruction
+from .kernels.topk import padded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,13 +33,24 @@ class KVzip(Method):
     deviations: ClassVar[tuple[str, ...]] = (
         "The whole prompt is the context, the question included (the paper compresses the context before a question is "
         "known); images are repeated by their features.",
-        "Every kv head keeps the same number (the library's uniform rule); the released default is one threshold over "
-        "all heads and layers.",
+        "Every kv head keeps the same number (the library's uniform rule). The released default, one threshold over "
+        "all heads, is rule=threshold and the reading paper; here it is taken layer by layer, and keeps one entry "
+        "fewer, as released.",
         "The chunks of a prompt are repeated behind an instruction alone, without the last tokens of the chunk before.",
     )
 
     chunk: int = hyper(2000, "positions that are repeated at a time", low=1, unit="tokens")
+    rule: str = hyper("uniform", "the same number per head, or one threshold", choices=("uniform", "threshold"))
     sinks: int = hyper(4, "first positions that always stay", low=0, unit="entries")
+
+    paper_of: ClassVar[str] = "prompt"
+    paper_defaults: ClassVar[dict[str, Any]] = {"rule": "threshold"}
+    paper_reading: ClassVar[str] = "b % of a layer's entries of all kv heads together, those above one threshold"
+
+    @property
+    def ragged(self) -> bool:
+        """See :attr:`Method.ragged`."""
+        return self.rule == "threshold"
 
     @property
     def deferred(self) -> bool:
@@ -63,3 +76,12 @@ class KVzip(Method):
         scores = torch.cat(view.observed[view.layer], 1)
         first = scores.new_full((len(scores), len(view.index) - scores.shape[1]), float(scores.max()) + 1)
         return torch.cat([first, scores], 1)
+
+    def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
+        """See :meth:`Method.compress_kv`; a threshold where text competes, too."""
+        n = len(view.index)
+        if self.rule != "threshold" or budget.n_text or budget.limit >= n:
+            return super().compress_kv(view, budget)
+        keep = above_threshold(self.score_kv(view, Room(budget.limit, 0)), budget.limit / n)
+        keep[:, -1] = True  # no head is empty
+        return padded(keep)

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from ..budget import spread_over_layers
 from .base import LayerView, Room, hyper
-from .kernels.schedules import pyramid_exact, pyramid_past
+from .kernels.schedules import pyramid_entries, pyramid_exact
 from .kernels.window import WindowScored
 from .snapkv import SnapKV
 
@@ -60,9 +60,7 @@ class PyramidKV(WindowScored):
             n_visual = int(view.visual.sum())
             sizes = linear_sizes(view.n_layers, room.capacity - room.text, n_visual, self.beta)
             return room.text + sizes[view.layer]
-        n, past = len(view.index), max(1, room.capacity - room.window)
+        n, capacity = len(view.index), max(room.capacity, room.window + 1)
         if self.steps == "exact" and view.n_layers > 1:
-            return max(1, min(n, pyramid_exact(view.layer, view.n_layers, n, room.capacity, room.window, self.beta)))
-        if n >= 2 * past and view.n_layers > 1:
-            past = pyramid_past(view.layer, view.n_layers, past, n - room.window, self.beta)
-        return room.window + past
+            return max(1, min(n, pyramid_exact(view.layer, view.n_layers, n, capacity, room.window, self.beta)))
+        return pyramid_entries(view.layer, view.n_layers, n, capacity, room.window, self.beta)

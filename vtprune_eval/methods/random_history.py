@@ -20,6 +20,8 @@ class RandomHistory(GuiPrunerTAR):
 
     name: ClassVar[str] = "random-history"
     paper: ClassVar[str] = ""
+    year: ClassVar[int] = 0
+    origin: ClassVar[str] = "own"
     deviations: ClassVar[tuple[str, ...]] = ()
     draws: ClassVar[bool] = True
 

@@ -17,7 +17,7 @@ from ..budget import StageBudget, largest, rounded
 from .base import LayerEdit, LayerView, Method, hyper
 from .kernels.merging import density_peaks
 from .kernels.pivots import falling
-from .kernels.raters import STAGES, listed_shares, rater_scores, recycled, stage_sizes, text_raters
+from .kernels.raters import STAGES, after_stage, listed_shares, rater_scores, recycled, stage_sizes, text_raters
 from .kernels.schedules import stage_lengths
 from .kernels.topk import kept_by_score
 from .pyramiddrop import cut_after
@@ -88,8 +88,8 @@ class SparseVLM(Method):
             return stage_sizes(n, budget.n_keep * n_layers, lengths, self.version)
         out, left = [], n
         for share in listed_shares(budget.share, self.version)[4 - len(lengths) :]:
-            alone = self._listed(n, share, left)
-            left = alone + (recycled(left - alone, self.recycle_share)[1] if self.recycle else 0)
+            listed = max(1, rounded(n * share, "down"))
+            left = max(1, sum(after_stage(left, listed, 1 if self.recycle else 2, self.recycle_share)))
             out.append(left)
         return tuple(out)
 

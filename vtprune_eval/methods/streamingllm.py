@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from .base import LayerView, Method, Room, hyper
+from .kernels.schedules import sink_and_recent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,7 @@ class StreamingLLM(Method):
 
     def kept_window(self, capacity: int) -> int:
         """See :meth:`Method.kept_window`; all that the sinks leave."""
-        return max(1, capacity - self.sinks)
+        return max(1, sink_and_recent(capacity, capacity, self.sinks)[1])
 
     def score_kv(self, view: LayerView, room: Room) -> Tensor:
         """See :meth:`Method.score_kv`; the first entries are the best."""

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..kernels.topk import best_and_text, best_and_window, everything
-
 if TYPE_CHECKING:
     import torch
 
@@ -107,6 +105,9 @@ class CacheHook:
         Overridden only by a method that is no score: one with layer budgets of all layers, for example. It must keep
         all text, too, where ``budget.n_text`` is not 0 (:func:`.kernels.topk.best_and_text`).
         """
+        # Costs are planned without torch, which naming the contract does not need.
+        from ..kernels.topk import best_and_text, best_and_window, everything
+
         n, per_query = len(view.index), self.kv_granularity == "query_head"
         heads = (view.queries if per_query else view.keys).shape[0]
         capacity = max(1, budget.limit)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..kernels.merging import Matching, bipartite
-
 if TYPE_CHECKING:
     import torch
 
     from ...budget import StageBudget
+    from ..kernels.merging import Matching
 
 
 class MergeHook:
@@ -40,4 +39,6 @@ class MergeHook:
         Args:
             metric: mean key over the heads of every patch, ``(n_blocks, patches_per_block * head_dim)``.
         """
+        from ..kernels.merging import bipartite
+
         return bipartite(metric, r)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -36,9 +37,9 @@ def largest_norms(norms: Tensor, image: Tensor, text: Tensor, n_image: int, n_te
     return image[falling(norms[image])[:n_image]], text[falling(norms[text])[:n_text]]
 
 
-def dart_share(n: int, dropped: float) -> int:
-    """Tokens per pivot of the released code: ``int(n (1 - dropped) / 8)`` in double precision."""
-    return int(n * (1 - dropped) / 8)
+def dart_share(n: int, dropped: float | Fraction, pivots: int = 8) -> int:
+    """Tokens per pivot: ``int(n (1 - dropped) / pivots)``, exact for a fraction, as the released code for a float."""
+    return int(n * (1 - dropped) / pivots)
 
 
 def wrapped_neighbours(anchors: Tensor, n: int, width: int) -> Tensor:

@@ -49,10 +49,14 @@ def n_clusters(recycled: int) -> int:
     return int(recycled / 10) + 1
 
 
-def after_stage(present: int, listed: int, version: int) -> tuple[int, int]:
-    """Tokens kept by score and merged tokens put on top (version 1) when a stage meets ``present`` tokens."""
+def after_stage(present: int, listed: int, version: int, share: float = 0.3) -> tuple[int, int]:
+    """Tokens kept by score and merged tokens put on top (version 1) when a stage meets ``present`` tokens.
+
+    Args:
+        present: tokens; listed: what the list keeps; version: 1 recycles, 2 does not; share: of the dropped.
+    """
     kept = min(listed, present - 1)
-    return kept, n_clusters(n_recycled(present - kept)) if version == 1 else 0
+    return kept, n_clusters(n_recycled(present - kept, share)) if version == 1 else 0
 
 
 def corrected_scores(

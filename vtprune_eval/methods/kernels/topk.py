@@ -108,6 +108,14 @@ def ragged(scores: Tensor, always: Tensor, sizes: Sequence[int]) -> Tensor:
     return kept
 
 
+def padded(keep: Tensor) -> Tensor:
+    """A mask ``(heads, n)`` as sorted entries per head, int64 ``(heads, longest)``, shorter heads with -1 in front."""
+    counts = keep.sum(1)
+    longest = int(counts.max())
+    order = torch.arange(keep.shape[1], device=keep.device).expand_as(keep).masked_fill(~keep, -1)
+    return order.sort(1).values[:, keep.shape[1] - longest :]
+
+
 def best_and_text(scores: Tensor, size: int, visual: Tensor, window: int) -> Tensor:
     """All text entries, then those of the window, then per head the best of the others, up to ``size``.
 
