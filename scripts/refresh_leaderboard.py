@@ -27,6 +27,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from vtprune_eval.budget import LEGACY, reading_of  # noqa: E402
 from vtprune_eval.errors import UserError  # noqa: E402
 from vtprune_eval.report.pages import build  # noqa: E402
 from vtprune_eval.report.result_file import from_run, read, result_paths, write  # noqa: E402
@@ -141,6 +142,10 @@ def refresh(folder: Path, runs: Path, groups: Sequence[str], accept: bool) -> li
     found: list[str] = []
     committed = [(path, *read(path)) for path in result_paths(folder / "results")]
     chosen = [entry for entry in committed if entry[1]["group"] in groups]
+    older = [path.name for path, result, _ in chosen if reading_of(result["settings"]) == LEGACY]
+    if older:
+        print(f"not run again, since their budgets have no reading: {', '.join(older)}", file=sys.stderr)
+    chosen = [entry for entry in chosen if entry[0].name not in older]
     if not chosen:
         raise UserError(
             f"{folder / 'results'} holds no result of {', '.join(groups)}; make one with `python -m "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..budget import reading_of
+from ..budget import LEGACY, reading_of
 from ..errors import UserError
 from ..registry import method_class
 from ..results.folder import Key
@@ -33,6 +33,11 @@ AXES = {
 # Settings of a run that change answers or costs of every row, and their defaults.
 ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
 PER_QUERY_HEAD = "entries are stored once per query head"  # how such a note of a record begins
+# What stands behind a table's name where its budgets are not those of the default reading.
+READ_AS: dict[str, str] = {
+    "paper": "; budgets as each paper reads them: rows are not comparable at one number",
+    LEGACY: "; budgets as earlier versions read them: rows are not comparable at one number",
+}
 UNTRAINED = "untrained marker"  # how such a note begins, too
 SHOWN_LENGTH = 300
 NANO_NOTE = (
@@ -83,6 +88,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "no_effect": untouched(own),
                 "flops_prefill": _mean(own, lambda r: r["flops"]["total_prefill"]),
                 "layer_visual_pct": costs.get("layer_visual_pct"),
+                "achieved_pct": costs.get("achieved_pct"),
                 "e2e_ms": costs.get("e2e_ms"),
                 "target_recall": (costs.get("target_recall") or {}).get("cache"),
                 "author": result["environment"].get("author"),
@@ -288,7 +294,9 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
         "stage",
         "accuracy % [95 %]",
         "against full",
+        "spent %",
         "visual tokens",
+        "mean over layers %",
         "KV kB",
         "GFLOPs",
         "TTFT ms (timed samples)",
@@ -302,14 +310,17 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     parts = ["# Leaderboard", "", NANO_NOTE, ""]
     for group in dict.fromkeys(r["group"] for r in rows):
         parts += [f"## {GROUPS[group].capitalize()}", ""]
-        for name in dict.fromkeys(r["set"] for r in rows if r["group"] == group):
-            own = [r for r in rows if r["group"] == group and r["set"] == name]
+        tables = dict.fromkeys((r["set"], r.get("reading")) for r in rows if r["group"] == group)
+        for name, reading in tables:
+            own = [r for r in rows if (r["group"], r["set"], r.get("reading")) == (group, name, reading)]
             lines = [
                 [
                     *map(_plain, (r["model"], r["method"], r["budget"], r["set_to"] or "-", r["stage"])),
                     _accuracy(r),
                     _finding(r),
+                    _number(r.get("achieved_pct"), 1),
                     _number(r["visual_tokens"], 1),
+                    _number(r.get("layer_visual_pct"), 1),
                     _number(r["kv_bytes"], 1, 1e3),
                     _number(r["flops"], 2, 1e9),
                     _number(r["ttft_ms"], 1) + (f" ({r['timed']})" if r["ttft_ms"] is not None else ""),
@@ -323,7 +334,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
                 for r in own
             ]
             text = tabulate(lines, headers=heads, tablefmt="github", disable_numparse=True)
-            parts += [f"### {_plain(name)}", "", text, ""]
+            parts += [f"### {_plain(name)}{READ_AS.get(str(reading), '')}", "", text, ""]
     if not rows:
         parts.append("No result is committed yet.")
     return "\n".join(parts).rstrip() + "\n"
@@ -338,6 +349,9 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
         "set",
         "method",
         "budget",
+        "reading",
+        "achieved_pct",
+        "layer_visual_pct",
         "set_to",
         "stage",
         "machine",
@@ -361,7 +375,7 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     for r in rows:
         writer.writerow(
             [
-                *(_cell(r[k]) for k in plain),
+                *(_cell(r.get(k)) for k in plain),
                 *(r["ci95"] or ("", "")),
                 *(_cell(r["dominated"][a]) for a in AXES),
                 _cell("; ".join(r["notes"])),
