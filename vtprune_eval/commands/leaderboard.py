@@ -32,14 +32,22 @@ def leaderboard(argv: Sequence[str]) -> int:
         help="build: result files of the runs, then all pages; plot: curves and stage times of each run",
     )
     p.add_argument("runs", nargs="*", metavar="RUN", help="run folders")
-    p.add_argument("--dir", default=None, help="folder of the leaderboard (default leaderboards/)")
+    p.add_argument(
+        "--dir",
+        default=None,
+        help="folder of the leaderboard; default: with RUN a preview in the first run's own folder, which changes no "
+        "committed board; without RUN leaderboards/",
+    )
     given = p.parse_args(list(argv))
     if given.action == "plot":
         return _plot(given.runs)
     from ..report.pages import build
     from ..report.result_file import from_run, write
 
-    folder = Path(given.dir) if given.dir else leaderboards_dir()
+    if given.dir:
+        folder = Path(given.dir)
+    else:
+        folder = Path(given.runs[0]) / "board" if given.runs else leaderboards_dir()
     results = [from_run(_read(run)) for run in given.runs]  # all are read before one is written
     for result, records in results:
         print(f"result: {write(result, records, folder / 'results')}")
@@ -47,6 +55,8 @@ def leaderboard(argv: Sequence[str]) -> int:
         raise UserError(f"{folder} does not exist; name the folder of the leaderboard with --dir.")
     for path in build(folder):
         print(f"page:   {path}")
+    if given.runs and not given.dir:
+        print("a preview; to enter these runs into a leaderboard, name its folder: --dir leaderboards")
     return 0
 
 

@@ -364,8 +364,14 @@ def speed_note(row: dict[str, Any]) -> list[str]:
     return out
 
 
-def table(summary: dict[str, Any], form: str) -> str:
-    """The summary as ``table``, ``md``, ``csv`` or ``json`` text."""
+def table(summary: dict[str, Any], form: str, width: int | None = None) -> str:
+    """The summary as text.
+
+    Args:
+        summary: of :func:`summarise`.
+        form: ``table``, ``md``, ``csv`` or ``json``.
+        width: characters of a terminal's line, to which a ``table`` is folded; None for as wide as it is.
+    """
     if form == "json":
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
     tablefmt = "github" if form == "md" else "simple"
@@ -419,14 +425,46 @@ def table(summary: dict[str, Any], form: str) -> str:
         return out.getvalue().rstrip("\n")
     from tabulate import tabulate
 
-    parts = [tabulate(lines, headers=heads, tablefmt=tablefmt, disable_numparse=True)]
+    parts = (
+        [tabulate(lines, headers=heads, tablefmt=tablefmt, disable_numparse=True)]
+        if form == "md" or width is None
+        else folded(heads, lines, width)
+    )
     for title, rows in (
         ("Against full, on the same samples:", _against_full(summary)),
-        ("Between methods (first minus second), on the same samples:", _between(summary, form)),
+        (_between_title(summary, form), _between(summary, form)),
     ):
         if rows:
             parts += ["", title, "", tabulate(rows, headers=_COMPARISON, tablefmt=tablefmt, disable_numparse=True)]
-    return "\n".join([*parts, *footnotes(summary)])
+    notes = footnotes(summary)
+    if form == "md":  # a line right below a table would be a row of it
+        return "\n".join([*parts, "", *(f"- {note}" for note in notes)])
+    return "\n".join([*parts, "", *notes])
+
+
+def folded(heads: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[str]:
+    """A table as several that are no wider than the terminal: method and budget stand in each, columns are shared out.
+
+    Args:
+        heads: names of the columns; the first two are in every part.
+        lines: their cells as text.
+        width: characters of a line.
+    """
+    from tabulate import tabulate
+
+    def size(column: int) -> int:
+        return max(len(str(heads[column])), *(len(str(line[column])) for line in lines), 0) + 2
+
+    parts: list[list[int]] = [[0, 1]]
+    for column in range(2, len(heads)):
+        if len(parts[-1]) > 2 and sum(map(size, [*parts[-1], column])) > width:
+            parts.append([0, 1])
+        parts[-1].append(column)
+    out: list[str] = []
+    for part in parts:
+        rows = [[line[column] for column in part] for line in lines]
+        out += ["", tabulate(rows, headers=[heads[c] for c in part], tablefmt="simple", disable_numparse=True)]
+    return out[1:]
 
 
 _COMPARISON = ("task", "cell", "samples", "points [95 %]", "p", "p (Holm)", "finding")
@@ -440,6 +478,12 @@ def _against_full(summary: dict[str, Any]) -> list[list[str]]:
         for task, entry in row["tasks"].items()
         if "vs_full" in entry
     ]
+
+
+def _between_title(summary: dict[str, Any], form: str) -> str:
+    title = "Between methods (first minus second), on the same samples"
+    n = len(summary.get("between", []))
+    return title + (":" if form == "md" else f"; of {n} pairs those that differ, all are in report.md:")
 
 
 def _between(summary: dict[str, Any], form: str) -> list[list[str]]:

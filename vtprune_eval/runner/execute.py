@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shutil
 import signal
 import sys
 from collections import Counter
@@ -317,7 +318,7 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         + "\n"
     )
     write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
-    print(table(summary, spec.format))
+    print(table(summary, spec.format, terminal_width(spec.wide)))
     where = sys.stdout if spec.format == "table" else sys.stderr
     print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)
     if spec.format != "table":  # where they already stand
@@ -345,6 +346,11 @@ def _why_dead(task: Task, own: list[dict[str, Any]]) -> str:
     return (
         f"every sample of {task.name} failed ({counts}; the first: {first}), so there is nothing to compare; {remedy}."
     )
+
+
+def terminal_width(wide: bool) -> int | None:
+    """Characters of a line of the terminal; None where the output is no terminal, or is to be as wide as it is."""
+    return None if wide or not sys.stdout.isatty() else shutil.get_terminal_size().columns
 
 
 def _profiler_of(folder: RunFolder) -> dict[str, float] | None:

@@ -31,6 +31,7 @@ _NOT_IDENTITY = {
     "trust_remote_code",
     "share",
     "decode_batch",
+    "wide",
     "timings",
     "max_branch_bytes",
     "cache",
@@ -79,6 +80,7 @@ class RunSpec:
         decode_batch: branches that decode together at most, ``auto``, or 1 for none;
         max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
         cache_size: its limit.
+        wide: whether tables may be wider than the terminal.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
         engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once); workers: of the engine
         ray, None for its own number, or replicas of vLLM under Ray, None for one engine without Ray.
@@ -105,6 +107,7 @@ class RunSpec:
     max_new_tokens: int | None = None
     out: str | None = None
     format: str = "table"
+    wide: bool = False
     profile: str = "full"
     share: str = "auto"
     decode_batch: str = "auto"
