@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .console import debug, print_anything, tell_crash
-from .errors import UserError
+from .errors import UserError, unknown_name
 from .lazy import load_on_first_use
 
 if TYPE_CHECKING:
@@ -170,7 +172,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = debug(list(sys.argv[1:] if argv is None else argv))
     print_anything()
     load_on_first_use("torch")  # modules of methods import it; their names and hyper-parameters do not need it
+    begun = False
     try:
+        if threading.current_thread() is threading.main_thread() and not _is_ours(signal.getsignal(signal.SIGINT)):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         args = _included(args)
         if args and args[0] == "list":
             return _list(args[1:])
@@ -179,18 +184,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args and args[0] in _COMMANDS:
             module, function = _COMMANDS[args[0]]
             return int(getattr(importlib.import_module(f"vtprune_eval.{module}"), function)(args[1:]))
+        if not args:
+            raise UserError(
+                "nothing was asked for; start with `python -m vtprune_eval --model nano --method full,pixelprune`, or "
+                "see --help."
+            )
+        if not args[0].startswith("-"):
+            raise unknown_name("command", args[0], ("list", "explain", *_COMMANDS), "See --help.")
+        begun = True
         return _run(args)
     except UserError as error:
         tell_crash(error)
         print(f"vtprune_eval: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:  # before the first sample, or the second Ctrl-C of a run
-        print(
-            "vtprune_eval: stopped; what was written is kept, and the same command goes on from there.", file=sys.stderr
-        )
+        kept = "; what was written is kept, and the same command goes on from there" if begun else ""
+        print(f"vtprune_eval: stopped{kept}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141
+
+
+def _is_ours(handler: Any) -> bool:
+    """False for the handler of the first milliseconds alone: others, and an ignored Ctrl-C, are left."""
+    return getattr(handler, "__name__", "") != "_at_once"
 
 
 def spec_of_arguments(args: list[str]) -> RunSpec:
@@ -250,6 +267,8 @@ def _pairs(items: list[str]) -> dict[str, str]:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise UserError(f"--set {item!r}: write KEY=VALUE, for example --set pixelprune.tau=0.02.")
+        if key.strip() in out:
+            raise UserError(f"--set {key.strip()} is given twice; a run has one value of it, so leave one out.")
         out[key.strip()] = value.strip()
     return out
 

@@ -44,6 +44,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         hint: a further sentence, e.g. which command lists the names.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.45)
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
     guess = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(known)}."
     return UserError(f"unknown {kind} {name!r}: {guess}{' ' + hint if hint else ''}")

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .console import crash_sentence
 from .errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def method_class(name: str) -> type[Method]:
             module = importlib.import_module(f"vtprune_eval.methods.{name.replace('-', '_')}")
         except (Exception, SystemExit) as error:  # one file must not end a run, or hide the others in a list
             raise UserError(
-                f"method {name!r} ({file}) cannot be imported ({type(error).__name__}: {error}); fix that file."
+                f"method {name!r} ({file}) cannot be imported ({crash_sentence(error)}); fix that file."
             ) from error
         classes = [
             c
@@ -122,8 +123,7 @@ def method_class(name: str) -> type[Method]:
         found = point.load()
     except (Exception, SystemExit) as error:
         raise UserError(
-            f"method {name!r} ({source}) cannot be imported ({type(error).__name__}: {error}); mend or "
-            "uninstall its package."
+            f"method {name!r} ({source}) cannot be imported ({crash_sentence(error)}); mend or uninstall its package."
         ) from error
     if not (isinstance(found, type) and issubclass(found, Method) and found.name == name):
         raise UserError(

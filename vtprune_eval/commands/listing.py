@@ -10,7 +10,7 @@ from typing import Any
 from ..benchmarks.tasks import definition, rule_name, task_names
 from ..errors import UserError
 from ..models import MODELS
-from ..registry import method_class, method_names
+from ..registry import check_method_name, method_class, method_names
 
 
 def rows(what: str) -> list[dict[str, Any]]:
@@ -76,6 +76,9 @@ def _range(low: float | None, high: float | None) -> str:
 
 def explain(name: str) -> str:
     """Stage, hyper-parameters, paper and deviations of one method, as text."""
+    check_method_name(name)
+    if "+" in name:
+        return "\n\n".join([f"{name}: a composition", *(explain(part) for part in name.split("+"))])
     cls = method_class(name)
     module = inspect.getmodule(cls)
     lines = [f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}", f"hooks: {', '.join(cls.hooks()) or 'none'}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -316,7 +317,13 @@ def load_model(
     adapter.folder = folder
     if path and name in family.sizes:
         adapter.identity["note"] = _size_note(name, adapter.model.config, family.true_config(name))
+    elif path and name in EMBEDDED and folder is not None and not random and not _is_embedded(folder, name):
+        adapter.identity["note"] = f"{FOREIGN} {name} (its weights are others): its numbers are not {name}'s"
     return adapter
+
+
+def _is_embedded(folder: Path, name: str) -> bool:
+    return fingerprint(folder) == fingerprint(embedded_folder(name, with_weights=True))
 
 
 def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
@@ -336,6 +343,15 @@ def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
     return folder, card.revision or folder.name  # a snapshot's folder is named by its commit
 
 
+# Start of the note of a local folder that is not the model under whose name it was given.
+FOREIGN = "WARNING: the folder holds no"
+
+
+def is_foreign(identity: Mapping[str, Any]) -> bool:
+    """True where a local folder is not the model whose name it has: its numbers are never ranked as that model's."""
+    return str(identity.get("note") or "").startswith(FOREIGN)
+
+
 def _size_note(name: str, found: Any, true: Any) -> str:
     """What a reader must know of a local folder of the right class and another size; empty if it has the right one."""
     differ = []
@@ -346,7 +362,7 @@ def _size_note(name: str, found: Any, true: Any) -> str:
         for key in ("hidden_size", "num_hidden_layers", "depth"):
             if hasattr(b, key) and getattr(a, key, None) != getattr(b, key):
                 differ.append(f"{part} {key} {getattr(a, key, None)}, not {getattr(b, key)}")
-    return f"WARNING: the folder holds no {name} ({'; '.join(differ)}): its numbers are not {name}'s" if differ else ""
+    return f"{FOREIGN} {name} ({'; '.join(differ)}): its numbers are not {name}'s" if differ else ""
 
 
 def check_runtime(device: str, dtype: str, attn: str) -> None:

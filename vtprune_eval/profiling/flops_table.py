@@ -21,6 +21,7 @@ NOTES = (
     "1 multiply-add = 2 FLOPs. Decoder attention is causal: S (S + 1) / 2 pairs; ViT attention is the full square.",
     "Not counted: norms, activations, softmax, rotary embeddings, embedding look-ups, and the method's own selector.",
 )
+MAX_SIDE = 999_999
 MARKER_NOTE = "Markers that a method puts in the place of dropped tokens (POSPAD) depend on the image and come on top."
 PAPER_NOTES = (
     "Accounting of arXiv 2604.00886, appendix E, as its authors run it: ViT and decoder layers only, S^2 pairs in the "
@@ -241,8 +242,10 @@ def _counted(grids: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], in
 def _sizes(texts: Sequence[str]) -> list[tuple[int, int]]:
     out = []
     for text in texts:
-        found = re.fullmatch(r"(\d{1,6})[xX](\d{1,6})(?:\*(\d{1,3}))?", text.strip())
+        found = re.fullmatch(r"(\d{1,18})[xX](\d{1,18})(?:\*(\d{1,3}))?", text.strip())
         if not found or int(found[1]) < 1 or int(found[2]) < 1 or int(found[3] or 1) < 1:
             raise UserError(f"--image {text!r} is not WIDTHxHEIGHT in pixels, such as 2716x1616 (or 1920x1080*5).")
+        if max(int(found[1]), int(found[2])) > MAX_SIDE:
+            raise UserError(f"--image {text!r}: a side has at most {MAX_SIDE:,} pixels.")
         out += [(int(found[1]), int(found[2]))] * int(found[3] or 1)
     return out

@@ -16,6 +16,7 @@ from ..errors import UserError, unknown_name
 from ..paths import papers_dir
 from ..profiling.plan import TRUE_DIMS
 from ..results.folder import Run, read_json, read_run
+from ..runner.spec import check_device
 from . import analytic
 from .analytic import ASSUMPTIONS, PROMPTS, costs
 from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
     """
     given = parser().parse_args(list(argv))
     known = names()
+    check_device(given.device)
     if not known:
         raise UserError("the papers' tables are not installed; start this command in a checkout of the project.")
     if given.name is None:

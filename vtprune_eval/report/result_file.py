@@ -21,6 +21,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..methods.base import HOOKS
+from ..models import is_foreign
 from ..models.embedded import EMBEDDED
 from ..registry import method_class
 from ..results.compare import compare_cells
@@ -142,6 +143,11 @@ def from_run(run: Run) -> tuple[dict[str, Any], str]:
             were not compared with the pipeline, or that differ from it.
     """
     check_rows(run.settings, run.environment, [(c.method, c.budget) for c in run.spec.cells()])
+    if is_foreign(run.environment.get("model") or {}):
+        raise UserError(
+            f"{run.path}: {run.environment['model']['note']}, so it is not ranked as {run.settings['model']}; name the "
+            "model that the folder holds."
+        )
     for (task, method, budget), own in run.records.items():
         crashed = [r for r in own.values() if r["reason"] == "crash"]
         if crashed:

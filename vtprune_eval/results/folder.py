@@ -65,6 +65,8 @@ def read_run(path: Path) -> Run:
         raise UserError(
             f"half a run: {path} has no summary yet; start its command again with --out {path} to finish it."
         )
+    if not (path / "environment.json").is_file():
+        raise UserError(f"{path} has no environment.json; start the run's command again with --out {path} to write it.")
     settings, environment = read_json(path / "run.json"), read_json(path / "environment.json")
     if "shard" in settings:
         raise UserError(
@@ -176,7 +178,7 @@ def spec_of(settings: dict[str, Any]) -> RunSpec:
         raise UserError(
             f"the settings of the run cannot be read ({error}); make the file again from its run folder."
         ) from None
-    absent = [t for t in spec.tasks if t not in settings["data"]]
+    absent = [t for t in spec.tasks if t not in (settings.get("data") or {})]
     if absent:
         raise UserError(f"the settings of the run name no data version of {absent[0]}; run it again.")
     return spec

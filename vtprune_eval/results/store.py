@@ -204,6 +204,22 @@ def read_records(
     return good, notes
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, "" where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def changed_meanwhile(path: Path) -> UserError:
+    """The error for a record file that somebody else touched."""
+    return UserError(
+        f"{path.name} was removed or changed while the run wrote it; start the same command again: what is missing is "
+        "answered, and what was edited cannot be told apart, so delete the file if you did not mean it."
+    )
+
+
 class RecordWriter:
     """Appends records to one file (context manager); a thread only syncs it.
 
@@ -220,6 +236,7 @@ class RecordWriter:
         self._thread: threading.Thread | None = None
         try:
             path.open("ab").close()
+            self._sum = hashlib.sha256(path.read_bytes())
         except OSError as error:
             raise _disk_error(error, path) from error
 
@@ -234,6 +251,16 @@ class RecordWriter:
             self._thread = None
         if kind is None:
             self._raise()
+
+    def check(self) -> str:
+        """Digest of the file, which must hold what was there and what was appended, and nothing else.
+
+        Raises:
+            UserError: it was changed or removed meanwhile.
+        """
+        if self._sum.hexdigest() != file_digest(self._path):
+            raise changed_meanwhile(self._path)
+        return self._sum.hexdigest()
 
     def append(self, record: dict[str, Any]) -> None:
         """Write one record; it is synced within half a second or 32 records.
@@ -278,6 +305,7 @@ class RecordWriter:
     def _write(self, data: bytes) -> None:
         """Write all of ``data``; an unbuffered write may take only a part of it when the disk fills up."""
         with self._path.open("ab", buffering=0) as stream:
+            self._sum.update(data)
             while data:
                 data = data[stream.write(data) :]
 

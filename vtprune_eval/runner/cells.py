@@ -24,7 +24,7 @@ from ..errors import SampleError, UserError
 from ..outcome import Outcome
 from ..profiling.gpu import Gpu
 from ..results.record import failed_record, make_record
-from ..results.store import RecordWriter, rewrite_in_order
+from ..results.store import RecordWriter, changed_meanwhile, file_digest, rewrite_in_order
 from ..sample import UNSCORABLE, Sample, Score
 from ..units import parse_bytes
 from .spec import Cell, RunSpec
@@ -63,6 +63,7 @@ class Job:
         spec: of the run; factory: gives the runner of a (cell, task); coordinates: frame of the model's answers.
         trained: False for random weights; bar: progress; stop: filled when the user interrupts; meter: of the GPU.
         store: cache on disk, if there is one.
+        mark: a note for every record, where the model is not the one that was named.
     """
 
     spec: RunSpec
@@ -73,6 +74,7 @@ class Job:
     stop: list[bool]
     meter: Gpu
     store: DiskCache | None = None
+    mark: str = ""
 
 
 @dataclass
@@ -89,14 +91,27 @@ class OpenCell:
     _crashes: Counter[str] = field(default_factory=Counter)
     _files: ExitStack = field(default_factory=ExitStack)
     _writer: RecordWriter | None = None
+    _left: str | None = None  # digest of the file when this process last closed it
 
     def __enter__(self) -> OpenCell:
+        self.check()
         self._writer = self._files.enter_context(RecordWriter(self.path))
         return self
 
     def __exit__(self, *error: Any) -> None:
+        writer, self._writer = self._writer, None
         self._files.__exit__(*error)
-        self._writer = None
+        if writer is not None and error[0] is None:
+            self._left = writer.check()
+
+    def check(self) -> None:
+        """Whether the file is as this process left it.
+
+        Raises:
+            UserError: somebody else wrote to it.
+        """
+        if self._left is not None and self._left != file_digest(self.path):
+            raise changed_meanwhile(self.path)
 
     def add(self, record: dict[str, Any]) -> None:
         """Hand one record to the writer.
@@ -142,6 +157,7 @@ def answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
         _answer_task(job, task, cells)
     if not job.stop:
         for cell in cells:
+            cell.check()
             if list(cell.done) != ids:  # samples were answered in another order, or a kill came before this line
                 rewrite_in_order(cell.path, ids)
 
@@ -309,6 +325,8 @@ def _result(future: Future[Images]) -> tuple[Images | None, Exception]:
 
 
 def _write(job: Job, cell: OpenCell, record: dict[str, Any]) -> None:
+    if job.mark:
+        record["notes"] = [*record["notes"], job.mark]
     cell.add(record)
     if job.trained and cell.graded:
         job.bar.set_postfix_str(

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
 from ..budget import LEGACY
+from ..console import crash_sentence, tell_crash
 from ..errors import UserError
 from ..extras import host_version
-from ..models import check_model_name
+from ..models import check_model_name, is_foreign
 from ..models.defaults import SPREAD
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
@@ -54,6 +55,17 @@ def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = T
     Returns:
         The exit code: 0 done, 1 after a crash, 130 interrupted.
     """
+    try:
+        return _execute(spec, adapter, progress)
+    except SystemExit as error:  # of somebody's method: a run never ends without a word
+        tell_crash(error)
+        raise UserError(
+            f"{crash_sentence(error)} was called while the run was working: a method must not end the program. What "
+            "was written is kept; mend the method and start the same command again."
+        ) from error
+
+
+def _execute(spec: RunSpec, adapter: VlmAdapter | None, progress: bool) -> int:
     tasks = load_tasks(spec)
     _check_targets(spec, tasks)
     if spec.reading == LEGACY:
@@ -254,7 +266,8 @@ def _all_cells(
         mininterval=0.5,
         disable=not progress,
     ) as bar:
-        job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store)
+        mark = f"not {spec.model}" if is_foreign(identity) else ""
+        job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store, mark)
         for task in tasks:
             answer_task(
                 job,
@@ -277,7 +290,15 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     records = {}
     for task in tasks:
         for cell in spec.cells():
-            done, _ = read_records(folder.records_path(task.name, cell.slug), cell_key(spec, task, cell))
+            path = folder.records_path(task.name, cell.slug)
+            done, _ = read_records(path, cell_key(spec, task, cell))
+            gone = [i for i in task.samples.ids if i not in done]
+            if gone:
+                raise UserError(
+                    f"{path.name}: {len(gone)} of {len(task.samples)} records are not there any more (first "
+                    f"{gone[0]!r}); they were removed or changed while the run wrote. Start the same command again: it "
+                    "answers what is missing."
+                )
             records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
     dead = []
     for task in tasks:

@@ -126,8 +126,11 @@ class RunSpec:
         for task in self.tasks:
             check_task_name(task)
             check_protocol(task, self.protocol, self.history)
+        check_device(self.device)
         for method in self.methods:
             check_method_name(method)
+            if "full" in (parts := method.split("+")) and len(parts) > 1:
+                raise UserError(f"{method}: full reduces nothing, so nothing is composed; name the other alone.")
         for name, value, known in (
             ("--weights", self.weights, ("hub", "random")),
             ("--dtype", self.dtype, (*DTYPES, "auto")),
@@ -153,7 +156,8 @@ class RunSpec:
             if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):
                 raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
         for text in self.budgets:
-            Budget.parse(text)
+            if like := Budget.parse(text).like:
+                check_method_name(like)
         if self.cache is not None and not (isinstance(self.cache, str) and self.cache.strip()):
             raise UserError("--cache needs the name of a folder; leave it out to run without a cache.")
         parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
@@ -267,6 +271,16 @@ class RunSpec:
         return Path(self.out) if self.out else Path("runs") / f"{self.model}-{self.identity}{part}"
 
 
+def check_device(name: str) -> None:
+    """Refuse a device that torch could not have.
+
+    Raises:
+        UserError: another form.
+    """
+    if not re.fullmatch(r"cpu|auto|mps|cuda(:\d{1,3})?", str(name)):
+        raise UserError(f"--device {name!r}: cpu, cuda, cuda:N or auto is needed.")
+
+
 def from_mapping(values: dict[str, Any]) -> RunSpec:
     """Build a spec from parsed YAML or command-line values; unknown keys are refused.
 
@@ -288,7 +302,9 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
             raise unknown_name("setting", key, {*names, *aliases})
         if key in {"methods", "budgets", "tasks"}:
             items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-            value = tuple(str(v).strip() for v in items if str(v).strip())
+            value = tuple("" if v is None else str(v).strip() for v in items)
+            if not all(value):
+                raise UserError(f"--{key}: an empty name stands in {','.join(value)!r}; leave it out, or name one.")
         if key == "tasks":
             value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name) or (named_task(name),)))
         if key == "params" and not isinstance(value, dict):
@@ -299,8 +315,27 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 raise UserError(f"the setting {key!r} must be a text, found {value!r}.")
             value = str(value)  # YAML reads a folder called 5 as a number
+            if not value.strip():
+                raise UserError(f"--{key.replace('_', '-')} is empty; give a value, or leave it out.")
         clean[key] = value
     return RunSpec(**clean)
+
+
+def _once(yaml: Any) -> Any:
+    """A safe loader that refuses a key that stands twice in one mapping, where YAML takes the last in silence."""
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            seen: set[str] = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise UserError(f"the key {key.value!r} stands twice (line {key.start_mark.line + 1}); keep one.")
+                if isinstance(key.value, str):
+                    seen.add(key.value)
+            found: dict[Any, Any] = super().construct_mapping(node, deep)
+            return found
+
+    return Loader
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -312,7 +347,9 @@ def read_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        data = yaml.load(Path(path).read_text(encoding="utf-8"), _once(yaml))
+    except UserError as error:
+        raise UserError(f"--config {path}: {error}") from None
     except OSError as error:
         raise UserError(f"--config {path}: cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -31,7 +31,7 @@ class Shard:
         Raises:
             UserError: another form, or an index outside 0 ... n - 1.
         """
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text) if isinstance(text, str) and text.isascii() else None
+        found = re.fullmatch(r"(\d{1,18})/(\d{1,18})", text) if isinstance(text, str) and text.isascii() else None
         if found is None:
             raise UserError(f"--shard {text!r}: write INDEX/COUNT, for example 0/4 for the first of four.")
         index, count = int(found[1]), int(found[2])
