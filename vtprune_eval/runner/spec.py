@@ -303,8 +303,9 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
         if key in {"methods", "budgets", "tasks"}:
             items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
             value = tuple("" if v is None else str(v).strip() for v in items)
-            if not all(value):
+            if any(value) and not all(value):
                 raise UserError(f"--{key}: an empty name stands in {','.join(value)!r}; leave it out, or name one.")
+            value = tuple(filter(None, value))
         if key == "tasks":
             value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name) or (named_task(name),)))
         if key == "params" and not isinstance(value, dict):
