@@ -206,9 +206,11 @@ def costs_of(own: list[dict[str, Any]], full: list[dict[str, Any]] | None, train
         "layer_visual_pct": _layer_visual_pct(done),
         "flops": _mean(r["flops"] and r["flops"]["total"] for r in done),
         "kv_bytes": _mean(r["kv_bytes"] for r in done),
-        "achieved_pct": _achieved_pct(done),
         "peak_bytes": max((r["peak_bytes"] for r in timed), default=None),
     }
+    spent = _achieved_pct(done)
+    if spent is not None:  # records that are older than readings do not say
+        out["achieved_pct"] = spent
     recall = target_recall(done)
     if recall:
         out["target_recall"] = recall
