@@ -132,7 +132,8 @@ def cli(tmp_path, monkeypatch):
     """
 
     def run(*args: str, env: dict[str, str] | None = None, process: bool = False, timeout: float = PATIENCE, **kwargs):
-        if process or kwargs or timeout != PATIENCE:
+        of_python = any(name.startswith("PYTHON") for name in env or {})  # read when an interpreter starts
+        if process or kwargs or of_python or timeout != PATIENCE:
             return subprocess.run(
                 command(*args),
                 capture_output=True,

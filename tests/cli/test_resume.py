@@ -120,7 +120,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path, cli, uninterr
     assert done.returncode == 2
     assert "no space left" in done.stderr
     assert "Traceback" not in done.stderr
-    kept = (folder / "records" / "mini-grounding--full@100.jsonl").read_text().count("\n")
+    kept = sum(path.read_text().count("\n") for path in (folder / "records").iterdir())  # cells take turns
     assert kept > 5
     again = cli(*RUN, "--out", folder)
     assert again.returncode == 0
