@@ -437,7 +437,8 @@ def main() -> int:
     (ROOT / "docs" / "findings.md").write_text(page(args.folder, args.limit))
     if args.leaderboard:
         runs = [str(args.folder / name) for name in (*STAGES, "ssp", "auto")]
-        build = [sys.executable, "-m", "vtprune_eval", "leaderboard", "build", *runs]
+        board = ["--dir", str(ROOT / "leaderboards")]
+        build = [sys.executable, "-m", "vtprune_eval", "leaderboard", "build", *runs, *board]
         return subprocess.run(build, cwd=ROOT).returncode
     return 0
 

@@ -95,5 +95,5 @@ def test_the_commands_of_a_first_day_from_an_empty_folder(installed, tmp_path):
         env={**os.environ, "PYTHONPATH": str(installed), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert (tmp_path / "leaderboards" / "index.html").is_file()
+    assert (tmp_path / "run" / "board" / "index.html").is_file()
     assert contents(installed) == before
