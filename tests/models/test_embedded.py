@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vtprune_eval.benchmarks.tasks import packaged_data
+from vtprune_eval.benchmarks.tasks import definition, packaged_data
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS, embedded, load_model
 from vtprune_eval.models.embedded import EMBEDDED, embedded_folder
@@ -28,7 +28,7 @@ def installed(monkeypatch, package) -> None:
 def test_an_absent_package_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
     installed(monkeypatch, None)
-    with pytest.raises(UserError, match=r"pip install ./packages/micro.*--model-path\.$"):
+    with pytest.raises(UserError, match=r"scripts/train_micro\.py.*--model-path\.$"):
         load_model("micro")
 
 
@@ -39,6 +39,8 @@ def test_an_installed_package_is_found(monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
     installed(monkeypatch, package)
     assert embedded_folder("micro", with_weights=True) == tmp_path / "vtprune_eval_micro" / "model"
-    spec = {"name": "mini-large-doc", "package": "vtprune_eval_micro"}
-    assert packaged_data(spec) == tmp_path / "vtprune_eval_micro" / "tasks" / "mini-large-doc" / "data"
-    assert packaged_data({"name": "mini-doc"}) is None
+    assert (
+        packaged_data(definition("mini-large-doc"))
+        == tmp_path / "vtprune_eval_micro" / "tasks" / "mini-large-doc" / "data"
+    )
+    assert packaged_data(definition("mini-doc")) is None

@@ -67,7 +67,7 @@ class ModelCard:
 MODELS = {
     "nano": ModelCard("qwen3_vl", None, "hundredths", "embedded 9.8 M instrument for the mini suite; no download"),
     "micro": ModelCard(
-        "qwen3_vl", None, "hundredths", "10.5 M instrument for larger screens at several scales; a package of its own"
+        "qwen3_vl", None, "hundredths", "10.5 M, larger screens at several scales; in training, no weights ship yet"
     ),
     "qwen2vl-2b": ModelCard(
         "qwen2_vl",

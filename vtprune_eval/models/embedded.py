@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import UserError
 
-# nano ships in the core wheel; micro's weights are a distribution of their own (``packages/micro``).
+# nano ships in the core wheel, and so do micro's configuration and tokenizer; its weights will be a distribution of
+# their own (``packages/micro``).
 EMBEDDED = ("nano", "micro")
 
 
@@ -15,7 +16,7 @@ def embedded_folder(name: str, with_weights: bool = False) -> Path:
     """The hub-format folder of one of :data:`EMBEDDED`; ``with_weights``: its weights are needed, not its sizes alone.
 
     Raises:
-        UserError: its weights are a package that is not installed.
+        UserError: it is not here.
     """
     folders = [Path(__file__).parent / name]
     package = importlib.util.find_spec(f"vtprune_eval_{name}")
@@ -25,6 +26,7 @@ def embedded_folder(name: str, with_weights: bool = False) -> Path:
         if (folder / ("model.safetensors" if with_weights else "config.json")).exists():
             return folder
     raise UserError(
-        f"{name}: its weights are a package of their own, which is not installed; build it in a checkout with "
-        f"`pip install ./packages/{name}`, or give a folder with --model-path."
+        f"{name}: its weights are neither in this installation nor in a package vtprune_eval_{name}; no version ships "
+        f"them yet: train them in a checkout with `python scripts/train_{name}.py`, and give the folder with "
+        "--model-path."
     )
