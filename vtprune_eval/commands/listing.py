@@ -84,6 +84,14 @@ def explain(name: str) -> str:
     lines = [f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}", f"hooks: {', '.join(cls.hooks()) or 'none'}"]
     if cls.paper:
         lines.append(f"paper: {cls.paper}")
+        known = {
+            "vectors": "recorded outputs of the authors' code",
+            "port": "published code, by reading",
+            "paper": "text",
+        }
+        aware = "reads the question" if cls.query_aware else "does not read the question"
+        weights = "; needs weights trained for it" if cls.trained else ""
+        lines.append(f"checked against: {known.get(cls.origin, cls.origin)}; {aware}{weights}")
     own = "decides itself" if cls.adaptive else f"copies {cls.default_like}" if cls.default_like else "not available"
     lines += [f"budget auto: {own}"]
     lines += [f"budget b, --reading {reading}: {meaning}" for reading, meaning in cls.readings().items()]
