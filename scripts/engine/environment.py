@@ -1,8 +1,8 @@
 """Build the environment of ``make test-vllm``, or keep the one that is there while its pins are the same.
 
-The index may offer a CUDA build of torchvision beside a CPU build of torch. Its C++ operators do not load then, and it
-describes them to torch when it is imported, which fails. vLLM and transformers need its Python parts alone, so that the
-description is taken out where the operators are missing.
+The index may offer CUDA builds of torchvision, torchaudio and torchcodec beside a CPU build of torch. Their libraries do
+not load then, and an import of them fails. Sound and videos are not needed: two of them go. Of torchvision vLLM and
+transformers need the Python parts alone, so that the description of its operators is taken out where they are missing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 PINS = HERE / "constraints.txt"
 TRIES, PAUSE_SECONDS = 4, 20.0
 MARK = ".vtprune-pins"
+SPARE = ("torchaudio", "torchcodec")
 
 
 def main() -> int:
@@ -27,12 +28,13 @@ def main() -> int:
     folder: Path = parser.parse_args().folder.resolve()
     python = folder / "bin" / "python"
     pins = [line for line in PINS.read_text().splitlines() if line and not line.startswith("#")]
-    known = hashlib.sha256("\n".join([sys.version, *pins]).encode()).hexdigest()
+    known = hashlib.sha256("\n".join([sys.version, Path(__file__).read_text(), *pins]).encode()).hexdigest()
     if not (folder / MARK).exists() or (folder / MARK).read_text() != known:
         (folder / MARK).unlink(missing_ok=True)
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         install(python, *pins)
+        subprocess.run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *SPARE], check=True)
         mend_torchvision(python)
         (folder / MARK).write_text(known)
     # The checkout itself, whose needs are among the pins; its entry point is what is tested.
