@@ -1,8 +1,8 @@
 """Build the environment of ``make test-vllm``, or keep the one that is there while its pins are the same.
 
-The index may offer CUDA builds of torchvision, torchaudio and torchcodec beside a CPU build of torch. Their libraries do
-not load then, and an import of them fails. Sound and videos are not needed: two of them go. Of torchvision vLLM and
-transformers need the Python parts alone, so that the description of its operators is taken out where they are missing.
+The index may offer CUDA builds of torchvision, torchaudio and torchcodec beside a CPU build of torch. Their libraries
+do not load then, and an import of them fails. Sound and videos are not needed: two of them go. Of torchvision vLLM and
+transformers need the Python parts alone: the description of its operators is taken out where they are missing.
 """
 
 from __future__ import annotations
