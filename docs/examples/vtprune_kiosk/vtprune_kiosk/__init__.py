@@ -1,0 +1,1 @@
+"""A benchmark and a method for vtprune_eval."""

@@ -1,0 +1,107 @@
+"""The order of the packages, as docs/architecture.md draws it: imports go down, never up, wherever they stand.
+
+``KNOWN`` lists what still goes up; it may only become shorter.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "vtprune_eval"
+# From the ground up. What stands side by side in docs/architecture.md has one order here, too.
+ORDER = (
+    "methods",
+    "models",
+    "benchmarks",
+    "profiling",
+    "pipeline",
+    "results",
+    "runner",
+    "report",
+    "data",
+    "selftest",
+    "integrations",
+    "commands",
+)
+# Files of the package's own folder that are a face of all of it, and import what they need.
+FACES = {"__init__", "__main__", "api", "cli", "registry"}
+KNOWN = {
+    ("models", "profiling"),  # ModelDims and the clock belong lower
+    ("profiling", "pipeline"),  # launches are counted by running a pipeline
+    ("results", "runner"),  # the specification of a run is read back there
+    ("runner", "integrations"),  # the vLLM engine
+    ("commands", "integrations"),  # the doctor asks which extras are there
+}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Names below ``vtprune_eval`` that a file imports, at its top or inside of a function."""
+    package = list(file.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            module = (node.module or "").split(".") if node.module else []
+            if node.level:
+                base = package[: len(package) - node.level + 1] + module
+            elif module[:1] == ["vtprune_eval"]:
+                base = module[1:]
+            else:
+                continue
+            yield from (".".join([*base, alias.name]) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("vtprune_eval."):
+                    yield alias.name.removeprefix("vtprune_eval.")
+
+
+def arrows() -> dict[tuple[str, str], list[str]]:
+    """(package, imported package) to the imports that make it; files of the folder itself have their own name."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).with_suffix("").parts
+        for name in imports(file):
+            target = name.split(".")[0]
+            if target != parts[0] and (target in ORDER or (PACKAGE / f"{target}.py").is_file()):
+                found.setdefault((parts[0], target), []).append(f"{file.relative_to(PACKAGE)}: {name}")
+    return found
+
+
+def test_every_package_has_its_place():
+    folders = {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+    assert folders == set(ORDER)
+
+
+def test_imports_go_down():
+    up = {
+        (a, b): names
+        for (a, b), names in arrows().items()
+        if a in ORDER and b in ORDER and ORDER.index(a) < ORDER.index(b) and (a, b) not in KNOWN
+    }
+    assert up == {}
+
+
+def test_the_ground_imports_no_package():
+    wrong = {(a, b): n for (a, b), n in arrows().items() if a not in ORDER and a not in FACES and b in ORDER}
+    assert wrong == {}
+
+
+def test_no_two_packages_import_each_other_but_the_known():
+    found = arrows()
+    both = {(a, b) for a, b in found if a in ORDER and b in ORDER and (b, a) in found}
+    assert both <= KNOWN | {(b, a) for a, b in KNOWN}
+
+
+def test_a_benchmark_is_named_in_its_own_module_alone():
+    """Shared code knows no data set; the papers' tables are about data sets, and recall is still to be moved."""
+    allowed = {"report", "benchmarks", "selftest"}
+    names = ("aitw", "androidcontrol", "gui_odyssey", "agentnetbench", "mind2web", "osworld_g", "ui_vision")
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        parts = file.relative_to(PACKAGE).parts
+        text = file.read_text(encoding="utf-8")
+        if parts[0] not in allowed and any(f'"{n}"' in text or f"benchmarks.{n}" in text for n in names):
+            found.add("/".join(parts))
+    assert found <= {"pipeline/recall.py"}
