@@ -90,7 +90,7 @@ def test_each_stage_counts_what_it_kept(seed, boxed, reference, run, adapter):
     share = _share(places, outcome.kept[-1])
     assert outcome.target_recall == pytest.approx({"patches": 1, "tokens": share, "layers": share, "cache": share})
     method = RandomLayer(layer=2)
-    outcome = run(sample, method, "40")
+    outcome = run(sample, method, "60")
     share = _share(places, outcome.kept_last[-1])
     n = len(adapter.text.layers)
     mean = (2 + (n - 2) * share) / n
@@ -112,7 +112,7 @@ def test_a_cache_counts_heads_and_layers(name, boxed, reference, run, monkeypatc
 
     monkeypatch.setattr(type(method), "compress_kv", spy)
     found = run(sample, method, "30").target_recall
-    assert 0 < np.mean(shares) <= 1 and (np.mean(shares) < 1) == (name != "guikv")
+    assert 0 < np.mean(shares) < 1
     assert found == pytest.approx({"patches": 1, "tokens": 1, "layers": 1, "cache": np.mean(shares)})
 
 
