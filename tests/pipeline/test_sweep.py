@@ -68,9 +68,9 @@ def watched(monkeypatch):
     calls: list[tuple[int, list]] = []
     real = KVCache.keep
 
-    def keep(self, layer, kept):
+    def keep(self, layer, kept, **how):
         calls.append((layer, kept.tolist()))
-        real(self, layer, kept)
+        real(self, layer, kept, **how)
 
     monkeypatch.setattr(KVCache, "keep", keep)
     return calls
@@ -84,7 +84,7 @@ def aimed(sample):
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_every_method_gives_in_a_sweep_what_it_gives_alone(adapter, make_sample, n_images, watched):
     names = [*BUILTIN, "pixelprune+snapkv", "fastv+guikv", "divprune+vlcache", "pixelprune+pool"]
-    cells = cells_of(adapter, names, ("15", "60"))
+    cells = cells_of(adapter, names, ("25", "60"))
     sample = aimed(make_sample(40 + n_images, n_images))
     alone, kept_alone = [], []
     for cell in cells:
