@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...methods.base import TokenLayout
+from ...methods.base import TokenEdit, TokenLayout
 from ...models.qwen_vl import QwenVL
 from ...pipeline.generate import chosen as chosen_of
 from ...pipeline.prompt import build_prompt
@@ -114,7 +114,7 @@ class Back:
         edit = pipeline.tokens(entered, present, about.budgets, ids, clock)
         kept, features, levels = chosen_of(encoded, present, edit)
         marked = None if edit is None else edit.has_visual
-        self._remember(about, kept, layout.n_tokens, through, depth, marked)
+        self._remember(about, kept, layout.n_tokens, through, depth, edit)
         start, end = layout.spans[0][0], layout.spans[-1][1]
         visual = torch.zeros(end - start, dtype=torch.bool)
         for first, last in layout.spans:
@@ -150,13 +150,15 @@ class Back:
         n_tokens: Sequence[int],
         patches: Sequence[int],
         depth: int,
-        marked: Tensor | None,
+        edit: TokenEdit | None,
     ) -> None:
+        marked = None if edit is None else edit.has_visual
         self._reports[about.key] = {
             "kept": [k.nonzero()[:, 0].tolist() for k in kept.cpu().split(list(n_tokens))],
             "patches": list(patches),
             "depth": depth,
             "markers": 0 if marked is None else int((~marked).sum()),
+            "note": "" if edit is None else edit.note,
             "sizes": about.sizes,
             "file_sizes": about.file_sizes,
             "full": about.full,

@@ -385,7 +385,11 @@ class VllmEngine:
 
         n = sum(counts.visual)
         visual = torch.arange(n) >= report["markers"]
-        edit = TokenEdit(torch.ones(n, dtype=torch.bool), has_visual=visual if report["markers"] else None)
+        edit = TokenEdit(
+            torch.ones(n, dtype=torch.bool),
+            has_visual=visual if report["markers"] else None,
+            note=report["note"],
+        )
         told = {h: StageBudget(k, None, sum(counts.visual_full), budget) for h, k in report["n_keep"].items()}
         return notes_of(self._side, budget, counts, told, edit)
 
@@ -397,6 +401,7 @@ def _nothing() -> dict[str, Any]:
         "patches": [],
         "depth": 0,
         "markers": 0,
+        "note": "",
         "sizes": [],
         "file_sizes": [],
         "full": [],
