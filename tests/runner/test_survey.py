@@ -127,6 +127,7 @@ def test_recall_prints_every_method_before_the_vit(capsys, tmp_path):
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     n_cells = len([k for k in rows if k[0] == "mini-doc"])
     assert sum(line["kind"] == "kept" for line in lines) == 6 * n_cells
+    assert ("mini-doc", "guipruner-tar", "20") not in rows, "a single screen has no history to shrink: no row"
     assert cli.main([*arguments, "--format", "csv", "--method", "full,pixelprune"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("task,method,budget,kept_pct,target_recall_pct")
 

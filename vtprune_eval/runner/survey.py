@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from ..budget import Budget
-from ..errors import SampleError, UserError
+from ..errors import InfeasibleBudget, SampleError, UserError
 from ..methods.kernels.blocks import to_blocks
 from ..methods.pixelprune import PixelPrune
 from ..models.base import ImageRules
@@ -168,7 +168,8 @@ def survey(
         scans: also count what PixelPrune's scans retain; failed: gets a sentence per group that cannot be looked at.
 
     Yields:
-        the facts of images that no earlier group had, and what the cells keep of each sample.
+        the facts of images that no earlier group had, and what the cells keep of each sample; nothing of a cell whose
+        budget cannot be met on it.
     """
     seen: set[Path] = set()
     for _, same in itertools.groupby(samples, key=lambda sample: sample.images):
@@ -192,7 +193,10 @@ def _look(
             facts.append(image_facts(path.name, pixels, rules.block, scans))
     kept: list[Kept] = []
     for cell in cells:
-        kept += _kept(cell, group, images, clock)
+        try:
+            kept += _kept(cell, group, images, clock)
+        except InfeasibleBudget:  # this cell has no answer here; the others have
+            continue
     return facts, kept
 
 
