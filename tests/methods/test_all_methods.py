@@ -31,6 +31,7 @@ from vtprune_eval.registry import make_method, method_class, method_names
 BUILTIN = sorted(n for n, source in method_names().items() if source == "builtin")
 PATCH = [n for n in BUILTIN if "select_patches" in method_class(n).hooks()]
 IMAGE = [n for n in BUILTIN if "reduce_images" in method_class(n).hooks()]
+TAR = {"guipruner-tar", "random-history"}  # shrink the history alone
 STAGED = {"guipruner", "guipruner-ssp", "pyramiddrop", "sparsevlm"}
 TOKEN = [n for n in BUILTIN if "select_tokens" in method_class(n).hooks()]
 
@@ -211,12 +212,12 @@ def test_image_reduction_stays_within_the_budget(name, width, height, n):
     n = min(n, blocks)
     views_ = (ImageView((width, height), full, 32),)
     budget = StageBudget(n, (n,), blocks, Budget.parse(f"{n}tok"))
-    if "guipruner" in name:  # acts on history only: the same image twice, the second is the current one
+    if name in TAR or "guipruner" in name:  # acts on history only: the same image twice, the second is the current one
         free = dataclasses.replace(budget, n_keep=None, per_image=None, asked=Budget("auto"))
         assert make_method(name).reduce_images(views_, free) == (full,)
-        asked = Budget.parse(f"{n + blocks}tok" if name == "guipruner-tar" else f"{n}tok")
+        asked = Budget.parse(f"{n + blocks}tok" if name in TAR else f"{n}tok")
         both = dataclasses.replace(budget, n_keep=int(asked.value), n_full=2 * blocks, asked=asked)
-        if name == "guipruner-tar" and n < max(full) // 32:
+        if name in TAR and n < max(full) // 32:
             with contextlib.suppress(InfeasibleBudget):  # a strip keeps one row of blocks, whatever its quota
                 make_method(name).reduce_images(views_ * 2, both)
             return

@@ -67,8 +67,8 @@ def a_sample(tmp_path, seed: int, n_images: int = 1) -> Sample:
     return Sample(f"s{seed}", tuple(paths), f"click icon under {seed}", {})
 
 
-def run(adapter, sample: Sample, method, budget: str = "40"):
-    return Pipeline(adapter, method, Budget.parse(budget)).run(sample)
+def run(adapter, sample: Sample, method, budget: str = "40", reading="equal"):
+    return Pipeline(adapter, method, Budget.parse(budget, reading)).run(sample)
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -154,11 +154,14 @@ def test_full_points_where_the_published_forward_pass_does(name, n_images, adapt
 @every_base
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_selection_and_markers_are_the_published_ones(name, n_images, adapters, checkpoints, tmp_path):
-    """POSPAD: markers are embedded, keep their places, get no DeepStack features and are no candidates."""
+    """POSPAD: markers are embedded, keep their places, get no DeepStack features and are no candidates.
+
+    The published count has the markers on top, which is the reading ``paper``.
+    """
     adapter = adapters(name)
     for seed in range(3):
         sample = a_sample(tmp_path, seed, n_images)
-        outcome = run(adapter, sample, FocusUI())
+        outcome = run(adapter, sample, FocusUI(), reading="paper")
         published = Published(adapter, sample)
         ref = published.ref
         tokens = ref.model.model.get_image_features(ref.patches, ref.thw).pooler_output
@@ -167,7 +170,7 @@ def test_selection_and_markers_are_the_published_ones(name, n_images, adapters, 
             torch.cat(list(tokens)), adapter.text.embed_tokens(torch.tensor(words))
         )
         keep = torch.zeros(len(scores), dtype=torch.bool)
-        keep[scores.topk(-(-len(scores) * 40 // 100)).indices] = True
+        keep[scores.topk(len(scores) * 40 // 100).indices] = True
         assert outcome.counts.candidates == int(keep.sum()) < sum(outcome.counts.visual)
         assert numbers(outcome.text) == pytest.approx(published.point(keep), abs=2e-6)
 
@@ -204,7 +207,7 @@ def test_methods_of_every_stage(name, adapters, tmp_path):
     n = sum(full.counts.visual)
     fewer = run(adapter, sample, Stride())
     assert fewer.counts.candidates == sum(fewer.counts.visual) < n
-    inside = run(adapter, sample, FastV())
+    inside = run(adapter, sample, FastV(), "60")  # half of four layers see every token
     assert inside.counts.candidates == n and inside.counts.layer_visual[-1] < n
     cache = run(adapter, sample, SnapKV())
     assert any("prefill" in note for note in cache.notes)

@@ -131,7 +131,7 @@ def test_extras_of_one_block_share_its_projection(adapter, make_sample, referenc
 
 @pytest.mark.parametrize(
     ("name", "budget", "n_full"),
-    [("resize", "40", 0), ("guipruner-tar", "40", 1), ("resize", "like:pixelprune", 3), ("full", "100", 3)],
+    [("resize", "40", 0), ("guipruner-tar", "60", 1), ("resize", "like:pixelprune", 3), ("full", "100", 3)],
 )
 def test_images_are_resized_to_what_is_used(adapter, picture, monkeypatch, name, budget, n_full):
     """A method that shrinks images does not pay for the full size; a copied count, or an image left alone, needs it."""
