@@ -142,13 +142,13 @@ def test_broken_files_are_one_reason(tmp_path):
 def test_pictures_of_a_run_are_what_the_model_saw(tmp_path):
     from vtprune_eval.data.draw import _opened
     from vtprune_eval.integrations.engine import file_frame
-    from vtprune_eval.report.pictures import _open
+    from vtprune_eval.report.pictures import open_image as shown
 
     exif = Image.Exif()
     exif[0x0112] = 8
     path = saved(tmp_path / "a.png", transparent("RGBA"), exif=exif)
     seen = open_image(path)
-    assert np.array_equal(np.asarray(_open(path)), seen) and np.array_equal(np.asarray(_opened(path)[0]), seen)
+    assert np.array_equal(np.asarray(shown(path)), seen) and np.array_equal(np.asarray(_opened(path)[0]), seen)
     assert np.array_equal(np.asarray(open_picture(path)), seen)
     assert file_frame([path], "hundredths")["file_sizes"] == [[32, 48]]
 

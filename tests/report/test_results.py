@@ -81,7 +81,7 @@ def _double(run):
         (lambda run: edit_records(run, "mini-doc--full@100.jsonl", lambda i, r: r.update(schema=0)), "record schema 0"),
         (lambda run: (run / "run.json").unlink(), "not a run folder"),
         (lambda run: (run / "summary.json").unlink(), "has no summary yet"),
-        (lambda run: (run / "environment.json").unlink(), "cannot be read"),
+        (lambda run: (run / "environment.json").unlink(), "has no environment.json"),
         (lambda run: (run / "run.json").write_text("[]"), "no JSON object"),
     ],
 )

@@ -217,8 +217,8 @@ def test_the_stand_in_runs_without_times_too(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"cache": ""}, "name of a folder"),
-        ({"cache": " "}, "name of a folder"),
+        ({"cache": ""}, "--cache is empty"),
+        ({"cache": " "}, "--cache is empty"),
         ({"cache": ["c"]}, "cache"),
         ({"engine": "ray", "cache": "c"}, "--cache"),
         ({"engine": "ray", "timings": 2}, "--timings"),

@@ -277,8 +277,8 @@ def check_device(name: str) -> None:
     Raises:
         UserError: another form.
     """
-    if not re.fullmatch(r"cpu|auto|mps|cuda(:\d{1,3})?", str(name)):
-        raise UserError(f"--device {name!r}: cpu, cuda, cuda:N or auto is needed.")
+    if not re.fullmatch(r"cpu|auto|spread|mps|cuda(:\d{1,3})?", str(name)):
+        raise UserError(f"--device {name!r}: cpu, cuda, cuda:N or spread is needed.")
 
 
 def from_mapping(values: dict[str, Any]) -> RunSpec:
@@ -348,7 +348,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        data = yaml.load(Path(path).read_text(encoding="utf-8"), _once(yaml))
+        data = _once(yaml)(Path(path).read_text(encoding="utf-8")).get_single_data()
     except UserError as error:
         raise UserError(f"--config {path}: {error}") from None
     except OSError as error:

@@ -153,7 +153,8 @@ def test_mistakes_are_one_sentence(cluster, tmp_path, capsys, monkeypatch):
     def refused(*args) -> str:
         assert main([*RUN, "--out", str(tmp_path / "r"), *args]) == 2
         message = capsys.readouterr().err.strip()
-        assert "\n" not in message and message[-1] in ".?"
+        *before, message = message.splitlines()  # before it stands the line that says what would run
+        assert len(before) <= 1 and all(line.startswith("run: ") for line in before) and message[-1] in ".?"
         return message
 
     assert "did you mean 'ray'" in refused("--engine", "rai")

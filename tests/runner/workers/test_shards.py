@@ -108,7 +108,7 @@ def test_more_shards_than_samples(tmp_path):
         ("0/0", "a count from 1"),
         ("1/2/3", "write INDEX/COUNT"),
         ("٣/٤", "write INDEX/COUNT"),
-        ("", "write INDEX/COUNT"),
+        ("", "--shard is empty"),
     ],
 )
 def test_bad_shards(text, says, capsys):

@@ -6,12 +6,12 @@ import base64
 import hashlib
 import shutil
 import subprocess
-import tarfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import UserError
+from ..archives import unpack
 
 REGISTRY = "https://registry.npmjs.org"
 TIMEOUT_S = 120
@@ -141,8 +141,7 @@ def fetch(folder: Path) -> Path:
         shutil.rmtree(folder / name, ignore_errors=True)
         archive = folder / f"{name}.tgz"
         archive.write_bytes(content)
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder / name, filter="data")
+        unpack(archive, folder / name)
         archive.unlink()
         (folder / name / ".complete").write_text(kit.sha512)
     return folder
