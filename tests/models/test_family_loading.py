@@ -173,9 +173,15 @@ def test_what_a_device_cannot_do(monkeypatch):
     import importlib.util
 
     assert "not a device" in refused("nano", device="meta")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    real, flash = importlib.util.find_spec, [None]
+
+    def found(name, *args):
+        """Only the answer about flash_attn is made up: the model's own package is looked up, too."""
+        return flash[0] if name == "flash_attn" else real(name, *args)
+
+    monkeypatch.setattr(importlib.util, "find_spec", found)
     assert "pip install" in refused("nano", attn="flash_attention_2")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    flash[0] = object()
     assert "--dtype bfloat16" in refused("nano", attn="flash_attention_2")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -120,7 +120,7 @@ def _family(
 
     def same(sides: Sides, name: str) -> str:
         found = compare(sides, sample, methods)
-        numbers[name] = {"equal": found.equal, "explained": found.explained, "refused": found.refused}
+        numbers[name] = {"equal": found.equal, "explained": found.explained, "refused": len(found.refused)}
         return "; ".join(found.wrong)
 
     def stages() -> str:

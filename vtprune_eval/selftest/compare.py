@@ -32,14 +32,14 @@ class Agreement:
 
     Attributes:
         family: compared; equal, explained: numbers of pairs; wrong: a sentence per pair without an explanation.
-        refused: pairs that the model cannot do, on both sides alike.
+        refused: pairs that the model cannot do, on both sides alike, as ``method@budget``, with the reason.
     """
 
     family: str
     equal: int = 0
     explained: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    refused: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -115,7 +115,7 @@ def compare(
                 continue
             if isinstance(there, str) or isinstance(here, str):
                 if isinstance(there, str) and isinstance(here, str):
-                    found.refused += 1
+                    found.refused[name] = here
                 else:
                     found.wrong.append(
                         f"{name}: refused on one side only ({there if isinstance(there, str) else here})"

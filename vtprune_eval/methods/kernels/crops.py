@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from .diversity import unit_rows
+
+if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of methods must not
+    from torch import Tensor
 
 
 def crop_weights(x: Tensor, attention: Tensor, crops: Sequence[Tensor], beta: float) -> Tensor:

@@ -5,10 +5,15 @@ Similarities are cosines. Up to ``MATRIX_TOKENS`` tokens the matrix is held; bey
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 
 from .twins import first_equal_row
+
+if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of methods must not
+    from torch import Tensor
+
 
 # Up to so many tokens (256 MiB) the similarity matrix is held.
 MATRIX_TOKENS = 8192

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
-from torch import Tensor
 
 from .merging import neighbours_added
 from .pivots import falling
+
+if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of methods must not
+    from torch import Tensor
 
 
 def n_outliers(scores: Tensor) -> int:

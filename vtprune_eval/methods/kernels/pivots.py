@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from .diversity import unit_rows
 from .topk import best
+
+if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of methods must not
+    from torch import Tensor
 
 
 def falling(scores: Tensor) -> Tensor:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 from fractions import Fraction
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ...budget import largest, rounded
 from .attention import rows_attention
+
+if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of methods must not
+    from torch import Tensor
+
 
 # Tokens kept after the three stages, of 576, by the name of the setting (version 1 and version 2 of the release).
 LISTS = {

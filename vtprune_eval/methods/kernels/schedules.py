@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of methods must not
+    from torch import Tensor
 
 
 def nearest_share(n: int, share: float) -> int:
