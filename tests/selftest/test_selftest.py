@@ -29,7 +29,10 @@ def sample(tmp_path):
     return make_sample(tmp_path)
 
 
-def test_a_cpu_passes(capsys):
+def test_a_cpu_passes(capsys, monkeypatch):
+    # A small model answers in milliseconds, of which a busy machine takes its share between the stages; whether a gap
+    # is found is another test's matter, with a gap that is planted.
+    monkeypatch.setattr(checks, "GAP", 0.9)
     assert main(["selftest", "--device", "cpu", *FEW, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] and found["clock"] == "" and found["dtype"] == "float32"
