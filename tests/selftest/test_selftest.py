@@ -157,12 +157,15 @@ def test_time_outside_of_all_stages_is_found(sample, monkeypatch):
     from vtprune_eval.pipeline.generate import Pipeline
 
     adapter, real = small.small_adapter("qwen3_vl"), Pipeline.run
+    # Of a few milliseconds a busy machine takes more than a twentieth; the planted gap is half of the time, whatever
+    # the machine does.
+    monkeypatch.setattr(checks, "GAP", 0.4)
     assert checks.check_stage_sum(adapter, sample)[0] == ""
 
     def run(self, sample):
         start = time.perf_counter()
         outcome = real(self, sample)
-        time.sleep((time.perf_counter() - start) / 4)
+        time.sleep(time.perf_counter() - start)
         return outcome
 
     monkeypatch.setattr(checks, "TRIES", 2)
