@@ -29,10 +29,7 @@ def sample(tmp_path):
     return make_sample(tmp_path)
 
 
-def test_a_cpu_passes(capsys, monkeypatch):
-    # A small model answers in milliseconds, of which a busy machine takes its share between the stages; whether a gap
-    # is found is another test's matter, with a gap that is planted.
-    monkeypatch.setattr(checks, "GAP", 0.9)
+def test_a_cpu_passes(capsys):
     assert main(["selftest", "--device", "cpu", *FEW, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] and found["clock"] == "" and found["dtype"] == "float32"
@@ -157,15 +154,12 @@ def test_time_outside_of_all_stages_is_found(sample, monkeypatch):
     from vtprune_eval.pipeline.generate import Pipeline
 
     adapter, real = small.small_adapter("qwen3_vl"), Pipeline.run
-    # Of a few milliseconds a busy machine takes more than a twentieth; the planted gap is half of the time, whatever
-    # the machine does.
-    monkeypatch.setattr(checks, "GAP", 0.4)
     assert checks.check_stage_sum(adapter, sample)[0] == ""
 
     def run(self, sample):
         start = time.perf_counter()
         outcome = real(self, sample)
-        time.sleep(time.perf_counter() - start)
+        time.sleep((time.perf_counter() - start) / 4)
         return outcome
 
     monkeypatch.setattr(checks, "TRIES", 2)

@@ -110,6 +110,10 @@ def method_facts(method: str) -> dict[str, Any]:
     return {
         "description": (parts[0].__doc__ or "").strip().split("\n")[0],
         "paper": "; ".join(p.paper for p in parts if p.paper),
+        "year": max(p.year for p in parts) or None,
+        "query_aware": any(p.query_aware for p in parts),
+        "trained": any(p.trained for p in parts),
+        "origin": " + ".join(p.origin for p in parts),
     }
 
 

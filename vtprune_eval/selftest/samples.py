@@ -24,6 +24,13 @@ def draw(width: int, height: int, seed: int) -> np.ndarray:
     return image
 
 
+def large_sample(folder: Path) -> Sample:
+    """One large image: an answer of tens of milliseconds, beside which what lies between the stages is little."""
+    path = folder / "large.png"
+    Image.fromarray(draw(1280, 800, 7)).save(path)
+    return Sample("selftest-large", (path,), "click the icon under 7", {"type": "box", "box_xyxy": [20, 10, 90, 60]})
+
+
 def make_sample(folder: Path) -> Sample:
     """Two images, a question, and a box for methods that read the target."""
     paths = []
