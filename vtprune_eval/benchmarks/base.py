@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from ..errors import UserError
 from ..paths import inside_folder
 from .action import Action
 from .spec import TaskSpec
+
+Field = TypeVar("Field")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,11 @@ class Recent:
         return self._known[key]
 
 
-def need(record: Any, key: str, where: str, kind: type | tuple[type, ...] = object) -> Any:
+@overload
+def need(record: Any, key: str, where: str, kind: type[Field]) -> Field: ...
+@overload
+def need(record: Any, key: str, where: str, kind: tuple[type, ...] = (object,)) -> Any: ...
+def need(record: Any, key: str, where: str, kind: type | tuple[type, ...] = (object,)) -> Any:
     """A field that the format promises.
 
     Raises:
@@ -120,7 +126,7 @@ def numbers(record: Any, key: str, where: str, n: int | None) -> list[float]:
     Raises:
         UserError: as ``need``.
     """
-    values = need(record, key, where, list)
+    values: list[float] = need(record, key, where, list)
     if (n is not None and len(values) != n) or any(
         isinstance(v, bool) or not isinstance(v, (int, float)) for v in values
     ):

@@ -207,7 +207,7 @@ def _listing(bucket: str, prefix: str) -> list[dict[str, Any]]:
 def _from_address(source: Mapping[str, Any], receipt: Receipt) -> Path:
     """One file from a plain address; ``to`` names it, ``size`` and ``sha256`` verify it where they are known, else the
     first download does."""
-    path = receipt.folder / source["to"]
+    path: Path = receipt.folder / source["to"]
     if not path.is_file() or (source.get("size") is not None and path.stat().st_size != source["size"]):
         download(source["url"], path)
     _verify(path, source.get("size"), source.get("sha256"))

@@ -151,7 +151,8 @@ class FocusUI(Method):
         features = view.features
         kind = (features.shape[1], features.dtype, features.device)
         scorer = random_scorer(*kind) if self.scorer == "random" else load_scorer(self._file(view), *kind)
-        return scorer(features, words.to(features.dtype), self.pooling).float()
+        scores: Tensor = scorer(features, words.to(features.dtype), self.pooling)
+        return scores.float()
 
     def _file(self, view: TokenView) -> Path:
         if self.scorer != "auto":

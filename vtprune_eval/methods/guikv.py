@@ -120,7 +120,8 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     k = keys.float()  # all rows: a product over them costs less than gathering some
     # Pythagoras: the projection is orthogonal. Norms are read off without an array of squares.
     square = torch.linalg.vector_norm(k, dim=-1).square() - torch.linalg.vector_norm(k @ basis, dim=-1).square()
-    return square[:, earlier].clamp(min=0).sqrt()
+    residual: Tensor = square[:, earlier].clamp(min=0).sqrt()
+    return residual
 
 
 def _rows(x: Tensor, rows: Tensor) -> Tensor:

@@ -217,7 +217,8 @@ def family_of(name: str) -> Family:
     card = check_model_name(name)
     if card.family not in FAMILIES:
         raise UserError(f"{name} has no network to load; choose another model.")
-    return import_module(f".{card.family}", __name__).FAMILY
+    found: Family = import_module(f".{card.family}", __name__).FAMILY
+    return found
 
 
 def image_rules(name: str, path: str | None = None) -> ImageRules:

@@ -102,7 +102,8 @@ class VlmAdapter(ABC):
     @property
     def device(self) -> torch.device:
         """Device of the first decoder layer."""
-        return next(self.text.layers[0].parameters()).device
+        weights: Tensor = next(self.text.layers[0].parameters())
+        return weights.device
 
     @cached_property
     def layer_devices(self) -> tuple[torch.device, ...]:
@@ -117,7 +118,8 @@ class VlmAdapter(ABC):
     @property
     def dtype(self) -> torch.dtype:
         """Floating type of the weights."""
-        return self.text.embed_tokens.weight.dtype
+        weights: Tensor = self.text.embed_tokens.weight
+        return weights.dtype
 
     @staticmethod
     def content(n_images: int, question: str) -> list[dict[str, str]]:
@@ -215,12 +217,14 @@ class VlmAdapter(ABC):
             layer: decoder layer; normed: its rows ``(n, dim)`` after the input norm.
             mixed: weighted sums of values, ``(1, n, n_q_heads * head_dim)``.
         """
-        return self.text.layers[layer].self_attn.o_proj(mixed)
+        out: Tensor = self.text.layers[layer].self_attn.o_proj(mixed)
+        return out
 
     def final_norm(self, rows: Tensor) -> Tensor:
         """The decoder's final norm, weights included, of hidden states ``(m, dim)`` on whatever device they are."""
         there = self.text.norm.weight.device
-        return self.text.norm(rows.to(there)).to(rows.device)
+        normed: Tensor = self.text.norm(rows.to(there))
+        return normed.to(rows.device)
 
     def point(
         self,

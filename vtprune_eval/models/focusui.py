@@ -59,8 +59,9 @@ class ActionHead(nn.Module):
         """
         one = tokens[None]  # without weights asked for, the module holds no (n, n) map
         contextual = self.layer_norm(tokens + self.self_attention(one, one, one, need_weights=False)[0][0])
-        logits = self.projection_enc(contextual) @ self.projection_dec(asking)
-        return (logits.float() / tokens.shape[1] ** 0.5).softmax(0)
+        logits: Tensor = self.projection_enc(contextual) @ self.projection_dec(asking)
+        scaled: Tensor = logits.float() / tokens.shape[1] ** 0.5
+        return scaled.softmax(0)
 
 
 @cache
@@ -119,7 +120,8 @@ class Pointing(QwenVL):
         """Attention of the pointer over ``sources`` ``(n, dim)``, float32 ``(n,)``."""
         head = self.model.multi_patch_pointer_head
         weight = head.layer_norm.weight
-        return head(sources.to(weight), last.to(weight))
+        attention: Tensor = head(sources.to(weight), last.to(weight))
+        return attention
 
     @property
     def dims(self) -> ModelDims:

@@ -80,7 +80,10 @@ class _LinearLayer:
         state = None
         if past_key_values is not None:
             state = self._states.setdefault(past_key_values, DynamicCache(config=self._config))
-        return self._layer(hidden, position_embeddings=position_embeddings, attention_mask=None, past_key_values=state)
+        out: Tensor = self._layer(
+            hidden, position_embeddings=position_embeddings, attention_mask=None, past_key_values=state
+        )
+        return out
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._layer, name)
@@ -122,13 +125,14 @@ class Qwen3_5(Qwen3VL):
 
     def has_cache(self, layer: int) -> bool:
         """See :class:`VlmAdapter`."""
-        return self.text.config.layer_types[layer] != "linear_attention"
+        return bool(self.text.config.layer_types[layer] != "linear_attention")
 
     def attention_output(self, layer: int, normed: Tensor, mixed: Tensor) -> Tensor:
         """See :class:`VlmAdapter`; the gate lies beside the queries in one projection."""
         a = self.text.layers[layer].self_attn
         _, gate = a.q_proj(normed).view(1, normed.shape[0], -1, 2 * a.head_dim).chunk(2, dim=-1)
-        return a.o_proj(mixed * gate.flatten(2).sigmoid())
+        out: Tensor = a.o_proj(mixed * gate.flatten(2).sigmoid())
+        return out
 
     def project(self, layer: int, normed: Tensor, rope: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`VlmAdapter`; only a part of each head is rotated, and the gate beside the queries is left out.

@@ -75,7 +75,9 @@ class Qwen3VL(QwenVL):
         )
         if rows is not None:
             index, weight = index[rows], weight[rows]
-        return hidden + (visual.pos_embed(index) * weight[:, :, None]).sum(1).to(hidden.dtype)
+        rows_at: Tensor = visual.pos_embed(index)
+        mean: Tensor = (rows_at * weight[:, :, None]).sum(1)
+        return hidden + mean.to(hidden.dtype)
 
     def _tap(self, block: int, hidden: Tensor) -> Tensor | None:
         levels = list(self.visual.deepstack_visual_indexes)

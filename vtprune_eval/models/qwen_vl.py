@@ -102,9 +102,10 @@ class QwenVL(VlmAdapter):
     def _prompt(self, n_images: int, question: str) -> str:
         """The prompt before tokenisation, with one placeholder per image."""
         content = self.content(n_images, question)
-        return self.tokenizer.apply_chat_template(
+        text: str = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **self.template_options
         )
+        return text
 
     def positions(self, n_prompt: int, spans: Sequence[tuple[int, int]], grids: Sequence[tuple[int, int]]) -> Tensor:
         """See :class:`VlmAdapter`; text counts on, an image spans its grid and advances by its longer side."""

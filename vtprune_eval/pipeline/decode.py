@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -45,13 +47,12 @@ class Decoder:
         out: Tensor = adapter.lm_head(adapter.text.norm(hidden))[0, -1]
         return out
 
-    def _own_sets(self, number: int, layer: torch.nn.Module, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    def _own_sets(self, number: int, module: Any, hidden: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """A layer whose heads hold entries of their own: once per query head (GUI-KV's published storage), or different
         numbers of them (AdaKV)."""
-        module: torch.nn.Module = layer
         there = self._adapter.layer_devices[number]
         hidden, rope = hidden.to(there), (rope[0].to(there), rope[1].to(there))
-        normed = module.input_layernorm(hidden[0])  # type: ignore[operator]
+        normed: Tensor = module.input_layernorm(hidden[0])
         q, k, v = self._adapter.project(number, normed, rope)
         copies, group = self._heads[number] // k.shape[0], q.shape[0] // self._heads[number]
         keys, values = self._cache.update(
@@ -63,7 +64,8 @@ class Decoder:
             mask = mask.repeat_interleave(group, 0)[None, :, None]
         out = torch.nn.functional.scaled_dot_product_attention(q[None], keys, values, attn_mask=mask)
         hidden = hidden + self._adapter.attention_output(number, normed, out.transpose(1, 2).flatten(2))
-        return hidden + module.mlp(module.post_attention_layernorm(hidden))  # type: ignore[operator]
+        added: Tensor = module.mlp(module.post_attention_layernorm(hidden))
+        return hidden + added
 
 
 def greedy(decoder: Decoder, first: int, eos: frozenset[int], max_new_tokens: int) -> tuple[list[int], str]:

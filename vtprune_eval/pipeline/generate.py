@@ -393,7 +393,8 @@ class Pipeline:
         number = tokenizer.convert_tokens_to_ids(name)
         if number is None or number == getattr(tokenizer, "unk_token_id", None):
             return None
-        return self.adapter.text.embed_tokens.weight[number]
+        row: Tensor = self.adapter.text.embed_tokens.weight[number]
+        return row
 
     def begin(self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock) -> Begun:
         """Stage 3: the sequence that enters the decoder."""

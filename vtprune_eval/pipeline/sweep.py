@@ -208,7 +208,7 @@ class Sweep:
         if self._decode_batch == 1 or adapter.points or not all(map(adapter.has_cache, range(n_layers))):
             return None
         if self._pool is None:
-            dims, size = adapter.dims, adapter.text.embed_tokens.weight.element_size()
+            dims, size = adapter.dims, adapter.dtype.itemsize
             longest = entered.prompt.layout.n_prompt + max(p.max_new_tokens for p in self._pipelines)
             each = 2 * n_layers * longest * 2 * dims.kv_heads * dims.head_dim * size  # its own cache, and a slot
             self._pool = DecodePool(adapter, max(1, min(self._decode_batch, self._max // each)))
@@ -224,13 +224,13 @@ class Sweep:
         dims, n, n_layers = adapter.dims, entered.prompt.layout.n_prompt, len(adapter.text.layers)
         if len(cells) < 2 or not all(map(adapter.has_cache, range(n_layers))):
             return 1  # the fixed state of a linear-attention layer belongs to one cache and cannot be branched from
-        size = adapter.text.embed_tokens.weight.element_size()
+        size = adapter.dtype.itemsize
         shared = n_layers * n * 2 * dims.kv_heads * dims.head_dim * size
         methods = [self._pipelines[cell].method_of("compress_kv") for cell in cells]
         deferred = {value_of(m) for m in methods if m is not None and m.deferred}
         shared += n_layers * n * (3 * dims.dim + len(deferred) * dims.q_heads * dims.head_dim) * size * bool(deferred)
         per_branch = n_layers * dims.q_heads * n * 8
-        return max(1, min(len(cells), (room - shared) // per_branch))
+        return max(1, min(len(cells), int((room - shared) // per_branch)))
 
     def _behind_prefill(
         self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int], answered: set[int]

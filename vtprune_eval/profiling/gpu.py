@@ -123,7 +123,8 @@ class NvmlGpu:
         """GPU memory of this process; None in a container whose process ids NVML does not see."""
         for process in self._processes() or ():
             if process.pid == os.getpid():
-                return process.usedGpuMemory
+                used: int | None = process.usedGpuMemory
+                return used
         return None
 
     def state(self) -> dict[str, Any] | None:
@@ -166,7 +167,8 @@ class NvmlGpu:
         return found
 
     def _processes(self) -> list[Any] | None:
-        return self._read(self.nvml.nvmlDeviceGetComputeRunningProcesses, self.handle)
+        found: list[Any] | None = self._read(self.nvml.nvmlDeviceGetComputeRunningProcesses, self.handle)
+        return found
 
     def _other_processes(self) -> int | None:
         """Processes that are not this one. In a container, ids differ: one unknown process may be this one."""

@@ -147,7 +147,7 @@ def _check_costs(
 def _size_of(file: Path) -> Size:
     """(width, height) in pixels, from the file's header."""
     with Image.open(file) as image:
-        return image.size
+        return image.width, image.height
 
 
 def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> str:

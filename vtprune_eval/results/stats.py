@@ -104,7 +104,7 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     if n == 0:
         return 1.0
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    return float(min(1.0, 2 * tail))
 
 
 def sign_flip(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0) -> float:
@@ -165,4 +165,5 @@ def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int) -> np.ndar
     n = len(sums)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP).astype(float)
-    return (weights @ sums) / (weights @ counts)
+    means: np.ndarray = (weights @ sums) / (weights @ counts)
+    return means

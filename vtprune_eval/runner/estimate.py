@@ -72,7 +72,7 @@ def _size(path: Any) -> tuple[int, int]:
     from PIL import Image
 
     with Image.open(path) as image:
-        return image.size
+        return image.width, image.height
 
 
 def measured_rates(device: str, dtype: str) -> tuple[float, float]:

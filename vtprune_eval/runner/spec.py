@@ -322,8 +322,9 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
     return RunSpec(**clean)
 
 
-def _once(yaml: Any) -> Any:
+def _once() -> Any:
     """A safe loader that refuses a key that stands twice in one mapping, where YAML takes the last in silence."""
+    import yaml
 
     class Loader(yaml.SafeLoader):
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -348,7 +349,7 @@ def read_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        data = _once(yaml)(Path(path).read_text(encoding="utf-8")).get_single_data()
+        data = _once()(Path(path).read_text(encoding="utf-8")).get_single_data()
     except UserError as error:
         raise UserError(f"--config {path}: {error}") from None
     except OSError as error:

@@ -226,7 +226,8 @@ def _subset(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.floating[Any]:
     delta = a - b
-    return np.sqrt((delta * delta).sum(dtype=np.float32))
+    length: np.floating[Any] = np.sqrt((delta * delta).sum(dtype=np.float32))
+    return length
 
 
 def _is_tap(touch: Sequence[float], lift: Sequence[float]) -> bool:
@@ -237,7 +238,8 @@ def _is_tap(touch: Sequence[float], lift: Sequence[float]) -> bool:
 def _inside(point_yx: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     top, left, height, width = boxes.T
     y, x = point_yx
-    return (y >= top) & (y <= top + height) & (x >= left) & (x <= left + width)
+    hit: np.ndarray = (y >= top) & (y <= top + height) & (x >= left) & (x <= left + width)
+    return hit
 
 
 def _yx(point: Sequence[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ text, never run. A text ends at the first quote of either kind; positional coord
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...models.resize_variants import Size, guikv_opencua, opencua_agent
@@ -111,7 +111,7 @@ def grounding(text: Any, image_size: Size, *, model_size: Size | None = None) ->
     return points[0][0] / width, points[0][1] / height
 
 
-def _resized(resize: Any, image_size: Size) -> Size:
+def _resized(resize: Callable[[int, int], Size], image_size: Size) -> Size:
     try:
         return resize(*image_size)
     except ValueError as error:

@@ -181,7 +181,7 @@ def _int(answer: Any, predicted: Any) -> bool:
     try:
         return int(answer) == int(float(predicted))
     except (ValueError, TypeError, OverflowError):
-        return answer == ""
+        return bool(answer == "")
 
 
 def _float(answer: Any, predicted: Any) -> bool:

@@ -76,7 +76,8 @@ class _Pruned:
             relative = torch.cat([from_columns(r[:, -COLUMNS:].float()) for r in rows], 1)
             self._waiting = is_multimodal.nonzero()[:, 0].to(relative.device), relative
             rows = [r[:, :-COLUMNS] for r in rows]
-        return super().embed_input_ids(input_ids, rows, is_multimodal=is_multimodal)  # type: ignore[misc]
+        embedded: Tensor = super().embed_input_ids(input_ids, rows, is_multimodal=is_multimodal)  # type: ignore[misc]
+        return embedded
 
     def forward(self, input_ids: Tensor | None, positions: Tensor, *args: Any, **kwargs: Any) -> Any:
         """The decoder; a row of an image whose position waits has so far the one where its item begins."""

@@ -109,7 +109,8 @@ def _side(config: Any, tokenizer: Any, folder: Path, visual: Any, text: Any) -> 
     side.images, side.coordinates = family.image_rules(config, folder), ""
     side.visual, side.text, side._image_id = visual, text, config.image_token_id
     side.model = SimpleNamespace(config=config)
-    return side
+    adapter: QwenVL = side
+    return adapter
 
 
 class _Embedding:
@@ -173,14 +174,15 @@ class _Block:
         cos, sin = (half[:, : half.shape[1] // 2].to(hidden.dtype) for half in position_embeddings)
         bounds, lengths, longest = self._segments(cu_seqlens, max_seqlen)
         extra = {} if lengths is NotImplemented else {"sequence_lengths": lengths}
-        return self._block(
+        out: Tensor = self._block(
             hidden[:, None],
             cu_seqlens=bounds,
             rotary_pos_emb_cos=cos,
             rotary_pos_emb_sin=sin,
             max_seqlen=longest,
             **extra,
-        )[:, 0]
+        )
+        return out[:, 0]
 
 
 class _Attention:
@@ -198,7 +200,8 @@ class _Attention:
                 "a method that reads the encoder's attention needs all its heads in one process; start "
                 "vLLM with --tensor-parallel-size 1 or --mm-encoder-tp-mode data."
             )
-        return self._attention.qkv(hidden)[0]
+        projected: Tensor = self._attention.qkv(hidden)[0]
+        return projected
 
 
 class _Segments:

@@ -12,8 +12,10 @@ class Extension:
 
     def vtprune_report(self) -> dict[str, dict[str, Any]]:
         """See :meth:`.back.Back.report`."""
-        return self.model_runner.get_model().back.report()
+        reports: dict[str, dict[str, Any]] = self.model_runner.get_model().back.report()
+        return reports
 
     def vtprune_count(self, *fields: Any) -> int:
         """See :meth:`.back.Back.count`."""
-        return self.model_runner.get_model().back.count(*fields)
+        counted: int = self.model_runner.get_model().back.count(*fields)
+        return counted

@@ -159,4 +159,5 @@ def read_predictions(path: str) -> list[dict[str, str]]:
         ]
     else:
         raise UserError(f"{path}: predictions in {suffix} are not read; set PRED_FORMAT to xlsx, tsv or json.")
-    return table.to_dict("records")
+    rows: list[dict[str, str]] = table.to_dict("records")
+    return rows

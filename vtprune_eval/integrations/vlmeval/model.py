@@ -67,7 +67,7 @@ class VtpruneModel(BaseModel):
         source = self.dump_image_func.__self__
         if type(source).dump_image is ImageBaseDataset.dump_image and "dump_image" not in vars(source):
             keep_inside(source, source.dataset_name)
-        message = source.build_prompt(line)
+        message: list[dict[str, Any]] = source.build_prompt(line)
         if message:
             message[0] = {**message[0], SAMPLE_ID: str(line["index"])}
         return message

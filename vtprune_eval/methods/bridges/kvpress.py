@@ -71,7 +71,8 @@ class KVPress(Method):
                 f"kvpress:{self.press} cannot score a layer of this prompt ({type(error).__name__}: {error}); choose a "
                 "press that needs no attention maps and a longer prompt or a smaller window."
             ) from error
-        return scores[0].float()
+        rated: Tensor = scores[0]
+        return rated.float()
 
 
 @cache
@@ -117,7 +118,7 @@ def _module(view: LayerView) -> Any:
     n_q, n_kv, d = view.queries.shape[0], view.keys.shape[0], view.keys.shape[2]
 
     def q_proj(rows: Tensor) -> Tensor:
-        queries = attention.q_proj(rows)
+        queries: Tensor = attention.q_proj(rows)
         if hasattr(attention, "q_norm"):
             queries = attention.q_norm(queries.view(*rows.shape[:-1], n_q, -1)).flatten(-2)
         return queries

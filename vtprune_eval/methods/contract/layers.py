@@ -87,7 +87,8 @@ class LayerView:
     @property
     def value_norms(self) -> torch.Tensor:
         """Euclidean norm of every value, float32 ``(n_kv_heads, n)``; ``score * view.value_norms`` weighs by it."""
-        return self.values.float().norm(dim=-1)
+        norms: torch.Tensor = self.values.float().norm(dim=-1)
+        return norms
 
 
 @dataclass(frozen=True)

@@ -51,15 +51,19 @@ def distance(x: np.ndarray, y: np.ndarray, metric: str) -> np.ndarray:
 
     ``max``: max |x - y|; ``mae``: mean |x - y|; ``rmse``: sqrt(mean (x - y)^2); ``exact`` as ``max``.
     """
+    apart: np.ndarray
     if metric == "rmse":
         d = x.astype(np.int32) - y
-        return np.sqrt(np.einsum("...i,...i->...", d, d) / x.shape[-1]) / 255.0
+        apart = np.sqrt(np.einsum("...i,...i->...", d, d) / x.shape[-1]) / 255.0
+        return apart
     # |x - y| of bytes without widening: the larger minus the smaller.
     d = np.maximum(x, y)
     d -= np.minimum(x, y)
     if metric == "mae":
-        return d.sum(-1, dtype=np.uint32) / (255.0 * x.shape[-1])
-    return d.max(-1) / 255.0
+        apart = d.sum(-1, dtype=np.uint32) / (255.0 * x.shape[-1])
+    else:
+        apart = d.max(-1) / 255.0
+    return apart
 
 
 def pair_distances(flat: np.ndarray, i: np.ndarray, j: np.ndarray, metric: str) -> np.ndarray:

@@ -20,7 +20,8 @@ SINKS = 4
 
 def knorm(keys: Tensor) -> Tensor:
     """Minus the norm of a key: small keys draw attention."""
-    return -keys.float().norm(dim=-1)
+    norms: Tensor = keys.float().norm(dim=-1)
+    return -norms
 
 
 def keydiff(keys: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def box_coverage(box: Sequence[float], rows: int, cols: int, cell: int) -> np.nd
     tops, lefts = np.arange(rows) * cell, np.arange(cols) * cell
     tall = np.clip(np.minimum(tops + cell, y2) - np.maximum(tops, y1), 0, cell)
     wide = np.clip(np.minimum(lefts + cell, x2) - np.maximum(lefts, x1), 0, cell)
-    return tall[:, None] * wide[None] / cell**2
+    share: np.ndarray = tall[:, None] * wide[None] / cell**2
+    return share
 
 
 def graph_components(image: np.ndarray, block: int, threshold: float = 2.0, copies: int = 2) -> np.ndarray:
@@ -71,7 +72,7 @@ def _near(blocks: np.ndarray, same: np.ndarray, step: tuple[int, int], limit: fl
     Args:
         blocks: uint8 ``(rows, columns, lines, values)``; same: bool ``(rows, columns)``, equal to the neighbour.
     """
-    near = same.copy()
+    near: np.ndarray = same.copy()
     candidates = ~same
     if step[0]:
         candidates[0] = False
@@ -98,7 +99,9 @@ def _near(blocks: np.ndarray, same: np.ndarray, step: tuple[int, int], limit: fl
 def graph_weights(labels: np.ndarray) -> np.ndarray:
     """Weight ``1 / max(1, ln(size + 1))`` of every block by the size of its component, float64, same shape."""
     sizes = np.bincount(labels.reshape(-1))
-    return (1 / np.maximum(1.0, np.log(sizes + 1.0)))[labels]
+    weights: np.ndarray = 1 / np.maximum(1.0, np.log(sizes + 1.0))
+    of_blocks: np.ndarray = weights[labels]
+    return of_blocks
 
 
 def saliency_label(box: np.ndarray | None, graph: np.ndarray, share: float = 0.8) -> np.ndarray:

@@ -48,7 +48,8 @@ def dart_share(n: int, dropped: float | Fraction, pivots: int = 8) -> int:
 def wrapped_neighbours(anchors: Tensor, n: int, width: int) -> Tensor:
     """Anchors and their four neighbours by index, which wrap at row ends and stop at 0 and n - 1 (HiPrune's code)."""
     around = [anchors + step for step in (-1, 1, -width, width)]
-    return torch.cat([anchors, *around]).clamp(0, n - 1).unique()
+    distinct: Tensor = torch.cat([anchors, *around]).clamp(0, n - 1).unique()
+    return distinct
 
 
 def anchors_and_registers(middle: Tensor, last: Tensor, k: int, with_neighbours: Tensor) -> Tensor:

@@ -72,7 +72,8 @@ class Pred2d:
         self._state = above, self.residual <= 0
 
     def _from_above(self, tau: float) -> np.ndarray:
-        return (self._to_a <= tau) & ~(self._to_b <= tau) | self._first_column
+        same: np.ndarray = (self._to_a <= tau) & ~(self._to_b <= tau) | self._first_column
+        return same
 
     def keep(self, tau: float) -> tuple[np.ndarray, float]:
         """Keep mask at ``tau``, bool ``(rows, columns)``, and the smallest distance above ``tau`` that was met.

@@ -30,7 +30,8 @@ class Enhancer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """All tokens of a prompt form one sequence, without mask or positions."""
         attended, _ = self.attn(x[None], x[None], x[None], need_weights=False)
-        return self.mlp(self.layer_norm(x + attended[0]))
+        out: Tensor = self.mlp(self.layer_norm(x + attended[0]))
+        return out
 
 
 class Scorer(nn.Module):

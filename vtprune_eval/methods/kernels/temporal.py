@@ -64,4 +64,5 @@ def smoothed(values: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
     both[0, places], both[1, places] = values, 1.0
     kernel = torch.ones(1, 1, 3, 3, device=values.device)
     sums, counts = torch.nn.functional.conv2d(both.view(2, 1, rows, cols), kernel, padding=1).view(2, -1)[:, places]
-    return sums / counts
+    means: Tensor = sums / counts
+    return means
