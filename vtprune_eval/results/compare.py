@@ -13,9 +13,12 @@ separately: these are two questions. A difference is called one only where the a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
+
+import numpy as np
 
 from .stats import holm, mcnemar, paired_difference, sign_flip, stated
 
@@ -27,11 +30,60 @@ ALL_PAIRS = 12
 Cell = tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a comparison needs of one cell's records on one task: a few bytes a record.
+
+    Attributes:
+        ids: of the samples; one object for all cells of the same samples.
+        clusters: code of every sample's cluster, int ``(n,)``, in the order of the clusters' names; shared likewise.
+        values: scores, -1 for none: int8 ``(n,)`` where all are 0 or 1, else float64.
+        crashed: where the program crashed, bool ``(n,)``; None for nowhere.
+    """
+
+    ids: Sequence[str]
+    clusters: np.ndarray
+    values: np.ndarray
+    crashed: np.ndarray | None
+
+    @classmethod
+    def of(cls, records: Sequence[dict[str, Any]], like: Scores | None = None) -> Scores:
+        """The scores of records.
+
+        Args:
+            records: of one cell and task.
+            like: another cell's, whose ids and clusters are shared where they are the same.
+        """
+        ids = [r["id"] for r in records]
+        _, clusters = np.unique(np.asarray([r["cluster"] or r["id"] for r in records], str), return_inverse=True)
+        clusters = clusters.astype(np.int32)
+        if like is not None and like.ids == ids and np.array_equal(like.clusters, clusters):
+            return cls(like.ids, like.clusters, *_values(records))
+        return cls(ids, clusters, *_values(records))
+
+
+def _values(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray | None]:
+    """``values`` and ``crashed`` of :class:`Scores`."""
+    values = np.asarray([-1.0 if r["score"] is None else r["score"] for r in records], float)
+    small = values.astype(np.int8)
+    crashed = np.asarray([r["reason"] == "crash" for r in records], bool)
+    return small if (small == values).all() else values, crashed if crashed.any() else None
+
+
 def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Paired comparison of two cells' records, before any adjustment.
+    """Paired comparison of two cells' records, before any adjustment; see :func:`compare_scores`.
 
     Args:
         own, other: records of one task; those without a score are left out, the rest is paired by sample id.
+    """
+    return compare_scores(first := Scores.of(own), Scores.of(other, first))
+
+
+def compare_scores(own: Scores, other: Scores) -> dict[str, Any] | None:
+    """Paired comparison of two cells, before any adjustment.
+
+    Args:
+        own, other: of one task; samples without a score are left out, the rest is paired by id.
 
     Returns:
         ``n`` pairs, ``difference`` own - other in [-1, 1] with ``ci95`` of a paired bootstrap over clusters
@@ -40,24 +92,41 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
         its ``p``, and ``crashed``, pairs of which a side is a crash of the program; None where no scored
         sample is shared.
     """
-    by_id = {r["id"]: r for r in other if r["score"] is not None}
-    pairs = [(r, by_id[r["id"]]) for r in own if r["score"] is not None and r["id"] in by_id]
-    if not pairs:
+    here, there = _pairs(own, other)
+    if not len(here):
         return None
-    a, b = [p["score"] for p, _ in pairs], [q["score"] for _, q in pairs]
-    clusters = [p["cluster"] or p["id"] for p, _ in pairs]
+    a, b, clusters = own.values[here].astype(float), other.values[there].astype(float), own.clusters[here]
     difference, low, high = paired_difference(a, b, clusters)
-    exact = len(set(clusters)) == len(pairs) and {*a, *b} <= {0.0, 1.0}
+    exact = len(np.unique(clusters)) == len(here) and bool(np.isin([a, b], (0.0, 1.0)).all())
+    crashed = np.zeros(len(here), bool)
+    for side, rows in ((own, here), (other, there)):
+        if side.crashed is not None:
+            crashed |= side.crashed[rows]
     return {
-        "n": len(pairs),
+        "n": len(here),
         "difference": difference,
         "ci95": stated(low, high),
-        "only_own": sum(x > y for x, y in zip(a, b, strict=True)),
-        "only_other": sum(x < y for x, y in zip(a, b, strict=True)),
+        "only_own": int((a > b).sum()),
+        "only_other": int((a < b).sum()),
         "test": "mcnemar" if exact else "sign-flip",
         "p": mcnemar(a, b) if exact else sign_flip(a, b, clusters),
-        "crashed": sum("crash" in (p["reason"], q["reason"]) for p, q in pairs),
+        "crashed": int(crashed.sum()),
     }
+
+
+def _pairs(own: Scores, other: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of both sides, pair by pair, in the order of ``own``."""
+    if own.ids is other.ids:
+        both = ((own.values >= 0) & (other.values >= 0)).nonzero()[0]
+        return both, both
+    scored = {i: row for row, (i, value) in enumerate(zip(other.ids, other.values, strict=True)) if value >= 0}
+    pairs = [
+        (row, scored[i])
+        for row, (i, value) in enumerate(zip(own.ids, own.values, strict=True))
+        if value >= 0 and i in scored
+    ]
+    rows = np.asarray(pairs, int).reshape(-1, 2)
+    return rows[:, 0], rows[:, 1]
 
 
 def adjust(family: Sequence[dict[str, Any]]) -> None:
@@ -83,13 +152,29 @@ def adjust(family: Sequence[dict[str, Any]]) -> None:
 def compare_cells(
     cells: Sequence[Cell],
     tasks: Sequence[str],
-    records: dict[tuple[str, str, str], list[dict[str, Any]]],
+    records: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]],
+) -> tuple[dict[tuple[str, Cell], dict[str, Any]], list[dict[str, Any]]]:
+    """All paired comparisons of a run, from its records by (task, method, budget); see :func:`compare_all`."""
+    scores: dict[tuple[str, Cell], Scores] = {}
+    for task in tasks:
+        first = None
+        for cell in cells:
+            scores[task, cell] = Scores.of(records[task, cell[0], cell[1]], first)
+            first = first or scores[task, cell]
+    return compare_all(cells, tasks, scores)
+
+
+def compare_all(
+    cells: Sequence[Cell],
+    tasks: Sequence[str],
+    scores: Mapping[tuple[str, Cell], Scores],
 ) -> tuple[dict[tuple[str, Cell], dict[str, Any]], list[dict[str, Any]]]:
     """All paired comparisons of a run.
 
     Args:
-        cells: (method, budget); the first of method ``full`` is the reference. tasks: those with an accuracy.
-        records: by (task, method, budget).
+        cells: (method, budget); the first of method ``full`` is the reference.
+        tasks: those with an accuracy.
+        scores: by task and cell.
 
     Returns:
         Against ``full``, by (task, cell); and between reduced cells (of one budget, where there are many), as a list
@@ -103,13 +188,13 @@ def compare_cells(
     for task in tasks:
         if base is not None:
             for cell in reduced:
-                found = compare(records[task, cell[0], cell[1]], records[task, base[0], base[1]])
+                found = compare_scores(scores[task, cell], scores[task, base])
                 if found:
                     against[task, cell] = found
         for one, two in combinations(reduced, 2):
             if many and one[1] != two[1]:
                 continue
-            found = compare(records[task, one[0], one[1]], records[task, two[0], two[1]])
+            found = compare_scores(scores[task, one], scores[task, two])
             if found:
                 between.append({"task": task, "a": list(one), "b": list(two), **found})
     adjust(list(against.values()))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,11 +14,17 @@ N_FLIPS = 10000
 # With fewer a bootstrap has next to nothing to draw from: one episode would give an interval of no width.
 MIN_CLUSTERS = 5
 EXACT_FLIPS = 12  # up to so many differing clusters, all 2^n sign patterns are counted
+# Draws are made in blocks of this many numbers, so that a bootstrap of any number of clusters takes the same memory.
+BLOCK = 2_000_000
+KEPT_DRAWS = 48_000_000  # resamples of up to so many bytes are kept for the next interval of as many clusters
+
+Values = Sequence[float] | np.ndarray
+Clusters = Sequence[str] | np.ndarray  # labels, or integer codes in the order of the labels
 
 
 def mean_interval(
     values: Sequence[float],
-    clusters: Sequence[str] | None = None,
+    clusters: Clusters | None = None,
     seed: int = 0,
 ) -> tuple[float, float, float]:
     """Mean with its 95 % interval.
@@ -46,9 +53,9 @@ def mean_interval(
 
 
 def paired_difference(
-    a: Sequence[float],
-    b: Sequence[float],
-    clusters: Sequence[str] | None = None,
+    a: Values,
+    b: Values,
+    clusters: Clusters | None = None,
     seed: int = 0,
 ) -> tuple[float, float, float]:
     """Mean of a - b over the same samples, with a 95 % percentile interval of a (cluster) bootstrap.
@@ -67,7 +74,7 @@ def paired_difference(
 
 
 def paired_ratio(
-    base: Sequence[float], own: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0
+    base: Sequence[float], own: Sequence[float], clusters: Clusters | None = None, seed: int = 0
 ) -> tuple[float, float, float]:
     """Geometric mean of base / own over the same samples, with a 95 % percentile interval of a (cluster) bootstrap.
 
@@ -96,18 +103,27 @@ def shown(ci95: Sequence[float] | None, form: str = ".1f") -> str:
     return "(few clusters)" if ci95 is None else f"[{100 * ci95[0]:{form}}, {100 * ci95[1]:{form}}]"
 
 
-def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
-    """Exact two-sided McNemar test of two 0/1 series over the same samples; returns p."""
-    only_a = sum(1 for x, y in zip(a, b, strict=True) if x > y)
-    only_b = sum(1 for x, y in zip(a, b, strict=True) if x < y)
+def mcnemar(a: Values, b: Values) -> float:
+    """Exact two-sided McNemar test of two 0/1 series over the same samples; returns p.
+
+    Raises:
+        ValueError: the two are not of one length.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} values cannot be paired")
+    d = np.asarray(a, float) - np.asarray(b, float)
+    only_a, only_b = int((d > 0).sum()), int((d < 0).sum())
     n, k = only_a + only_b, min(only_a, only_b)
     if n == 0:
         return 1.0
-    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    return float(min(1.0, 2 * tail))
+    total = ways = 1  # whole numbers of any size: exact
+    for i in range(k):
+        ways = ways * (n - i) // (i + 1)
+        total += ways
+    return float(min(1.0, 2 * (total / 2**n)))
 
 
-def sign_flip(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | None = None, seed: int = 0) -> float:
+def sign_flip(a: Values, b: Values, clusters: Clusters | None = None, seed: int = 0) -> float:
     """Two-sided permutation test of a paired difference: under the null, the sign of each cluster's sum is a coin.
 
     Exact for up to ``EXACT_FLIPS`` clusters that differ; otherwise ``N_FLIPS`` random patterns, counted as
@@ -129,7 +145,9 @@ def sign_flip(a: Sequence[float], b: Sequence[float], clusters: Sequence[str] | 
         return float((abs(signs @ sums) >= seen).mean())
     rng = np.random.default_rng(seed)
     hits = sum(
-        int((abs((1 - 2.0 * rng.integers(0, 2, (1000, n))) @ sums) >= seen).sum()) for _ in range(N_FLIPS // 1000)
+        int((abs((1 - 2.0 * rng.integers(0, 2, (rows, n))) @ sums) >= seen).sum())
+        for _ in range(N_FLIPS // 1000)
+        for rows in _blocks(1000, n)
     )
     return (hits + 1) / (N_FLIPS + 1)
 
@@ -144,14 +162,15 @@ def holm(ps: Sequence[float]) -> list[float]:
     return out
 
 
-def _by_cluster(values: np.ndarray, clusters: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+def _by_cluster(values: np.ndarray, clusters: Clusters | None) -> tuple[np.ndarray, np.ndarray]:
     if clusters is None:
         return values, np.ones(len(values))
-    _, index = np.unique(np.asarray(clusters, dtype=object).astype(str), return_inverse=True)
+    labels = clusters if isinstance(clusters, np.ndarray) else np.asarray(clusters, dtype=object).astype(str)
+    _, index = np.unique(labels, return_inverse=True)
     return np.bincount(index, values), np.bincount(index).astype(float)
 
 
-def _bootstrap(values: np.ndarray, clusters: Sequence[str] | None, seed: int) -> tuple[float, float]:
+def _bootstrap(values: np.ndarray, clusters: Clusters | None, seed: int) -> tuple[float, float]:
     """Ends of the 95 % percentile interval of the mean; NaN twice for fewer than ``MIN_CLUSTERS`` clusters."""
     sums, counts = _by_cluster(values, clusters)
     if len(sums) < MIN_CLUSTERS:
@@ -162,8 +181,32 @@ def _bootstrap(values: np.ndarray, clusters: Sequence[str] | None, seed: int) ->
 
 def _resampled_means(sums: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
     """Means of ``N_BOOTSTRAP`` resamples of whole clusters."""
-    n = len(sums)
+    means = []
+    for drawn in _draws(len(sums), seed):
+        weights = drawn.astype(float)
+        means.append((weights @ sums) / (weights @ counts))
+    return np.concatenate(means)
+
+
+def _draws(n: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of ``n`` clusters is drawn, ``(rows, n)`` blocks of ``N_BOOTSTRAP`` rows together."""
+    return iter(_kept_draws(n, seed)) if n * N_BOOTSTRAP <= KEPT_DRAWS else _drawn(n, seed)
+
+
+@lru_cache(maxsize=1)  # the comparisons of a task are of one number of clusters
+def _kept_draws(n: int, seed: int) -> tuple[np.ndarray, ...]:
+    return tuple(block.astype(np.uint16 if block.max() > 255 else np.uint8) for block in _drawn(n, seed))
+
+
+def _drawn(n: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP).astype(float)
-    means: np.ndarray = (weights @ sums) / (weights @ counts)
-    return means
+    for rows in _blocks(N_BOOTSTRAP, n):
+        yield rng.multinomial(n, np.full(n, 1 / n), size=rows)
+
+
+def _blocks(rows: int, n: int) -> Iterator[int]:
+    """``rows`` in parts of at most ``BLOCK`` numbers, ``n`` to a row; in one where they are few."""
+    most = max(1, BLOCK // n)
+    while rows > 0:
+        yield min(rows, most)
+        rows -= most

@@ -12,14 +12,15 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from ..errors import UserError
 
 SYNC_SECONDS = 0.5
 SYNC_RECORDS = 32
+Shaped = TypeVar("Shaped")
 
 
 def _disk_error(error: OSError, path: Path) -> UserError:
@@ -155,17 +156,24 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def as_it_is(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as it is."""
+    return record
+
+
 def read_records(
     path: Path,
     key: str,
     ids: Collection[str] | None = None,
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Read a record file, mending it where a kill or a full disk tore it.
+    shape: Callable[[dict[str, Any]], Shaped] = as_it_is,  # type: ignore[assignment]
+) -> tuple[dict[str, Shaped], list[str]]:
+    """Read a record file line by line, mending it where a kill or a full disk tore it.
 
     Args:
         path: may be absent.
         key: identity that every record must carry; lines of another identity are dropped.
         ids: of the samples that can have a record; None for any.
+        shape: what is held of a record, so that a file of any size takes no more memory than that.
 
     Returns:
         records by sample id (the first of an id counts), and a sentence per mended place.
@@ -173,35 +181,42 @@ def read_records(
     Raises:
         UserError: not readable, or no room to mend it.
     """
+    good: dict[str, Shaped] = {}
+    bad: set[int] = set()  # numbers of the lines that are not to stay
+    notes: list[str] = []
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                record = _usable(line, key, ids)
+                if record is None or not line.endswith(b"\n"):
+                    bad.add(number)
+                    if line != b"\n":
+                        what = "is damaged" if line.endswith(b"\n") else "was cut off"
+                        notes.append(f"{path.name}: line {number} {what}; its sample is done again")
+                elif record["id"] in good:
+                    bad.add(number)
+                else:
+                    good[record["id"]] = shape(record)
     except FileNotFoundError:
         return {}, []
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); choose another folder with --out.") from error
-    good: dict[str, dict[str, Any]] = {}
-    lines: list[bytes] = []
-    notes: list[str] = []
-    pieces = raw.split(b"\n")
-    for number, line in enumerate(pieces, 1):
-        if not line:
-            continue
-        torn = number == len(pieces)  # no newline behind it
-        try:
-            record = json.loads(line)
-            usable = isinstance(record, dict) and record.get("key") == key and record.keys() >= _FIELDS
-            usable = usable and isinstance(record["id"], str) and (ids is None or record["id"] in ids)
-        except (ValueError, RecursionError):
-            usable, record = False, {}
-        if torn or not usable:
-            what = "was cut off" if torn else "is damaged"
-            notes.append(f"{path.name}: line {number} {what}; its sample is done again")
-        elif record["id"] not in good:
-            good[record["id"]] = record
-            lines.append(line)
-    if len(lines) != raw.count(b"\n") or notes:
-        write_atomic(path, "".join(line.decode("utf-8") + "\n" for line in lines))
+    if bad:
+        lines = path.read_bytes().split(b"\n")
+        kept = [line.decode("utf-8") + "\n" for number, line in enumerate(lines, 1) if line and number not in bad]
+        write_atomic(path, "".join(kept))
     return good, notes
+
+
+def _usable(line: bytes, key: str, ids: Collection[str] | None) -> dict[str, Any] | None:
+    """A line's record; None if it is none, or not one of this run."""
+    try:
+        record = json.loads(line)
+        usable = isinstance(record, dict) and record.get("key") == key and record.keys() >= _FIELDS
+        usable = usable and isinstance(record["id"], str) and (ids is None or record["id"] in ids)
+    except (ValueError, RecursionError):
+        return None
+    return record if usable else None
 
 
 def file_digest(path: Path) -> str:

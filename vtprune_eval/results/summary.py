@@ -7,14 +7,14 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..budget import reading_of
 from ..sample import UNSCORABLE
-from .compare import ALPHA, NO_VERDICT, compare_cells
+from .compare import ALPHA, NO_VERDICT, Scores, compare_all
 from .stats import mean_interval, paired_ratio, shown, stated
 
 # A change of speed between the first and the last third of the timed samples from which on a row says so.
@@ -26,12 +26,32 @@ READINGS_SAY = {
     "different methods are not comparable at one number.",
     "legacy": "Budgets of a version before there were readings: every method counted in its own way.",
 }
-Records = dict[str, dict[str, Any]]
+Key = tuple[str, str, str]
+
+
+class Streamed(Mapping[Key, list[dict[str, Any]]]):
+    """Records of cells that are read whenever they are asked for and held by nobody else: the memory of a summary
+    is that of a cell, however many there are."""
+
+    def __init__(self, keys: Iterable[Key], read: Callable[[Key], list[dict[str, Any]]]) -> None:
+        """``keys``: (task, method, budget); ``read``: gives the records of one, in the order of the task."""
+        self._keys, self._read = dict.fromkeys(keys), read
+
+    def __getitem__(self, key: Key) -> list[dict[str, Any]]:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._read(key)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 def merge_draws(
-    cells: Sequence[tuple[str, str]], records: dict[tuple[str, str, str], list[dict[str, Any]]]
-) -> tuple[list[tuple[str, str]], dict[tuple[str, str, str], list[dict[str, Any]]]]:
+    cells: Sequence[tuple[str, str]], records: Mapping[Key, list[dict[str, Any]]]
+) -> tuple[list[tuple[str, str]], Mapping[Key, list[dict[str, Any]]]]:
     """One cell for the repetitions of a random control (``10``, ``10#1``, ...).
 
     Returns:
@@ -41,15 +61,17 @@ def merge_draws(
     groups: dict[tuple[str, str], list[str]] = {}
     for method, budget in cells:
         groups.setdefault((method, budget.partition("#")[0]), []).append(budget)
-    out = {}
-    for task in dict.fromkeys(task for task, _, _ in records):
-        for (method, number), budgets in groups.items():
-            if len(budgets) == 1:
-                out[task, method, number] = records[task, method, budgets[0]]
-                continue
-            each = [{r["id"]: r for r in records[task, method, b]} for b in budgets]
-            out[task, method, number] = [_mean_record(r, [d[i] for d in each if i in d]) for i, r in each[0].items()]
-    return list(groups), out
+
+    def read(key: Key) -> list[dict[str, Any]]:
+        task, method, number = key
+        budgets = groups[method, number]
+        if len(budgets) == 1:
+            return records[task, method, budgets[0]]
+        each = [{r["id"]: r for r in records[task, method, b]} for b in budgets]
+        return [_mean_record(r, [d[i] for d in each if i in d]) for i, r in each[0].items()]
+
+    tasks = dict.fromkeys(task for task, _, _ in records)
+    return list(groups), Streamed(((task, *group) for task in tasks for group in groups), read)
 
 
 def _mean_record(first: dict[str, Any], draws: list[dict[str, Any]]) -> dict[str, Any]:
@@ -71,74 +93,109 @@ def summarise(
     model: str,
     cells: Sequence[tuple[str, str]],
     tasks: Sequence[tuple[str, bool]],
-    records: dict[tuple[str, str, str], list[dict[str, Any]]],
+    records: Mapping[Key, list[dict[str, Any]]],
     trained: bool,
+    more: Callable[[str, list[dict[str, Any]]], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Rows of a run.
+    """Rows of a run. The records of one cell are held at a time, beside what ratios need of the full model's.
 
     Args:
         model: short name.
-        cells: (method, budget) in table order; tasks: (name, scored).
+        cells: (method, budget) in table order.
+        tasks: (name, scored).
         records: by (task, method, budget), in the order of the task.
         trained: False for random weights, which have costs and no accuracy.
+        more: what else a row says of a task, from the records of its cell.
 
     Returns:
         ``{"model", "trained", "rows": [{"model", "method", "budget", "tasks", "costs", "notes"}], "between": [...]}``;
-        ``between`` compares the reduced cells with each other (:func:`.compare.compare_cells`).
+        ``between`` compares the reduced cells with each other (:func:`.compare.compare_all`).
     """
-    rows = []
     base = next((c for c in cells if c[0] == "full"), None)
     graded_tasks = [task for task, scored in tasks if scored and trained]
-    against, between = compare_cells(cells, graded_tasks, records)
+    reference = [_reference(r) for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
+    scores: dict[tuple[str, tuple[str, str]], Scores] = {}
+    shared: dict[str, Scores] = {}  # by task: whose ids the other cells' are the same as
+    readings: set[str] = set()
+    rows: list[dict[str, Any]] = []
     for method, budget in cells:
         per_task: dict[str, Any] = {}
         everything: list[dict[str, Any]] = []
+        unscored: list[str] = []
         for task, scored in tasks:
             own = records[task, method, budget]
             everything += [d for r in own for d in r.get("draws", (r,))]
-            entry: dict[str, Any] = {
-                "n": len(own),
-                "n_failed": sum(r["status"] == "failed" for r in own),
-                "failures": dict(Counter(r["reason"] for r in own if r["status"] == "failed")),
-            }
-            graded = [r for r in own if r["score"] is not None]
-            if scored and trained and graded:
-                entry |= accuracy(graded)
-                spread = spread_of(own)
-                if spread:
-                    entry["seeds"] = spread
-                if (task, (method, budget)) in against:
-                    entry["vs_full"] = against[task, (method, budget)]
-            recall = target_recall(own)
-            if recall:
-                entry["target_recall"] = recall
-            per_task[task] = entry
-        reference = [r for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
-        costs = costs_of(everything, reference, trained)
-        if base and trained:
-            changes = [
-                t["vs_full"]["difference"]
-                for t in per_task.values()
-                if "vs_full" in t and t["vs_full"]["verdict"] != NO_VERDICT
-            ]
-            costs["accuracy_change"] = 0.0 if (method, budget) == base else float(np.mean(changes)) if changes else None
-        notes = _notes(everything, method, budget)
-        if trained and (method, budget) == cells[0]:  # it is the same in every row
-            for task in graded_tasks:
-                notes += _unscored(task, records[task, method, budget])
+            per_task[task] = _entry(own, scored and trained, (method, budget) != base and base is not None)
+            if task in graded_tasks:
+                scores[task, (method, budget)] = found = Scores.of(own, shared.get(task))
+                shared.setdefault(task, found)
+                if not rows:  # it is the same in every row
+                    unscored += _unscored(task, own)
+            if more is not None:
+                per_task[task] |= more(task, own)
+            readings |= {reading_of(r.get("spent") or {}) for r in own if r["status"] == "ok"}
         rows.append(
             {
                 "model": model,
                 "method": method,
                 "budget": "-" if method == "full" else budget,
                 "tasks": per_task,
-                "costs": costs,
-                "notes": notes,
+                "costs": costs_of(everything, reference, trained),
+                "notes": _notes(everything, method, budget) + unscored,
             }
         )
-    readings = {reading_of(r.get("spent") or {}) for own in records.values() for r in own if r["status"] == "ok"}
+        del own, everything
+    against, between = compare_all(cells, graded_tasks, scores)
+    for cell, row in zip(cells, rows, strict=True):
+        _tell_against(row, cell, base, against, trained)
     reading = next(iter(readings)) if len(readings) == 1 else None
     return {"model": model, "trained": trained, "reading": reading, "rows": rows, "between": between}
+
+
+def _reference(record: dict[str, Any]) -> dict[str, Any]:
+    """What ratios to the full model need of its record."""
+    return {k: record[k] for k in ("id", "status", "times", "flops")}
+
+
+def _entry(own: list[dict[str, Any]], graded: bool, compared: bool) -> dict[str, Any]:
+    """One task of a row; ``vs_full`` is kept a place where the cell may be compared with ``full``."""
+    entry: dict[str, Any] = {
+        "n": len(own),
+        "n_failed": sum(r["status"] == "failed" for r in own),
+        "failures": dict(Counter(r["reason"] for r in own if r["status"] == "failed")),
+    }
+    scored = [r for r in own if r["score"] is not None]
+    if graded and scored:
+        entry |= accuracy(scored)
+        spread = spread_of(own)
+        if spread:
+            entry["seeds"] = spread
+        if compared:
+            entry["vs_full"] = None
+    recall = target_recall(own)
+    if recall:
+        entry["target_recall"] = recall
+    return entry
+
+
+def _tell_against(
+    row: dict[str, Any],
+    cell: tuple[str, str],
+    base: tuple[str, str] | None,
+    against: Mapping[tuple[str, tuple[str, str]], dict[str, Any]],
+    trained: bool,
+) -> None:
+    """Put a row's comparisons with ``full`` in their places, and their mean."""
+    for task, entry in row["tasks"].items():
+        if "vs_full" in entry:
+            if (task, cell) in against:
+                entry["vs_full"] = against[task, cell]
+            else:
+                del entry["vs_full"]
+    if base and trained:
+        told = [t["vs_full"] for t in row["tasks"].values() if "vs_full" in t]
+        changes = [c["difference"] for c in told if c["verdict"] != NO_VERDICT]
+        row["costs"]["accuracy_change"] = 0.0 if cell == base else float(np.mean(changes)) if changes else None
 
 
 def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:

@@ -28,7 +28,7 @@ from ..profiling.own_cost import sentence as profiler_sentence
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import all_failed, light
 from ..results.store import RunFolder, digests, read_records, write_atomic
-from ..results.summary import footnotes, merge_draws, summarise, table
+from ..results.summary import Streamed, footnotes, merge_draws, summarise, table
 from ..sample import target_box
 from .cells import Done, Job, OpenCell, answer_task, open_cache
 from .defaults import resolved
@@ -229,7 +229,7 @@ def plan_of(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> list[tuple[T
         ids = set(task.samples.ids)
         for cell in spec.cells():
             path = folder.records_path(task.name, cell.slug)
-            done, notes = read_records(path, cell_key(spec, task, cell), ids)
+            done, notes = read_records(path, cell_key(spec, task, cell), ids, shape=lambda record: None)
             for note in notes:
                 print(f"note: {note}", file=sys.stderr)
             plan.append((task, cell, path, dict.fromkeys(done)))
@@ -287,42 +287,31 @@ def _all_cells(
 
 def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
     """Write and print the summary of a finished run from its records; returns the exit code: 1 after a crash."""
-    records = {}
-    for task in tasks:
-        for cell in spec.cells():
-            path = folder.records_path(task.name, cell.slug)
-            done, _ = read_records(path, cell_key(spec, task, cell))
-            gone = [i for i in task.samples.ids if i not in done]
-            if gone:
-                raise UserError(
-                    f"{path.name}: {len(gone)} of {len(task.samples)} records are not there any more (first "
-                    f"{gone[0]!r}); they were removed or changed while the run wrote. Start the same command again: it "
-                    "answers what is missing."
-                )
-            records[task.label, cell.method, cell.budget] = [light(done[i]) for i in task.samples.ids if i in done]
+    stream = _Stream(spec, tasks, folder)
+    records = stream.records
     dead = []
     for task in tasks:
-        own = [r for (label, *_), found in records.items() if label == task.label for r in found]
-        if all_failed(own) and not spec.shard:  # of a shard's few samples all may fail; `merge` looks at the whole
+        own = stream.only_failures(task)
+        if own and not spec.shard:  # of a shard's few samples all may fail; `merge` looks at the whole
             dead.append(task)
             print(f"vtprune_eval: {_why_dead(task, own)}", file=sys.stderr)
     tasks = [t for t in tasks if t not in dead]
     if not tasks:
         return 1
     cells, rows = merge_draws([(c.method, c.budget) for c in spec.cells()], records)
+    by_label = {task.label: task for task in tasks}
     summary = summarise(
         spec.model,
         cells,
         [(t.label, t.scored) for t in tasks],
         rows,
         identity["trained"],
+        (lambda label, own: breakdown(by_label[label].of, own)) if identity["trained"] else None,
     )
     summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path), "digests": digests(folder.path)}
     for task in tasks:
-        for row, (method, budget) in zip(summary["rows"], cells, strict=True):
+        for row in summary["rows"]:
             entry = row["tasks"][task.label]
-            if identity["trained"]:
-                entry |= breakdown(task.of, rows[task.label, method, budget])
             # The whole interval: a handful of samples may miss the floor by chance.
             if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
                 row["notes"].append(
@@ -335,7 +324,7 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     about = (
         f"\n\nWeights: {identity['weights']} ({identity['fingerprint']}), {identity['dtype']}, "
         f"{identity['device']}. Accuracy in %, with 95 % intervals. Times are medians. "
-        f"{profiler_sentence(_profiler_of(folder), list(records.values()))}".rstrip()
+        f"{profiler_sentence(_profiler_of(folder), stream.timed)}".rstrip()
         + "\n"
     )
     write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
@@ -351,7 +340,64 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
             f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",
             file=sys.stderr,
         )
-    return int(bool(dead) or any(r["reason"] == "crash" for own in records.values() for r in own))
+    return int(bool(dead) or stream.crashed)
+
+
+class _Stream:
+    """The records of a finished run, cell by cell, and what must be known of all of them.
+
+    Attributes:
+        records: by (task, method, budget), read when they are asked for.
+        crashed: whether a record that was read is a crash of the program.
+    """
+
+    def __init__(self, spec: RunSpec, tasks: list[Task], folder: RunFolder) -> None:
+        self._cells = {
+            (task.label, cell.method, cell.budget): (
+                task,
+                folder.records_path(task.name, cell.slug),
+                cell_key(spec, task, cell),
+            )
+            for task in tasks
+            for cell in spec.cells()
+        }
+        self.records = Streamed(self._cells, self._read)
+        self.crashed = False
+        self._timed: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+
+    @property
+    def timed(self) -> list[list[dict[str, Any]]]:
+        """Per cell that was read and timed, the record in the middle of its times."""
+        return list(self._timed.values())
+
+    def _read(self, key: tuple[str, str, str]) -> list[dict[str, Any]]:
+        """Raises UserError where records are not there any more."""
+        task, path, identity = self._cells[key]
+        done, _ = read_records(path, identity, shape=light)
+        gone = [i for i in task.samples.ids if i not in done]
+        if gone:
+            raise UserError(
+                f"{path.name}: {len(gone)} of {len(task.samples)} records are not there any more (first "
+                f"{gone[0]!r}); they were removed or changed while the run wrote. Start the same command again: it "
+                "answers what is missing."
+            )
+        own = [done[i] for i in task.samples.ids]
+        self.crashed |= any(r["reason"] == "crash" for r in own)
+        timed = sorted((r for r in own if r["times"]), key=lambda r: r["times"]["e2e_ms"])
+        if timed:
+            self._timed[key] = [timed[len(timed) // 2]]
+        return own
+
+    def only_failures(self, task: Task) -> list[dict[str, Any]]:
+        """The records of all cells of a task of which nothing was answered; [] for a task that was."""
+        found: list[dict[str, Any]] = []
+        for key in self._cells:
+            if key[0] == task.label:
+                own = self.records[key]
+                if not all_failed(own):
+                    return []
+                found += own
+        return found
 
 
 def _why_dead(task: Task, own: list[dict[str, Any]]) -> str:
