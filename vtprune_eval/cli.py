@@ -135,6 +135,11 @@ def run_parser() -> argparse.ArgumentParser:
         help="samples per task and cell that are timed, each on its own "
         "(default: all; 8 where computation is shared or cached)",
     )
+    p.add_argument(
+        "--record-kept",
+        metavar="full",
+        help="full: records say which blocks every layer and head holds, for the maps of `show`",
+    )
     p.add_argument("--max-branch-bytes", metavar="SIZE", help="memory for shared state (default 4GB)")
     p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
     p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")

@@ -68,6 +68,23 @@ class Times:
 
 
 @dataclass(frozen=True)
+class KeptInside:
+    """What layers and heads of the decoder held of the images, beside what entered it.
+
+    Attributes:
+        layers: (decoder layer, kept merge blocks per image as sorted flat indices) from which on other blocks are
+            processed; () where all layers process what entered.
+        heads: per decoder layer the heads that ``bits`` has rows of; 0 where the layer has no cache, or its cache holds
+            all that the layer processed.
+        bits: bool ``(sum of heads, merge blocks of all images)`` in the form of :func:`.results.inside.packed`.
+    """
+
+    layers: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
+    heads: tuple[int, ...]
+    bits: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """One generated answer and what it cost.
 
@@ -84,6 +101,7 @@ class Outcome:
         asked: the budget as asked for, as text; reading: what its number counts; achieved: percent of the full model's
             visual tokens per decoder layer, or of visual entries per layer and kv head for a method that cuts the cache
             (None without images).
+        inside: kept blocks by layer and head; None where nothing was dropped inside, or nobody asked.
         notes: things a reader must know (e.g. under budget), one sentence each.
         selected: hook-level details for tests and pictures (not stored in records).
     """
@@ -105,6 +123,7 @@ class Outcome:
     asked: str = ""
     reading: str = ""
     achieved: float | None = None
+    inside: KeptInside | None = None
     selected: dict[str, object] = field(default_factory=dict, compare=False)
 
 

@@ -30,6 +30,7 @@ from .decode import Decoder, greedy
 from .disk_cache import DiskCache
 from .features import packed, unpacked, vit_key
 from .images import Images, load_images
+from .inside import kept_inside
 from .prefill import Compression, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .recall import recall_of
@@ -51,6 +52,7 @@ class Pipeline:
         max_new_tokens: int = 64,
         seed: int = 0,
         copied: Callable[[str], Method] = make_method,
+        record_kept: bool = False,
     ) -> None:
         """Check that hooks do not collide and that the budget means something.
 
@@ -58,13 +60,14 @@ class Pipeline:
             adapter: the model; method: one, or several that are composed; budget: of them all.
             max_new_tokens: limit of an answer; seed: of everything random.
             copied: makes the method whose count ``auto`` and ``like:`` copy, with the run's hyper-parameters.
+            record_kept: whether outcomes say which blocks every layer and head holds.
 
         Raises:
             UserError: two methods use one hook, the budget does not fit a method, or a method asks for a layer that
                 the model does not have.
         """
         self.adapter, self.budget, self.seed, self.max_new_tokens = adapter, budget, seed, max_new_tokens
-        self._copied = copied
+        self._copied, self._record_kept = copied, record_kept
         self.methods = (method,) if isinstance(method, Method) else tuple(method)
         self._by_hook: dict[str, Method] = {}
         for m in self.methods:
@@ -499,6 +502,7 @@ class Pipeline:
             asked=str(self.budget),
             reading=self.budget.reading,
             achieved=achieved(counts, self._by_hook, self.adapter.dims.kv_heads),
+            inside=kept_inside(layout, result, cache) if self._record_kept else None,
         )
 
     def outcome(

@@ -21,6 +21,7 @@ from ..models.embedded import EMBEDDED
 from ..outcome import Counts, achieved, spending
 from ..profiling.flops import ModelDims
 from ..profiling.plan import TRUE_DIMS, block_grids, model_block, model_dims
+from ..results.inside import unpacked
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ROUNDING_MS = 1e-3  # times are written with four decimals and added up from such
@@ -98,6 +99,7 @@ def _faults(
     yield from _images(record, hooks, model, file_sizes)
     yield from _lengths(record, hooks, model.dims, methods)
     yield from _cache(record, hooks, model, methods)
+    yield from _inside(record, model.block)
     yield from _budget(record, hooks, model.dims)
     yield from _times_and_memory(record, model)
 
@@ -205,6 +207,33 @@ def _visual_entries(record: dict[str, Any], hooks: set[str], held: list[int], ca
         if not least <= stored[i] <= min(n * heads, whole) or (not cut and stored[i] != whole):
             yield f"cache_visual is {stored}, layer {i} holds {n} entries per head, of {held[i]} with {n_text} of text"
             return
+
+
+def _inside(record: dict[str, Any], block: int) -> Iterator[str]:
+    """What is said of layers and heads, where a run recorded it, against the counts."""
+    stored, c = record.get("kept_inside"), record["counts"]
+    if stored is None:
+        return
+    visual = [sum(c["visual"])] * len(c["layer_visual"])
+    for layer, bitmaps in stored["layers"]:
+        visual[layer:] = [sum(int(text, 16).bit_count() for text in bitmaps)] * (len(visual) - layer)
+    if visual != list(c["layer_visual"]):
+        yield f"kept_inside gives {visual} visual tokens per layer, its counts {list(c['layer_visual'])}"
+    heads, n_blocks = stored["heads"], sum((w // block) * (h // block) for w, h in record["frame"]["model_sizes"])
+    if any(h not in (0, n) for h, n in zip(heads, c["cache_heads"], strict=True)):
+        yield f"kept_inside is of {heads} heads, the cache has {list(c['cache_heads'])}"
+        return
+    try:
+        rows = unpacked(stored["bits"], sum(heads), n_blocks) if sum(heads) else None
+    except UserError as error:
+        yield str(error).split(";")[0]
+        return
+    at = 0
+    for layer, own in enumerate(heads):
+        held = int(rows[at : at + own].sum()) if rows is not None and own else c["cache_visual"][layer]
+        if c["cache_visual"] and held != c["cache_visual"][layer]:
+            yield f"kept_inside holds {held} visual entries in layer {layer}, its counts say {c['cache_visual'][layer]}"
+        at += own
 
 
 def _budget(record: dict[str, Any], hooks: set[str], dims: ModelDims) -> Iterator[str]:

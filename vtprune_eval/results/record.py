@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..outcome import Outcome
+from ..outcome import KeptInside, Outcome
 from ..sample import Sample, Score
 
 SCHEMA = 1
@@ -34,6 +34,8 @@ RESULT_FIELDS = (
     "flops",
     "kv_bytes",
     "kept",
+    "kept_last",
+    "kept_inside",
     "frame",
     "spent",
     "notes",
@@ -52,12 +54,15 @@ def make_record(
     ``protocol`` whose rule gave it; ``cluster`` and ``meta`` of the sample; ``counts`` as
     :class:`~vtprune_eval.outcome.Counts`; ``flops`` per stage; ``kv_bytes`` held after prefill;
     ``peak_bytes`` of memory; ``times`` in ms; ``kept`` merge blocks per image as a hex bitmap, and ``kept_last``
-    those behind the last layer where a method drops tokens inside the decoder; ``frame`` of the
-    coordinates; ``spent``: the budget asked for, its reading, and the percentage achieved (absent before there were
-    readings); ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null where a sample
-    has no box (records of early versions lack the key). The run loop adds ``energy_j`` and ``gpu_process_bytes``, null
-    without a GPU. A record whose answer comes from shared or prefetched computation has ``shared`` (``prefill``,
-    ``vit`` or ``images``: what it was branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and
+    those behind the last layer where a method drops tokens inside the decoder; ``kept_inside`` (with ``--record-kept
+    full``, where something was dropped inside): ``layers`` ([layer, bitmaps] from which on layers process less),
+    ``heads`` (rows of ``bits`` per layer, 0 for a cache that holds all) and ``bits`` (:func:`.inside.packed`);
+    ``frame`` of the coordinates; ``spent``: the budget asked for, its reading, and the percentage achieved (absent
+    before there were readings); ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null
+    where a sample has no box (records of early versions lack the key). The run loop adds ``energy_j`` and
+    ``gpu_process_bytes``, null without a GPU. A record whose answer comes from shared or prefetched computation has
+    ``shared`` (``prefill``, ``vit`` or ``images``: what it was branched from), and null for ``times``, ``peak_bytes``,
+    ``energy_j`` and
     ``gpu_process_bytes``.
     """
     return {
@@ -81,6 +86,7 @@ def make_record(
         "kv_bytes": outcome.kv_bytes,
         "kept": [bitmap(kept) for kept in outcome.kept],
         **({"kept_last": [bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
+        **({"kept_inside": _inside(outcome.inside)} if outcome.inside else {}),
         "frame": frame,
         "spent": {"asked": outcome.asked, "reading": outcome.reading, "achieved_pct": _rounded(outcome.achieved)},
         "notes": list(outcome.notes),
@@ -142,11 +148,19 @@ def _fields(value: Any) -> dict[str, Any]:
     return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
 
 
+def _inside(inside: KeptInside) -> dict[str, Any]:
+    changes = [[layer, [bitmap(kept) for kept in images]] for layer, images in inside.layers]
+    return {"layers": changes, "heads": list(inside.heads), "bits": inside.bits}
+
+
+_HEAVY = frozenset({"answer", "ids", "parsed", "kept", "kept_last", "kept_inside", "frame"})
+
+
 def light(record: dict[str, Any]) -> dict[str, Any]:
     """What a summary is made from: without the answer, its ids, the bitmaps and the frame, with the total of the FLOPs
     alone, first, least and most of the lengths per layer, and their mean for the visual tokens. A quarter of the
     memory, for millions of records."""
-    out = _one_name_each({k: v for k, v in record.items() if k not in {"answer", "ids", "parsed", "kept", "frame"}})
+    out = _one_name_each({k: v for k, v in record.items() if k not in _HEAVY})
     counts, times = record["counts"], record["times"]
     if times:
         out["times"] = _one_name_each(times)

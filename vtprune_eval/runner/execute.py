@@ -210,6 +210,7 @@ def load_factory(spec: RunSpec, adapter: VlmAdapter | None = None) -> tuple[dict
             seed=spec.seed,
             max_new_tokens=spec.max_new_tokens or task.max_new_tokens,
             copied=spec.copied,
+            record_kept=spec.record_kept == "full",
         )
 
     return model.identity, factory, model.coordinates

@@ -39,6 +39,7 @@ _NOT_IDENTITY = {
     "shard",
     "engine",
     "workers",
+    "record_kept",  # only where it is asked for: a run of before the option is the same run
 }
 
 
@@ -80,6 +81,7 @@ class RunSpec:
         decode_batch: branches that decode together at most, ``auto``, or 1 for none;
         max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
         cache_size: its limit.
+        record_kept: ``off``, or ``full``: records say which blocks every layer and head holds.
         wide: whether tables may be wider than the terminal.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
         engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once); workers: of the engine
@@ -118,6 +120,7 @@ class RunSpec:
     shard: str | None = None
     engine: str = "local"
     workers: int | None = None
+    record_kept: str = "off"
 
     def __post_init__(self) -> None:
         from ..models import ATTENTION, DTYPES, check_model_name
@@ -136,6 +139,7 @@ class RunSpec:
             ("--dtype", self.dtype, (*DTYPES, "auto")),
             ("--profile", self.profile, PROFILES),
             ("--share", self.share, ("auto", "off")),
+            ("--record-kept", self.record_kept, ("off", "full")),
             ("--attn", self.attn, ATTENTION),
             ("--reading", self.reading, (*READINGS, LEGACY)),
             ("--engine", self.engine, ("local", "ray", "vllm")),
@@ -175,6 +179,10 @@ class RunSpec:
             why = "workers answer every sample alone" if self.engine == "ray" else "vLLM caches and times on its own"
             raise UserError(f"{name} belongs to --engine local; leave it out: {why}.")
         self._check_cells()
+        if self.engine == "vllm" and self.record_kept != "off":
+            raise UserError(
+                "--record-kept full has nothing to add with --engine vllm, whose caches are whole; leave it out."
+            )
         if self.engine == "vllm":
             from ..integrations.vllm.engine import check_engine
 
@@ -257,6 +265,8 @@ class RunSpec:
         data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
         if self.engine == "vllm":  # its answers may differ in the last bits; those of workers are the local ones
             data["engine"] = self.engine
+        if self.record_kept != "off":
+            data["record_kept"] = self.record_kept
         return {"package": __version__, **json.loads(json.dumps(data))}
 
     @property
@@ -310,7 +320,7 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
             value = tuple(dict.fromkeys(task for name in value for task in SUITES.get(name) or (named_task(name),)))
         if key == "params" and not isinstance(value, dict):
             raise UserError("the setting 'set' must map METHOD.key to a value.")
-        if key in {"share", "profile"} and value is False:
+        if key in {"share", "profile", "record_kept"} and value is False:
             value = "off"  # YAML reads the word as a truth value
         if names[key].startswith("str") and value is not None:
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
