@@ -76,12 +76,13 @@ class KeptInside:
             processed; () where all layers process what entered.
         heads: per decoder layer the heads that ``bits`` has rows of; 0 where the layer has no cache, or its cache holds
             all that the layer processed.
-        bits: bool ``(sum of heads, merge blocks of all images)`` in the form of :func:`.results.inside.packed`.
+        bits: which blocks they hold, ``(sum of heads, merge blocks of all images)`` in raster order, eight to a byte
+            (``numpy.packbits``).
     """
 
     layers: tuple[tuple[int, tuple[tuple[int, ...], ...]], ...]
     heads: tuple[int, ...]
-    bits: str
+    bits: bytes
 
 
 @dataclass(frozen=True)

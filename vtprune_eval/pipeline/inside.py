@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..outcome import KeptInside
-from ..results.inside import packed
 
 if TYPE_CHECKING:
     from ..methods.base import TokenLayout
@@ -49,7 +48,7 @@ def kept_inside(layout: TokenLayout, result: PrefillResult, cache: KVCache) -> K
             rows.append(row)
     if len(changes) + sum(heads) == 0 or not first:
         return None
-    return KeptInside(tuple(changes), tuple(heads), packed(np.stack(rows)) if rows else "")
+    return KeptInside(tuple(changes), tuple(heads), np.packbits(np.stack(rows)).tobytes() if rows else b"")
 
 
 def _per_image(blocks: np.ndarray, n_tokens: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -15,15 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def packed(rows: np.ndarray) -> str:
-    """Bits in raster order, deflated, as base64.
-
-    Args:
-        rows: bool ``(heads of all layers, blocks of all images)``.
-    """
-    import numpy as np
-
-    return base64.b64encode(zlib.compress(np.packbits(rows.reshape(-1)).tobytes(), 9)).decode()
+def packed(bits: bytes) -> str:
+    """Bits of :class:`~vtprune_eval.outcome.KeptInside`, deflated, as base64; "" for none."""
+    return base64.b64encode(zlib.compress(bits, 9)).decode() if bits else ""
 
 
 def unpacked(text: str, n_rows: int, n_blocks: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..outcome import KeptInside, Outcome
 from ..sample import Sample, Score
+from .inside import packed
 
 SCHEMA = 1
 
@@ -150,7 +151,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _inside(inside: KeptInside) -> dict[str, Any]:
     changes = [[layer, [bitmap(kept) for kept in images]] for layer, images in inside.layers]
-    return {"layers": changes, "heads": list(inside.heads), "bits": inside.bits}
+    return {"layers": changes, "heads": list(inside.heads), "bits": packed(inside.bits)}
 
 
 _HEAVY = frozenset({"answer", "ids", "parsed", "kept", "kept_last", "kept_inside", "frame"})
