@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,21 +14,26 @@ from tests.benchmarks import formats
 from tests.report.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
 from vtprune_eval.benchmarks.tasks import load_task
-from vtprune_eval.commands.show import file_name, fits
+from vtprune_eval.commands.show import file_name
 from vtprune_eval.errors import UserError
+from vtprune_eval.report.maps import Kept, colours, kept_blocks, looked, recall_sentence
 from vtprune_eval.report.pictures import (
     CAPTION_LINE,
     COLUMN,
     MARGIN,
+    PER_ROW,
     POINT,
     TARGET,
     Panel,
     block_size,
     draw,
-    kept_blocks,
+    fitted,
     predicted_point,
     printable,
 )
+from vtprune_eval.report.selection import PAIRS, chosen, fits, group_table, groups_of
+from vtprune_eval.results.inside import packed as pack
+from vtprune_eval.runner.spec import Cell
 from vtprune_eval.sample import Sample
 
 METHODS = ("full", "pixelprune", "resize")
@@ -71,14 +77,17 @@ def record(kept="f", size=(64, 64), n=4, answer="tap 50 50", point=(0.5, 0.5), s
         "answer": answer,
         "parsed": {"point": list(point)} if point else None,
         "kept": [kept],
-        "frame": {"model_sizes": [list(size)]},
+        "frame": {"model_sizes": [list(size)], "file_sizes": [list(size)]},
         "counts": {
             "patches": [16],
             "patches_full": [16],
             "visual": [visual],
             "visual_full": [n],
             "layer_visual": [visual],
-            "cache_entries": [9, 9],
+            "layer_tokens": [9],
+            "cache_entries": [9],
+            "cache_heads": [2],
+            "prompt_full": 9,
         },
     }
 
@@ -90,9 +99,9 @@ def sample(tmp_path):
 
 
 def test_bits_are_blocks_in_raster_order():
-    assert kept_blocks("6", (64, 64), 32) == [[False, True], [True, False]]
+    assert kept_blocks("6", (2, 2)) == [[False, True], [True, False]]
     with pytest.raises(UserError, match="outside its image"):
-        kept_blocks("10", (64, 64), 32)
+        kept_blocks("10", (2, 2))
 
 
 def test_dropped_blocks_are_grey_and_kept_ones_are_not(sample):
@@ -128,10 +137,11 @@ def test_target_box_and_point_are_where_they_belong(sample):
 def test_a_column_per_method_and_a_row_per_frame(sample):
     two = Sample("s", sample.images * 2, "q", sample.target)
     r = record()
-    r["kept"], r["frame"]["model_sizes"] = ["f", "f"], [[64, 64], [64, 64]]
-    wide, tall = draw(sample, [Panel("a", record())] * 3), draw(two, [Panel("a", r)])
+    r["kept"], r["frame"] = ["f", "f"], {"model_sizes": [[64, 64]] * 2, "file_sizes": [[64, 64]] * 2}
+    wide, tall = draw(sample, [Panel("a", record())] * PER_ROW), draw(two, [Panel("a", r)])
     one = draw(sample, [Panel("a", record())])
-    assert wide.size == (one.width + 2 * (COLUMN + MARGIN), one.height)
+    assert wide.size == (one.width + (PER_ROW - 1) * (COLUMN + MARGIN), one.height)
+    assert draw(sample, [Panel("a", record())] * (PER_ROW + 1)).size == (wide.width, 2 * wide.height)
     assert tall.size == (one.width, one.height + COLUMN + CAPTION_LINE + MARGIN)
 
 
@@ -152,11 +162,11 @@ def test_every_benchmarks_target_is_drawn(name, number, at, tmp_path):
     task = load_task(name, data_path=str(tmp_path), style="qwen3_vl", **({} if name == "osworld_g" else {"history": 0}))
     sample = task.samples[number]
     with Image.open(sample.images[0]) as image:
-        height = round(image.height * COLUMN / image.width)
+        width, height = fitted(image.size)
     picture = np.asarray(draw(sample, [Panel("m", record(point=None))], task.of))
-    view = picture[picture.shape[0] - MARGIN - height :, MARGIN : MARGIN + COLUMN]
+    view = picture[picture.shape[0] - MARGIN - height :, MARGIN : MARGIN + width]
     ys, xs = np.nonzero((view == TARGET).all(-1))
-    middle = (xs.min() + xs.max()) / 2 / COLUMN, (ys.min() + ys.max()) / 2 / height
+    middle = (xs.min() + xs.max()) / 2 / width, (ys.min() + ys.max()) / 2 / height
     assert middle == pytest.approx(at, abs=0.01)
     text = Sample("s", sample.images, "q", {"type": "text", "answers": ["a"]})
     assert not (np.asarray(draw(text, [Panel("m", record(point=None))])) == TARGET).all(-1).any()
@@ -209,6 +219,93 @@ def test_filters():
     assert fits([none], None)
 
 
+def inside(layers=(), heads=(0,), bits=b""):
+    return {"layers": list(layers), "heads": list(heads), "bits": pack(bits)}
+
+
+def test_the_map_of_a_cache_is_the_share_of_layers_and_heads(sample):
+    """Two heads: block 1 is held by both, block 2 by one, block 3 by none; block 0 never entered."""
+    r = record(kept="e", visual=3, point=None)
+    r["counts"]["cache_entries"] = [6]
+    assert "--record-kept full" in Kept(r, 32).lacks and Kept(r, 32).share(0) is None
+    r["kept_inside"] = inside(heads=[2], bits=np.packbits([[0, 1, 1, 0], [0, 1, 0, 0]]).tobytes())
+    kept = Kept(r, 32)
+    assert kept.share(0).tolist() == [[0, 1], [0.5, 0]] and kept.lacks == ""
+    picture = np.asarray(draw(sample, [Panel("m", r)]), int)
+    chart = picture[picture.shape[0] - MARGIN - COLUMN :, MARGIN : MARGIN + COLUMN]
+    at = [tuple(chart[COLUMN * (5 * i + 4) // 10, COLUMN * (5 * j + 4) // 10]) for i in (0, 1) for j in (0, 1)]
+    assert at == [(255, 255, 255), *(tuple(colours(np.array(v)).tolist()) for v in (1.0, 0.5, 0.0))]
+
+
+def test_the_map_of_a_layer_method_is_how_far_a_block_came():
+    r = record(kept="f", point=None)
+    r["counts"] |= {"layer_visual": [4, 2, 1, 1], "layer_tokens": [9, 7, 6, 6]}
+    r["counts"] |= {"cache_entries": [9, 7, 6, 6], "cache_heads": [2] * 4}
+    assert "layer" in Kept(r, 32).lacks
+    r["kept_inside"] = inside([[1, ["3"]], [2, ["1"]]], [0] * 4)
+    assert Kept(r, 32).share(0).tolist() == [[1, 0.5], [0.25, 0.25]]
+
+
+def test_captions_say_where_a_method_looked(sample):
+    r = record(kept="1", size=(128, 128), n=16, visual=1, point=None)
+    found = looked(sample, Kept(r, 32))
+    assert found[0] == "kept: 100 % of the target, 0 % around it, 0 % elsewhere"
+    assert found[1] == "top, middle, bottom third: 12, 0, 0 %"
+    assert looked(sample, Kept(record(), 32)) == []
+    assert recall_sentence({"target_recall": {"patches": 1.0, "tokens": 1.0, "layers": 0.5, "cache": 0.25}}) == (
+        "target recall: 100 % through the ViT, 100 % into the decoder, 50 % over its layers, 25 % in the cache"
+    )
+    assert recall_sentence({}) == recall_sentence({"target_recall": None}) == ""
+
+
+CELLS = [Cell("full", "100"), Cell("guikv", "10"), Cell("guikv", "20"), Cell("random", "10"), Cell("random", "10#1")]
+
+
+def test_cells_are_named_or_chosen_by_method_and_budget():
+    assert chosen(CELLS) == CELLS
+    assert chosen(CELLS, names=["guikv@20", "full"]) == [CELLS[2], CELLS[0]]
+    assert chosen(CELLS, names=["guikv at 10.0", "random@10#1"]) == [CELLS[1], CELLS[4]]
+    assert chosen(CELLS, methods=["guikv"]) == CELLS[:3]
+    assert chosen(CELLS, methods=["random"], budgets=["10"]) == [CELLS[0], *CELLS[3:]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ({"names": ["guikv"]}, "has it at 10, 20; write guikv@10"),
+        ({"names": ["gukv@10"]}, "did you mean 'guikv@10'"),
+        ({"names": ["full", "full@100"]}, "names full twice"),
+        ({"names": ["full"], "methods": ["guikv"]}, "leave --method and --budget out"),
+        ({"methods": ["x"]}, "unknown method of this run"),
+        ({"budgets": ["11"]}, "unknown budget of this run '11'"),
+        ({"budgets": ["'; drop"]}, "unknown budget"),
+    ],
+)
+def test_unknown_cells_are_one_sentence(wanted, says):
+    with pytest.raises(UserError, match=says):
+        chosen(CELLS, **wanted)
+
+
+def test_two_cells_are_compared_sample_by_sample():
+    of = {v: Panel("m", {"score": v}) for v in (1.0, 0.0, None)}
+    rows = [[of[1.0], of[0.0]], [of[0.0], of[1.0]], [of[1.0], of[1.0]], [of[0.0], of[0.0]], [of[None], of[1.0]]]
+    for row, name in zip(rows, (*PAIRS, None), strict=True):
+        assert [p for p in PAIRS if fits(row, p)] == ([name] if name else [])
+    shown, full = [of[0.0]], Panel("full", {"score": 1.0})
+    assert fits(shown, "full-right", full) and not fits(shown, "full-right")
+
+
+def test_groups_are_the_benchmarks_or_what_the_samples_say():
+    metas = [{"platform": p, "id": str(i), "tags": t} for i, (p, t) in enumerate([("web", ["a", "b"]), ("mac", ["a"])])]
+    own = SimpleNamespace(groups=("tags", "absent"))
+    assert groups_of(own, metas) == {"tags": {"a": [0, 1], "b": [0]}}
+    assert groups_of(SimpleNamespace(groups=()), metas)["platform"] == {"mac": [1], "web": [0]}
+    rows = [[Panel("x", {"score": 1.0}), Panel("y", {"score": 0.0})], [Panel("x", {"score": 0.0})] * 2]
+    heads, lines = group_table({"platform": {"web": [0]}}, rows)
+    assert heads[2:] == ["x", "y", "only A", "only B", "both right", "both wrong"]
+    assert lines == [["all", "2", "50.0", "0.0", "1", "0", "0", "1"], ["platform: web", "1", "100.0", "0.0", *"1000"]]
+
+
 def test_text_of_a_model_is_one_printable_line():
     assert printable("a\x1b[31m\n\u202eb\t c") == "a [31m b c"
     assert len(printable("x" * 5000)) == 90
@@ -223,6 +320,17 @@ def test_gallery_of_a_run(run, capsys):
     with Image.open(pictures[0]) as picture:
         assert picture.width == MARGIN + 3 * (COLUMN + MARGIN)
     assert "3 of " in capsys.readouterr().out
+
+
+def test_a_pair_of_cells_and_a_group(run, capsys):
+    pair = ["--cells", "full", "resize", "--only", "A-right-B-wrong", "--task", "mini-nav"]
+    assert cli.main(["show", "--run", str(run), *pair]) == 0
+    page, out = (run / "show" / "index.html").read_text(), capsys.readouterr().out
+    assert "A is full, B is resize at 25" in page and "A is full, B is resize at 25" in out
+    assert 0 < page.count("<figure") < 12 and page.count("<a href=") == page.count("<img")
+    assert "only A" in out and "step: " in out and "pixelprune" not in page
+    assert cli.main(["show", "--run", str(run), "--task", "mini-nav", "--group", "step=taps"]) == 0
+    assert 0 < (run / "show" / "index.html").read_text().count("<figure") < 12
 
 
 def test_one_sample_with_history_and_a_hostile_answer(run, tmp_path):
@@ -244,6 +352,12 @@ def test_file_names_cannot_leave_the_folder():
         (["--sample", "g-9999"], "unknown sample 'g-9999'"),
         (["--task", "mini-doc"], "unknown task of this run"),
         (["--limit", "0"], "at least 1"),
+        (["--only", "both-wrong"], "compares two cells, A and B; name them, such as --cells full pixelprune@25"),
+        (["--cells", "nosuch"], "unknown cell of this run"),
+        (["--group", "platform"], "write KEY=VALUE"),
+        (["--group", "nosuch=1"], "unknown key of --group"),
+        (["--group", "platform=x"], "unknown value of --group platform 'x'"),
+        (["--cells", "full", "--only", "disagree"], "no sample of this run fits the filter"),
         ([], "--run"),
     ],
 )

@@ -1,21 +1,26 @@
-"""``python -m vtprune_eval show --run RUN [--sample ID] [--only full-right]``: PNG files and an HTML gallery."""
+"""``python -m vtprune_eval show --run RUN [--cells A B] [--only A-right-B-wrong]``: PNG files and an HTML gallery."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import html
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tabulate import tabulate
+
 from ..benchmarks.tasks import Task
 from ..errors import UserError, unknown_name
-from ..report.pictures import Panel, Undrawable, draw, printable
+from ..report.gallery import figure, gallery
+from ..report.pictures import Panel, Undrawable, block_size, draw
+from ..report.selection import FILTERS, PAIRS, chosen, fits, group_table, groups_of, label_of
 from ..results.folder import Run, identity_of, read_run, task_of
 from ..results.store import write_atomic
+from ..runner.spec import Cell
 from ..sample import Sample
 
 
@@ -30,22 +35,47 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--run", required=True, metavar="RUN", help="folder of a finished run")
     p.add_argument("--sample", action="append", default=[], metavar="ID", help="sample id; repeat for several")
     p.add_argument("--task", help="one task of the run (default all)")
+    p.add_argument("--method", metavar="M[,M...]", default="", help="cells of these methods, with full as reference")
+    p.add_argument("--budget", metavar="B[,B...]", default="", help="cells at these budgets, with full as reference")
+    p.add_argument(
+        "--cells",
+        nargs="+",
+        default=[],
+        metavar="CELL",
+        help="these cells in this order, such as full guikv@10; the first two are A and B of --only",
+    )
     p.add_argument(
         "--only",
-        choices=("full-right", "disagree"),
-        help="full-right: full is right and a method is wrong; disagree: any two differ in being right",
+        choices=FILTERS,
+        help="full-right: full is right and a shown cell wrong; disagree: any two shown cells differ in being right; "
+        "the others compare A and B of --cells",
     )
+    p.add_argument("--group", metavar="KEY=VALUE", help="samples of one group, such as platform=web")
     p.add_argument("--limit", type=int, default=24, help="pictures at most (default 24)")
     p.add_argument("--data-path", help="folder of the original data of a task that is not embedded")
     p.add_argument("--out", help="folder of the gallery (default RUN/show)")
     return p
 
 
+@dataclass(frozen=True)
+class Seen:
+    """A sample and its chosen cells; ``every`` holds all cells of the run."""
+
+    task: Task
+    sample: Sample
+    panels: list[Panel]
+    every: list[Panel]
+
+    def fits(self, only: str | None) -> bool:
+        """Does it pass the filter?"""
+        return fits(self.panels, only, next((p for p in self.every if p.label == "full"), None))
+
+
 def main(argv: Sequence[str]) -> int:
     """Draw the chosen samples; returns the exit code.
 
     Raises:
-        UserError: no such run, task or sample, or nothing that fits the filter.
+        UserError: no such run, task, cell or sample, or nothing that fits the filter.
     """
     given = parser().parse_args(list(argv))
     if given.limit < 1:
@@ -54,57 +84,68 @@ def main(argv: Sequence[str]) -> int:
     run.tell_unsealed()
     if given.task is not None and given.task not in run.spec.tasks:
         raise unknown_name("task of this run", given.task, run.spec.tasks)
-    found = []
+    cells = chosen(run.spec.cells(), names=given.cells, methods=_split(given.method), budgets=_split(given.budget))
+    _check_filter(given, cells, run)
+    found: list[Seen] = []
     known: list[str] = []
+    tables: list[tuple[str, Any]] = []
+    values: dict[str, set[str]] = {}
     for name in [given.task] if given.task else run.spec.tasks:
-        task = task_of(run.spec, name, given.data_path)
-        if run.settings["data"][name] != f"v{task.version} {task.fingerprint}":
-            raise UserError(
-                f"{name} was run on other data ({run.settings['data'][name]}) than is here; its pictures "
-                "would not fit the records: run it again."
-            )
-        known += [s.id for s in task.samples]
+        task = _task(run, name, given.data_path)
+        all_ = [_seen(run, task, s, cells) for s in task.samples]
+        known += [s.sample.id for s in all_]
+        groups = groups_of(task.of, [s.every[0].record["meta"] for s in all_])
+        for key, own in groups.items():
+            values.setdefault(key, set()).update(own)
+        if any(p.record["score"] is not None for s in all_ for p in s.panels):
+            tables.append((name, group_table(groups, [s.panels for s in all_])))
+        inside = _members(given.group, groups, len(all_))
         found += [
-            (task, s, p)
-            for s in task.samples
-            if not given.sample or s.id in given.sample
-            if fits(p := panels_of(run, task, s), given.only)
+            s
+            for number, s in enumerate(all_)
+            if number in inside and (not given.sample or s.sample.id in given.sample) and s.fits(given.only)
         ]
     absent = [s for s in given.sample if s not in known]
     if absent:
         raise unknown_name("sample", absent[0], known)
+    _check_group(given.group, values)
     if not found:
-        raise UserError("no sample of this run fits the filter; leave --only away or choose another run.")
-    folder = Path(given.out) if given.out else run.path / "show"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out.") from None
-    figures: list[str] = []
-    skipped: list[Undrawable] = []
-    for task, sample, panels in found:
-        if len(figures) == given.limit:
-            break
-        file = file_name(task.name, sample.id)
-        try:
-            picture = draw(sample, panels, task.of)
-        except Undrawable as error:  # a broken screenshot is no reason to hide the others
-            skipped.append(error)
-            continue
-        picture.save(folder / file)
-        figures.append(_figure(file, task, sample, panels))
-    if not figures:
-        raise skipped[0]
-    write_atomic(folder / "index.html", gallery(run, figures, len(found)))
-    print(f"{len(figures)} of {len(found)} samples drawn\ngallery: {folder / 'index.html'}")
-    if skipped:
-        print(f"{len(skipped)} samples skipped, the first because {skipped[0]}", file=sys.stderr)
-    return 0
+        raise UserError(
+            "no sample of this run fits the filter; leave --only, --group or --sample away, or choose other cells."
+        )
+    return _write(run, given, found, tables)
 
 
-def panels_of(run: Run, task: Task, sample: Sample) -> list[Panel]:
-    """One panel per cell of the run, in table order."""
-    out = []
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _task(run: Run, name: str, data_path: str | None) -> Task:
+    task = task_of(run.spec, name, data_path)
+    if run.settings["data"][name] != f"v{task.version} {task.fingerprint}":
+        raise UserError(
+            f"{name} was run on other data ({run.settings['data'][name]}) than is here; its pictures "
+            "would not fit the records: run it again."
+        )
+    return task
+
+
+def _check_filter(given: argparse.Namespace, cells: Sequence[Cell], run: Run) -> None:
+    """Refuse a filter that has nothing to compare.
+
+    Raises:
+        UserError: A and B are not known, or the run has no full.
+    """
+    if given.only in PAIRS and len(cells) != 2 and len(given.cells) < 2:
+        of_run = [c for c in run.spec.cells() if c.method != "full"] or cells
+        example = f"--cells full {of_run[0].method}@{of_run[0].budget}"
+        raise UserError(f"--only {given.only} compares two cells, A and B; name them, such as {example}.")
+    if given.only == "full-right" and all(c.method != "full" for c in run.spec.cells()):
+        raise UserError("--only full-right needs a run that holds the method full; use --only disagree.")
+
+
+def _seen(run: Run, task: Task, sample: Sample, cells: Sequence[Cell]) -> Seen:
+    every = {}
     for cell in run.spec.cells():
         record = run.records[task.name, cell.method, cell.budget].get(sample.id)
         if record is None:
@@ -112,77 +153,71 @@ def panels_of(run: Run, task: Task, sample: Sample) -> list[Panel]:
                 f"{run.path} has no record of {sample.id!r} for {cell.method} at {cell.budget} on "
                 f"{task.name}; finish the run first."
             )
-        out.append(Panel("full" if cell.method == "full" else f"{cell.method} at {cell.budget}", record))
-    return out
+        every[cell] = Panel(label_of(cell), record)
+    return Seen(task, sample, [every[c] for c in cells], list(every.values()))
 
 
-def fits(panels: list[Panel], only: str | None) -> bool:
-    """Does a sample pass the filter?"""
-    if only is None:
-        return True
-    verdicts = {p.right for p in panels}
-    if only == "disagree":
-        return {True, False} <= verdicts
-    full = next((p for p in panels if p.label == "full"), None)
-    return full is not None and full.right is True and any(p.right is False for p in panels)
+def _members(text: str | None, groups: Mapping[str, Mapping[str, list[int]]], n: int) -> set[int]:
+    """Numbers of the samples of a group; all without one."""
+    if text is None:
+        return set(range(n))
+    key, _, value = text.partition("=")
+    return set(groups.get(key, {}).get(value, ()))
+
+
+def _check_group(text: str | None, values: Mapping[str, set[str]]) -> None:
+    """Refuse a group that no task of the run has."""
+    if text is None:
+        return
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"--group {text!r}: write KEY=VALUE; this run has {', '.join(sorted(values)) or 'no groups'}.")
+    if key not in values:
+        raise unknown_name("key of --group", key, values) if values else UserError("this run has no groups of samples.")
+    if value not in values[key]:
+        raise unknown_name(f"value of --group {key}", value, values[key])
+
+
+def _write(run: Run, given: argparse.Namespace, found: list[Seen], tables: list[tuple[str, Any]]) -> int:
+    """Draw the samples and write the page."""
+    folder = Path(given.out) if given.out else run.path / "show"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}); choose another with --out.") from None
+    figures: list[str] = []
+    skipped: list[Undrawable] = []
+    for seen in found:
+        if len(figures) == given.limit:
+            break
+        file = file_name(seen.task.name, seen.sample.id)
+        try:
+            block = block_size(seen.every)
+            picture = draw(seen.sample, seen.panels, seen.task.of, block=block)
+        except Undrawable as error:  # a broken screenshot is no reason to hide the others
+            skipped.append(error)
+            continue
+        picture.save(folder / file)
+        figures.append(figure(file, seen.task.name, seen.sample, seen.panels, seen.fits("full-right")))
+    if not figures:
+        raise skipped[0]
+    asked = [f"--only {given.only}"] if given.only else []
+    if given.only in PAIRS:
+        asked.append(f"A is {found[0].panels[0].label}, B is {found[0].panels[1].label}")
+    asked += [f"group {given.group}"] if given.group else []
+    title = f"{run.settings['model']}, run {identity_of(run.settings)}"
+    page = gallery(title, figures, len(found), tables, f" ({'; '.join(asked)})" if asked else "")
+    write_atomic(folder / "index.html", page)
+    for task, (heads, lines) in tables if len(found[0].panels) <= 4 else ():
+        print(f"{task}, accuracy in %:\n{tabulate(lines, headers=heads, disable_numparse=True)}\n")
+    print(f"{len(figures)} of {len(found)} samples drawn{f' ({asked[-1]})' if asked else ''}")
+    print(f"gallery: {folder / 'index.html'}")
+    if skipped:
+        print(f"{len(skipped)} samples skipped, the first because {skipped[0]}", file=sys.stderr)
+    return 0
 
 
 def file_name(task: str, sample: str) -> str:
     """A file name that any sample id can have: its letters and digits, and a hash that tells ids apart."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", sample)[:60].strip("-")
-    return f"{task}--{plain}-{hashlib.sha256(sample.encode()).hexdigest()[:8]}.png"
-
-
-def _figure(file: str, task: Task, sample: Sample, panels: list[Panel]) -> str:
-    wrong = [p.label for p in panels if p.right is False]
-    state = f"wrong: {', '.join(wrong)}" if wrong else "no method is wrong"
-    rows = "".join(
-        f"<tr><td>{html.escape(p.label)}</td><td>{html.escape(printable(p.record['answer'], 300))}</td>"
-        f"<td>{html.escape(str(p.record['score']))}</td><td>{html.escape(str(p.record['reason']))}</td></tr>"
-        for p in panels
-    )
-    return (
-        f'<figure data-full-right="{str(fits(panels, "full-right")).lower()}">'
-        f"<figcaption><b>{html.escape(task.name)} {html.escape(sample.id)}</b>: "
-        f"{html.escape(printable(sample.question, 400))} <i>({html.escape(state)})</i></figcaption>"
-        f'<img src="{html.escape(file)}" alt="what each method kept of {html.escape(sample.id)}">'
-        f"<details><summary>answers</summary><table><tr><th>method</th><th>answer</th><th>score</th><th>reason</th>"
-        f"</tr>{rows}</table></details></figure>"
-    )
-
-
-def gallery(run: Run, figures: list[str], total: int) -> str:
-    """The page; it refers to nothing but the PNG files beside it."""
-    return (
-        _PAGE.replace("@TITLE@", html.escape(f"{run.settings['model']}, run {identity_of(run.settings)}"))
-        .replace("@COUNT@", f"{len(figures)} of {total} samples")
-        .replace("@FIGURES@", "\n".join(figures))
-    )
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>@TITLE@</title>
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.2rem; color: #1b1f24; }
-figure { margin: 1.2rem 0; border-top: 1px solid #d0d4da; padding-top: .8rem; }
-img { max-width: 100%; height: auto; }
-td, th { text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #d0d4da; overflow-wrap: anywhere; }
-.box { border: 3px solid #009e73; padding: 0 .4em; } .point { color: #d55e00; font-weight: bold; }
-</style></head><body>
-<h1>@TITLE@</h1>
-<p>@COUNT@. Grey blocks did not reach the decoder; half grey ones were dropped inside it; what was dropped from the
-cache is counted in the captions. <span class="box">target</span> (a box, an
-outline, a ring for a point, a line for a swipe) <span class="point">&#10005;</span> predicted point. A
-downsized image is drawn as coarse as the model saw it.</p>
-<p><label><input type="checkbox" id="only"> only where full is right and a method is wrong</label></p>
-@FIGURES@
-<script>
-document.getElementById("only").addEventListener("change", (event) => {
-  for (const figure of document.querySelectorAll("figure"))
-    figure.hidden = event.target.checked && figure.dataset.fullRight !== "true";
-});
-</script></body></html>
-"""
+    plain, name = (re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:60].strip("-.") for text in (sample, task))
+    return f"{name}--{plain}-{hashlib.sha256(sample.encode()).hexdigest()[:8]}.png"

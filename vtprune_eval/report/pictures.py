@@ -1,7 +1,7 @@
-"""One picture per sample: a column per method, a row per frame, dropped merge blocks dimmed.
+"""One picture per sample: a column per method, a row per frame, dropped merge blocks dimmed; at most four columns.
 
-Blocks that did not reach decoder layer 0 are grey; those that a method dropped inside the decoder are half grey.
-Entries that are dropped from the KV cache differ by layer and head: they are counted in the caption and not drawn.
+Blocks that did not reach decoder layer 0 are grey; those that were dropped inside the decoder or from its cache are the
+greyer the fewer layers and heads hold them, and a map under the frame says how many.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..benchmarks.benchmark import Benchmark, box_marks
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
 from ..sample import Sample
+from .maps import Kept, colours, looked, recall_sentence
 
-COLUMN = 420  # pixels of a column at most; screenshots are wider than what a page can show side by side
-MARGIN, CAPTION_LINE = 10, 17
-DIM, HALF_DIM = 0.82, 0.5  # share of grey in a block that was dropped before, and inside the decoder
+PER_ROW = 4  # cells side by side: more make captions unreadable at page width
+COLUMN, TALLEST = 440, 520  # pixels of a frame at most: width, height
+MARGIN, FONT, CAPTION_LINE = 12, 17, 22
+DIM, HALF_DIM, LEAST_DIM = 0.82, 0.5, 0.2  # share of grey: never entered; dropped inside, unknown where; dropped last
 TARGET, POINT = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's green and vermilion
-FILLING = (150, 150, 150)
+FILLING, FAINT = (150, 150, 150), (90, 90, 90)
 RING = 10  # radius in pixels around a target that is a point
+ANSWER_LINES = 3
 
 
 class Undrawable(UserError):
@@ -43,6 +47,21 @@ class Panel:
         return None if score is None else score == 1.0
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """An image, no larger than its picture needs, and the (width, height) of its file in pixels."""
+
+    image: Image.Image
+    size: tuple[int, int]
+
+    @classmethod
+    def of(cls, path: Any) -> _Frame:
+        image = open_image(path)
+        size = image.size
+        image.thumbnail((4 * COLUMN, 4 * TALLEST))
+        return cls(image, size)
+
+
 def block_size(panels: list[Panel]) -> int:
     """Pixels per merge-block side, from a record whose images have the full model's size.
 
@@ -51,10 +70,10 @@ def block_size(panels: list[Panel]) -> int:
     """
     for panel in panels:
         r = panel.record
-        if r["status"] != "ok":
+        if r["status"] != "ok" or not r["frame"]["model_sizes"]:
             continue
         (width, height), n = r["frame"]["model_sizes"][0], r["counts"]["visual_full"][0]
-        block = math.isqrt(width * height // n)
+        block = math.isqrt(width * height // n) if n else 0
         if block and block * block * n == width * height and width % block == height % block == 0:
             return block
     raise Undrawable(
@@ -63,53 +82,76 @@ def block_size(panels: list[Panel]) -> int:
     )
 
 
-def kept_blocks(bitmap: str, size: tuple[int, int], block: int) -> list[list[bool]]:
-    """Which merge blocks reached the decoder, rows of columns.
+def draw(
+    sample: Sample, panels: list[Panel], benchmark: Benchmark | None = None, *, block: int | None = None
+) -> Image.Image:
+    """The whole picture of a sample.
 
     Args:
-        bitmap: hex number of the record, bit i for block i in raster order.
-        size: (width, height) in pixels that the model saw; block: pixels per block side.
+        sample: with its images.
+        panels: its cells, :data:`PER_ROW` side by side.
+        benchmark: of its task; says how the target is written down.
+        block: pixels per merge-block side, None to find it in ``panels``.
 
     Raises:
-        UserError: the bitmap names blocks outside the image.
-    """
-    columns, rows = size[0] // block, size[1] // block
-    bits = int(bitmap, 16)
-    if bits >> (columns * rows):
-        raise UserError(f"a record keeps merge blocks outside its image of {rows} x {columns} blocks; run it again.")
-    return [[bool(bits >> (r * columns + c) & 1) for c in range(columns)] for r in range(rows)]
-
-
-def draw(sample: Sample, panels: list[Panel], benchmark: Benchmark | None = None) -> Image.Image:
-    """The whole picture of a sample; ``benchmark`` (of its task) says how the target is written down.
-
-    Raises:
-        Undrawable: an image that cannot be opened, or no record with its size.
+        Undrawable: no image, one that cannot be opened, or no record with its size.
         UserError: records that do not fit the image.
     """
-    frames = [open_image(path) for path in sample.images]
-    block = block_size(panels)
-    captions = [_caption(p) for p in panels]
-    top = MARGIN + CAPTION_LINE * max(map(len, captions))
-    shapes = [_fit(f.size) for f in frames]
-    width = MARGIN + len(panels) * (COLUMN + MARGIN)
-    height = top + sum(h + CAPTION_LINE + MARGIN for _, h in shapes)
-    sheet = Image.new("RGB", (width, height), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    for column, (panel, lines) in enumerate(zip(panels, captions, strict=True)):
+    if not sample.images:
+        raise Undrawable(f"sample {sample.id!r} has no image.")
+    frames = [_Frame.of(path) for path in sample.images]
+    block = block or block_size(panels)
+    strips = [
+        _strip(sample, panels[at : at + PER_ROW], frames, block, benchmark) for at in range(0, len(panels), PER_ROW)
+    ]
+    sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
+    y = 0
+    for strip in strips:
+        sheet.paste(strip, (0, y))
+        y += strip.height
+    return sheet
+
+
+def _strip(
+    sample: Sample, panels: list[Panel], frames: list[_Frame], block: int, benchmark: Benchmark | None
+) -> Image.Image:
+    """Up to :data:`PER_ROW` cells side by side."""
+    kept = [Kept(p.record, block) if p.record["status"] == "ok" else None for p in panels]
+    font, ruler = ImageFont.load_default(FONT), ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    captions = [
+        [line for text in _caption(sample, p, k) for line in _wrapped(ruler, text, font)]
+        for p, k in zip(panels, kept, strict=True)
+    ]
+    top = MARGIN + CAPTION_LINE * max(map(len, captions)) + MARGIN // 2
+    shapes = [fitted(f.size) for f in frames]
+    mapped = any(k is not None and k.share(0) is not None for k in kept)
+    height = top + sum((h + CAPTION_LINE) * (2 if mapped else 1) + MARGIN for _, h in shapes)
+    sheet = Image.new("RGB", (MARGIN + len(panels) * (COLUMN + MARGIN), height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, (panel, own, lines) in enumerate(zip(panels, kept, captions, strict=True)):
         x = MARGIN + column * (COLUMN + MARGIN)
         for i, line in enumerate(lines):
-            pen.text((x, MARGIN + i * CAPTION_LINE), _cut(pen, line, font), fill="black", font=font)
+            pen.text((x, MARGIN + i * CAPTION_LINE), line, fill="black", font=font, stroke_width=0.4 if i == 0 else 0)
         y = top
         for i, (frame, shape) in enumerate(zip(frames, shapes, strict=True)):
             last = i == len(frames) - 1
             name = "current frame" if last else f"history frame {i + 1} of {len(frames) - 1}"
-            pen.text((x, y), name, fill=(90, 90, 90), font=font)
-            view = _view(panel, frame, shape, i, block)
+            pen.text((x, y), name, fill=FAINT, font=font)
+            view = _view(own, frame.image, shape, i)
             if last:
                 _mark(view, sample, panel, frame.size, benchmark)
             sheet.paste(view, (x, y + CAPTION_LINE))
-            y += CAPTION_LINE + shape[1] + MARGIN
+            y += CAPTION_LINE + shape[1]
+            if mapped:
+                if own is not None and own.share(i) is not None:
+                    pen.text((x, y), own.title, fill=FAINT, font=font)
+                    _scale(sheet, (x + COLUMN - 60, y + 5))
+                    chart = _map(own, shape, i)
+                    if last:
+                        _mark(chart, sample, panel, frame.size, benchmark, point=False)
+                    sheet.paste(chart, (x, y + CAPTION_LINE))
+                y += CAPTION_LINE + shape[1]
+            y += MARGIN
     return sheet
 
 
@@ -123,32 +165,51 @@ def open_image(path: Any) -> Image.Image:
         ) from None
 
 
-def _fit(size: tuple[int, int]) -> tuple[int, int]:
-    scale = COLUMN / size[0]
-    return COLUMN, max(1, round(size[1] * scale))
+def fitted(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) at which a frame is drawn, in pixels."""
+    scale = min(COLUMN / size[0], TALLEST / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _view(panel: Panel, frame: Image.Image, shape: tuple[int, int], index: int, block: int) -> Image.Image:
+def _view(kept: Kept | None, frame: Image.Image, shape: tuple[int, int], index: int) -> Image.Image:
     """One frame as the model saw it: at its size (so that a downsized image looks coarse), dropped blocks dimmed."""
-    record = panel.record
-    if record["status"] != "ok":
+    if kept is None:
         return Image.blend(frame.resize(shape), Image.new("RGB", shape, FILLING), DIM)
-    seen = tuple(record["frame"]["model_sizes"][index])
-    grid = kept_blocks(record["kept"][index], seen, block)
-    last = kept_blocks(record["kept_last"][index], seen, block) if "kept_last" in record else grid
-    grey = Image.new("L", (len(grid[0]), len(grid)))
-    grey.putdata(
-        [
-            0 if stays else round(255 * (HALF_DIM if kept else DIM))
-            for row, below in zip(grid, last, strict=True)
-            for kept, stays in zip(row, below, strict=True)
-        ]
-    )
-    as_seen = frame.resize(seen, Image.Resampling.BICUBIC).resize(shape, Image.Resampling.BILINEAR)
-    return Image.composite(Image.new("RGB", shape, FILLING), as_seen, grey.resize(shape, Image.Resampling.NEAREST))
+    entered, stayed, share = kept.entered(index), kept.stayed(index), kept.share(index)
+    grey = np.where(entered, np.where(stayed, 0.0, HALF_DIM), DIM)
+    if share is not None:
+        grey = np.where(entered & (share < 1), LEAST_DIM + (DIM - LEAST_DIM) * (1 - share), grey)
+    mask = Image.fromarray((255 * grey).round().astype("u1")).resize(shape, Image.Resampling.NEAREST)
+    seen: tuple[int, int] = tuple(kept.record["frame"]["model_sizes"][index])
+    if seen[0] < 2 * shape[0]:
+        frame = frame.resize(seen, Image.Resampling.BICUBIC)
+    as_seen = frame.resize(shape, Image.Resampling.BILINEAR)
+    return Image.composite(Image.new("RGB", shape, FILLING), as_seen, mask)
 
 
-def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int], benchmark: Benchmark | None) -> None:
+def _map(kept: Kept, shape: tuple[int, int], index: int) -> Image.Image:
+    """The shares of a frame's blocks in colour; blocks that never entered are white."""
+    share = kept.share(index)
+    assert share is not None
+    cells = np.where(kept.entered(index)[..., None], colours(share), np.array(255, "u1")).astype("u1")
+    return Image.fromarray(cells).resize(shape, Image.Resampling.NEAREST)
+
+
+def _scale(sheet: Image.Image, at: tuple[int, int]) -> None:
+    """The colours from 0 to 100 %, left to right."""
+    bar = np.broadcast_to(colours(np.linspace(0, 1, 60))[None], (12, 60, 3))
+    sheet.paste(Image.fromarray(np.ascontiguousarray(bar)), at)
+
+
+def _mark(
+    view: Image.Image,
+    sample: Sample,
+    panel: Panel,
+    size: tuple[int, int],
+    benchmark: Benchmark | None,
+    *,
+    point: bool = True,
+) -> None:
     pen = ImageDraw.Draw(view)
     for kind, numbers in benchmark.marks(sample.target, size) if benchmark else box_marks(sample.target):
         p = [v * view.size[i % 2] / size[i % 2] for i, v in enumerate(numbers)]
@@ -163,9 +224,9 @@ def _mark(view: Image.Image, sample: Sample, panel: Panel, size: tuple[int, int]
         elif kind == "arrow":  # its head is a dot
             pen.line(p, fill=TARGET, width=3)
             pen.ellipse([p[2] - RING / 2, p[3] - RING / 2, p[2] + RING / 2, p[3] + RING / 2], fill=TARGET)
-    point = predicted_point(panel.record)
-    if point:
-        x, y = point[0] * view.size[0], point[1] * view.size[1]
+    answered = predicted_point(panel.record) if point else None
+    if answered:
+        x, y = answered[0] * view.size[0], answered[1] * view.size[1]
         for width, colour in ((6, (255, 255, 255)), (3, POINT)):
             pen.line([x - 8, y - 8, x + 8, y + 8], fill=colour, width=width)
             pen.line([x - 8, y + 8, x + 8, y - 8], fill=colour, width=width)
@@ -180,21 +241,34 @@ def predicted_point(record: dict[str, Any]) -> tuple[float, float] | None:
     return (point[0], point[1]) if all(isinstance(v, (int, float)) and 0 <= v <= 1 for v in point) else None
 
 
-def _caption(panel: Panel) -> list[str]:
-    r = panel.record
-    if r["status"] != "ok":
-        return [panel.label, f"failed: {r['reason']}"]
-    wrong = "wrong" if r["reason"] == "wrong" else f"wrong ({r['reason']})"
-    verdict = {True: "right", False: wrong, None: "not scored"}[panel.right]
-    c = r["counts"]
-    return [
-        panel.label,
-        f"{verdict}: {printable(r['answer'])}",
-        f"patches into the ViT {sum(c['patches'])} of {sum(c['patches_full'])}",
-        f"visual tokens at layer 0: {sum(c['visual'])} of {sum(c['visual_full'])}; "
-        f"at the last: {c['layer_visual'][-1]}",
-        f"cache entries per layer and head: {sum(c['cache_entries']) / len(c['cache_entries']):.0f}",
+def verdict_of(panel: Panel) -> str:
+    """Right, wrong with the reason, failed, or not scored."""
+    reason = str(panel.record["reason"])
+    if panel.record["status"] != "ok":
+        return f"failed: {reason}"
+    return {True: "right", False: "wrong" if reason == "wrong" else f"wrong ({reason})", None: "not scored"}[
+        panel.right
     ]
+
+
+def _caption(sample: Sample, panel: Panel, kept: Kept | None) -> list[str]:
+    r = panel.record
+    if kept is None:
+        return [panel.label, verdict_of(panel)]
+    c = r["counts"]
+    entries = [
+        n for n, heads in zip(c["cache_entries"], c.get("cache_heads") or c["cache_entries"], strict=True) if heads
+    ]
+    out = [
+        panel.label,
+        f"{verdict_of(panel)}: {printable(r['answer'])}",
+        f"visual tokens: {sum(c['visual'])} of {sum(c['visual_full'])} at layer 0, {c['layer_visual'][-1]} at the last",
+    ]
+    if sum(c["patches"]) != sum(c["patches_full"]):
+        out.append(f"patches into the ViT: {sum(c['patches'])} of {sum(c['patches_full'])}")
+    if kept.cut_cache:
+        out.append(f"cache entries per layer and head: {sum(entries) / len(entries):.0f} of {c['prompt_full']}")
+    return [*out, *filter(None, [recall_sentence(r), *looked(sample, kept), kept.lacks])]
 
 
 def printable(text: str, length: int = 90) -> str:
@@ -204,7 +278,17 @@ def printable(text: str, length: int = 90) -> str:
     return flat if len(flat) <= length else flat[: length - 3] + "..."
 
 
-def _cut(pen: ImageDraw.ImageDraw, text: str, font: Any) -> str:
-    while text and pen.textlength(text, font=font) > COLUMN:
-        text = text[:-4] + "..." if len(text) > 4 else ""
-    return text
+def _wrapped(pen: ImageDraw.ImageDraw, text: str, font: Any) -> list[str]:
+    """Lines that fit a column, broken at spaces where there are any; at most :data:`ANSWER_LINES`."""
+    lines: list[str] = []
+    while text and len(lines) < ANSWER_LINES:
+        n = len(text)
+        while n > 1 and pen.textlength(text[:n], font=font) > COLUMN:
+            n -= 1
+        space = text.rfind(" ", 1, n + 1)
+        cut = n if n == len(text) or space < 1 else space
+        lines.append(text[:cut])
+        text = text[cut:].lstrip()
+    if text:
+        lines[-1] = lines[-1][:-3] + "..."
+    return lines
