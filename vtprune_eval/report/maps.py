@@ -115,9 +115,9 @@ def kept_blocks(bitmap: str, grid: Grid) -> list[list[bool]]:
 def colours(values: np.ndarray) -> np.ndarray:
     """Numbers from 0 to 1 as colours, uint8 ``(..., 3)``."""
     at = np.clip(values, 0, 1) * (len(_ANCHORS) - 1)
-    return (
-        np.stack([np.interp(at, np.arange(len(_ANCHORS)), _ANCHORS[:, k]) for k in range(3)], -1).round().astype("u1")
-    )
+    mixed = [np.interp(at, np.arange(len(_ANCHORS)), _ANCHORS[:, k]) for k in range(3)]
+    out: np.ndarray = np.stack(mixed, -1).round().astype(np.uint8)
+    return out
 
 
 def looked(sample: Sample, kept: Kept) -> list[str]:
