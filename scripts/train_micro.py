@@ -10,7 +10,8 @@ then learnt anew.
 
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
 its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, blocks
-missing in a third of the batches, and every second or third step a reading step.
+missing in a third of the batches, and every second or third step a reading step. In both, every block must say where
+on the page it is: reading alone would teach the encoder to forget it (:mod:`micro.places`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,10 @@ import torch
 from micro.batches import Maker
 from micro.folder import build_tokenizer, start, write_folder
 from micro.forward import Reader, prepare
-from micro.losses import Losses, Numbers, Pointers, losses
+from micro.losses import PLACE, Losses, Numbers, Pointers, losses
+from micro.places import give_places
 from micro.sheets import CLASSES
+from micro.shown import snap
 from micro.windows import Windows
 from mini.design import ICONS
 from nano.forward import encode
@@ -54,7 +57,7 @@ COMPETENT = 0.45  # share of characters read at an end of the range from which t
 READ_WELL = 0.6  # below this share every second step is a reading step, from it on every third
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
 SMALLEST, LARGEST = 40.0, 640.0  # most tokens of a page, at the start and in the end
-TOKENS = 400  # visual tokens of a batch
+TOKENS = 560  # visual tokens of a batch
 
 
 def new_state() -> dict[str, float]:
@@ -74,6 +77,7 @@ def new_state() -> dict[str, float]:
         "top": 0.0,
         "screens": 0,
         "questions": 0,
+        "placed": 0,
     }
 
 
@@ -101,10 +105,12 @@ def read_step(model, reader: Reader, windows: Windows, state: dict[str, float]) 
     """Loss of one batch of windows."""
     images, inner, outer, cells = windows.batch(N_WINDOWS, SIDE, *text_range(state))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss, beside, logits = reader.read(encode(model.model.visual, images)[0], inner, outer)
+        tokens = encode(model.model.visual, images)[0]
+        loss, beside, logits = reader.read(tokens, inner, outer)
+        place = reader.places(tokens, SIDE // 32, SIDE // 32)
     right = (logits.argmax(-1) == inner) & (inner > 0)
     widen(state, right.flatten(1).sum(1).numpy(), (inner > 0).flatten(1).sum(1).numpy(), cells)
-    return loss + 0.2 * beside
+    return loss + 0.2 * beside + PLACE * place
 
 
 def rate(state: dict[str, float], share: float) -> float:
@@ -187,6 +193,19 @@ class Training:
         )
         os.replace(temporary, self.saved)
 
+    def place(self) -> None:
+        """Once: see :mod:`micro.places`."""
+        if self.state["placed"]:
+            return
+        names = [name for name in self.maker.sheets if min(CLASSES[name].cols, CLASSES[name].rows) > 3]
+        sizes = {name: snap(*(side * 18 / CLASSES[name].cell for side in CLASSES[name].size)) for name in names}
+        pages = [torch.from_numpy(self.maker.draw(n, sizes[n]).image.copy()) for n in names for _ in range(3)]
+        weight = give_places(self.model.model.visual, pages)
+        with torch.no_grad():
+            self.reader.place.weight.copy_(weight)
+            self.reader.place.bias.zero_()
+        self.state["placed"] = 1
+
     def reading(self) -> bool:
         """Whether the first stage goes on: until a range of text sizes is read, or its time is over."""
         low, high = text_range(self.state)
@@ -224,7 +243,7 @@ class Training:
         name, size = maker.pick((low, high), state["cap"])
         tokens = size[0] * size[1] // 1024
         missing = state["asked"] > 300 and maker.rng.random() < 1 / 3
-        batch = maker.pages(name, size, TOKENS, min(10, max(3, round(tokens / 16))), missing)
+        batch = maker.pages(name, size, TOKENS, min(10, max(4, round(tokens / 16))), missing)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = losses(self.model, self.reader, self.pointers, self.tokenizer, self.numbers, batch, only_heads)
         state["screens"] += len(batch.images)
@@ -322,6 +341,7 @@ def main() -> int:
             time.sleep(2)
         training.windows = Windows(sheets, args.seed + int(training.state["step"]))
         training.maker = Maker(sheets, training.tokenizer, args.seed + int(training.state["step"]))
+        training.place()
         run(training)
         worker.terminate()
     if args.out:

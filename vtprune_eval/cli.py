@@ -140,6 +140,11 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="full",
         help="full: records say which blocks every layer and head holds, for the maps of `show`",
     )
+    p.add_argument(
+        "--logprobs",
+        action="store_true",
+        help="records say how probable the model found each token of its answer (answers are decoded one by one)",
+    )
     p.add_argument("--max-branch-bytes", metavar="SIZE", help="memory for shared state (default 4GB)")
     p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
     p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")

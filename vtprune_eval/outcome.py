@@ -104,6 +104,7 @@ class Outcome:
             (None without images).
         inside: kept blocks by layer and head; None where nothing was dropped inside, or nobody asked.
         notes: things a reader must know (e.g. under budget), one sentence each.
+        logprobs: natural logarithm of the probability of every generated id, () where they were not asked for.
         selected: hook-level details for tests and pictures (not stored in records).
     """
 
@@ -125,6 +126,7 @@ class Outcome:
     reading: str = ""
     achieved: float | None = None
     inside: KeptInside | None = None
+    logprobs: tuple[float, ...] = ()
     selected: dict[str, object] = field(default_factory=dict, compare=False)
 
 

@@ -19,6 +19,7 @@ from .forward import Reader, decode
 WATCH = (0, 2, 3, 4)
 HEADS = (0, 2)
 BELL = 0.8  # width of a coordinate's target, in hundredths
+PLACE = 2.0  # weight of a block's own place
 WIDE_BELL = 2.0  # and of what the reader says of a target's centre
 
 
@@ -186,8 +187,10 @@ def read_page(reader: nn.Module, tokens: Tensor, batch: Batch) -> tuple[Tensor, 
     share = filled.float().mean().clamp(min=0.005)
     weight = (filled.float() + 0.25 * share * (~filled)) * (wanted >= 0)
     label = (each * weight).sum() / weight.sum()
+    place = reader.places(tokens, batch.images.shape[1] // 32, batch.images.shape[2] // 32)
     parts = {"chars": inner, "beside": outer, "icons": icons, "points": points, "digits": digits, "names": label}
-    total = inner + 0.2 * outer + 0.3 * (icons + points + digits + label)
+    parts["place"] = place
+    total = inner + 0.2 * outer + 0.3 * (icons + points + digits + label) + PLACE * place
     return total, {k: v.item() for k, v in parts.items()}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.conftest import screen
 from tests.draws import examples
@@ -18,7 +20,9 @@ from vtprune_eval.methods.base import ImageView, PatchView, TokenView
 from vtprune_eval.methods.conncomp import align, thin
 from vtprune_eval.methods.resize import largest_within, scaled_size
 from vtprune_eval.methods.stride import even_grid
+from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.registry import make_method
+from vtprune_eval.sample import Sample
 
 
 def patch_view(seed: int, grids=((6, 8), (3, 5))) -> PatchView:
@@ -138,3 +142,21 @@ def test_pool_puts_a_cell_where_its_middle_was():
     some = token_view(((5, 5),), features[1:], torch.arange(25) > 0)
     with pytest.raises(UserError, match="every visual token"):
         make_method("pool").select_tokens(some, budget_for((25,), 1))
+
+
+def test_no_image_reaches_the_decoder_with_text_alone(tiny, tmp_path):
+    path = tmp_path / "page.png"
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (96, 128, 3), np.uint8)).save(path)
+    sample = Sample("a", (path,), "click save", {"box_xyxy": [0, 0, 40, 40]})
+    blind = make_method("no-image")
+    out = Pipeline(tiny, blind, Budget.parse("auto"), max_new_tokens=2).run(sample)
+    other = tmp_path / "other.png"
+    Image.fromarray(np.zeros((96, 128, 3), np.uint8)).save(other)
+    again = Pipeline(tiny, blind, Budget.parse("auto"), max_new_tokens=2).run(
+        dataclasses.replace(sample, images=(other,))
+    )
+    assert out.ids == again.ids, "another picture of the same size changes nothing"
+    assert out.counts.visual == (0,) and out.counts.layer_tokens[0] == out.counts.n_text
+    assert out.target_recall["tokens"] == 0.0
+    with pytest.raises(UserError, match="no-image keeps no visual token"):
+        Pipeline(tiny, blind, Budget.parse("100"))

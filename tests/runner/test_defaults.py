@@ -56,7 +56,19 @@ def test_a_hub_model_without_tasks_is_told_what_it_answers(capsys, monkeypatch):
     assert "web-grounding" in capsys.readouterr().err
     monkeypatch.setattr(defaults, "has_data", lambda suite: False)
     assert completed({"model": "qwen3vl-2b"})["tasks"] == ["mini"]
+    assert completed({"model": "micro"})["tasks"] == ["mini"]
     assert capsys.readouterr().err.startswith("WARNING")
+    own = {"mini": ("mini-doc",), "mini-large": ("mini-large-doc",), "web": ("web-doc", "web-nav")}
+    monkeypatch.setattr(defaults, "SUITES", own)
+    monkeypatch.setattr(defaults, "has_data", lambda suite: True)
+    capsys.readouterr()
+    assert completed({"model": "micro"})["tasks"] == ["mini-large"]
+    assert capsys.readouterr().err == (
+        "note: no --tasks: micro answers mini-large-doc, the suite that it was trained for.\n"
+    )
+    monkeypatch.setattr(defaults, "has_data", lambda suite: suite == "web")
+    assert completed({"model": "micro"})["tasks"] == ["web"]
+    capsys.readouterr()
     for quiet in ({"model": "nano"}, {"model": "stub"}, {}, {"model": "qwen3vl-2b", "task": "screenspot_v2"}):
         assert completed(quiet) == quiet
     assert capsys.readouterr().err == ""

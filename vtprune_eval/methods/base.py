@@ -80,6 +80,7 @@ class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
         default_like: for a method without a count of its own, whose count ``auto`` copies (``pixelprune``), else None.
         follows: hyper-parameters that are those of ``default_like`` where a run sets them there and not here.
         sees_target: True for an upper bound that reads the ground truth; such a method is never ranked.
+        blind: True for the control that keeps no visual token, whatever the budget.
         draws: True for a control that draws at random, which ``--seeds`` repeats.
         paper_of: what a percentage counts in the paper's reading: ``visual`` tokens or the whole ``prompt``.
         paper_rounding: how the paper (or its code) rounds a percentage to a count: ``down``, ``nearest`` or ``up``.
@@ -99,6 +100,7 @@ class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
     default_like: ClassVar[str | None] = None
     follows: ClassVar[tuple[str, ...]] = ()
     sees_target: ClassVar[bool] = False
+    blind: ClassVar[bool] = False
     draws: ClassVar[bool] = False
     paper_of: ClassVar[str] = "visual"
     paper_rounding: ClassVar[Rounding] = "down"

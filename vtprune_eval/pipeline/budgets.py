@@ -44,7 +44,7 @@ def check_budget(method: Method, budget: Budget, n_layers: int | None = None) ->
     Raises:
         UserError: ``auto`` for a method that neither decides itself nor copies another's count; ``like:`` a method
             that does not decide itself; a share of FLOPs that the method does not change; a number that the layers
-            before the first cut alone exceed.
+            before the first cut alone exceed; everything, for a method that keeps nothing.
     """
     from ..registry import make_method
 
@@ -71,6 +71,8 @@ def check_budget(method: Method, budget: Budget, n_layers: int | None = None) ->
         if budget.reading == "paper":
             raise UserError(f"budget {budget}: no paper counts so; leave --reading paper out.")
     if budget.is_full:
+        if method.blind:
+            raise UserError(f"{method.name} keeps no visual token, so that 100 % means nothing: give --budget auto.")
         return
     if budget.reading == "equal" and "compress_kv" in method.hooks() and method.kv_granularity != "kv_head":
         raise UserError(

@@ -12,9 +12,17 @@ from .cache import KVCache
 
 
 class Decoder:
-    """Continues a prompt token by token; the next position is logical, never the cache's length."""
+    """Continues a prompt token by token; the next position is logical, never the cache's length.
 
-    def __init__(self, adapter: VlmAdapter, cache: KVCache, next_position: int, n_query_heads: int) -> None:
+    Attributes:
+        logprobs: natural logarithm of the probability that the model gave to each chosen token, in order; None where
+            nobody asked for them.
+    """
+
+    def __init__(
+        self, adapter: VlmAdapter, cache: KVCache, next_position: int, n_query_heads: int, *, logprobs: bool = False
+    ) -> None:
+        self.logprobs: list[float] | None = [] if logprobs else None
         self._adapter, self._cache, self._position = adapter, cache, next_position
         # Read once: the sizes are made anew from the configuration at every look, which a step per layer would feel.
         grouped = n_query_heads != adapter.dims.kv_heads
@@ -26,11 +34,17 @@ class Decoder:
         """The first token, from the last hidden state of the prefill ``(1, 1, dim)``; -1 where the model points."""
         if self._adapter.points:
             return -1
-        return int(self._adapter.lm_head(last)[0, -1].argmax())
+        return self._chosen(self._adapter.lm_head(last)[0, -1])
 
     def step(self, token: int) -> int:
         """Feed ``token`` at the next logical position; returns the greedy continuation."""
-        return int(self.logits(token).argmax())
+        return self._chosen(self.logits(token))
+
+    def _chosen(self, logits: Tensor) -> int:
+        token = int(logits.argmax())
+        if self.logprobs is not None:
+            self.logprobs.append(float(logits.float().log_softmax(-1)[token]))
+        return token
 
     def logits(self, token: int) -> Tensor:
         """Feed ``token`` at the next logical position; logits of what follows, ``(vocabulary,)``."""

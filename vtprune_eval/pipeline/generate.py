@@ -51,6 +51,7 @@ class Pipeline:
         *,
         max_new_tokens: int = 64,
         seed: int = 0,
+        logprobs: bool = False,
         copied: Callable[[str], Method] = make_method,
         record_kept: bool = False,
     ) -> None:
@@ -59,6 +60,7 @@ class Pipeline:
         Args:
             adapter: the model; method: one, or several that are composed; budget: of them all.
             max_new_tokens: limit of an answer; seed: of everything random.
+            logprobs: whether outcomes say how probable the model found each token of its answer.
             copied: makes the method whose count ``auto`` and ``like:`` copy, with the run's hyper-parameters.
             record_kept: whether outcomes say which blocks every layer and head holds.
 
@@ -67,7 +69,7 @@ class Pipeline:
                 the model does not have.
         """
         self.adapter, self.budget, self.seed, self.max_new_tokens = adapter, budget, seed, max_new_tokens
-        self._copied, self._record_kept = copied, record_kept
+        self._copied, self._record_kept, self.logprobs = copied, record_kept, logprobs
         self.methods = (method,) if isinstance(method, Method) else tuple(method)
         self._by_hook: dict[str, Method] = {}
         for m in self.methods:
@@ -451,11 +453,16 @@ class Pipeline:
         keep = partial(cache.keep, ragged=compressor is not None and compressor.ragged)
         compressions = self.compression(entered, begun, budgets, keep)
         result = self.prefill(entered, begun, budgets, cache, compressions, clock)
-        decoder = Decoder(self.adapter, cache, begun.next_position, self.adapter.dims.q_heads)
+        decoder = self.decoder(cache, begun)
         first = decoder.first(result.last)
         hooks_ms = clock.ms.get("select", 0.0) - hooks_before
         clock.ms["prefill"] += (clock.now() - start) / 1e6 - hooks_ms
         return self.finish(entered, begun, budgets, result, cache, decoder, first, clock, memory)
+
+    def decoder(self, cache: KVCache, begun: Begun) -> Decoder:
+        """What continues the prompt from ``cache``."""
+        heads = self.adapter.dims.q_heads
+        return Decoder(self.adapter, cache, begun.next_position, heads, logprobs=self.logprobs)
 
     def finish(
         self,
@@ -477,7 +484,7 @@ class Pipeline:
                 if result.pointed is None
                 else ([], "pointer")
             )
-        return self.outcome(draft, new, finish, clock.ms, memory.read())
+        return self.outcome(draft, new, finish, clock.ms, memory.read(), decoder.logprobs or ())
 
     def draft(
         self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], result: PrefillResult, cache: KVCache
@@ -506,7 +513,13 @@ class Pipeline:
         )
 
     def outcome(
-        self, draft: Outcome, ids: Sequence[int], finish: str, ms: dict[str, float], peak_bytes: int
+        self,
+        draft: Outcome,
+        ids: Sequence[int],
+        finish: str,
+        ms: dict[str, float],
+        peak_bytes: int,
+        logprobs: Sequence[float] = (),
     ) -> Outcome:
         """A draft with its answer.
 
@@ -516,6 +529,7 @@ class Pipeline:
             finish: ``eos``, ``length`` or ``pointer``.
             ms: times of the stages.
             peak_bytes: peak memory.
+            logprobs: of the ids, () where they were not asked for.
         """
         adapter, counts = self.adapter, replace(draft.counts, n_new=len(ids))
         body = [t for t in ids if t not in adapter.eos_ids]
@@ -528,6 +542,7 @@ class Pipeline:
             times=times_of(ms, len(ids)),
             flops=flops_of(adapter.dims, counts),
             peak_bytes=peak_bytes,
+            logprobs=tuple(logprobs),
         )
 
     def _left(self, pruner: Method, budget: StageBudget, begun: Begun) -> tuple[int, ...]:

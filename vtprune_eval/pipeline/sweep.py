@@ -26,7 +26,6 @@ from ..profiling.memory import PeakMemory
 from ..sample import Sample
 from .batch import ALONE, Branch, DecodePool
 from .cache import KVCache
-from .decode import Decoder
 from .disk_cache import DiskCache
 from .generate import Pipeline
 from .images import Images
@@ -79,7 +78,8 @@ class Sweep:
         """
         self._pipelines, self._max, self._store = list(pipelines), max_branch_bytes, store
         self._failures: list[str] = []
-        self._decode_batch = decode_batch
+        # A batched step has other last bits: what is said of an answer's probability comes from steps of its own.
+        self._decode_batch = 1 if any(p.logprobs for p in self._pipelines) else decode_batch
         self._pool: DecodePool | None = None
 
     @property
@@ -177,7 +177,7 @@ class Sweep:
         cache = KVCache(len(adapter.text.layers), pipeline.max_new_tokens)
         compressions = pipeline.compression(entered, begun, budgets, cache.keep)
         result = pipeline.prefill(entered, begun, budgets, cache, compressions, clock)
-        first = Decoder(adapter, cache, begun.next_position, adapter.dims.q_heads).first(result.last)
+        first = pipeline.decoder(cache, begun).first(result.last)
         branch = self._branch(cell, entered, begun, budgets, result, cache, first, shared)
         answered.add(cell)
         yield from pool.add(branch)
@@ -250,12 +250,17 @@ class Sweep:
         result = leader.prefill(entered, begun, budgets[cells[0]], cache, _one_object_each(branches), clock)
         pool = self._pool_of(adapter, entered)
         first = None  # the same for all: it depends on the prompt's last hidden state alone
+        said: list[float] = []
         for cell in cells:
             branch = cache.fork()
             for layer, entries in kept.pop(cell).items():
                 branch.keep(layer, entries)
-            decoder = Decoder(adapter, branch, begun.next_position, adapter.dims.q_heads)
-            first = decoder.first(result.last) if first is None else first
+            decoder = self._pipelines[cell].decoder(branch, begun)
+            if first is None:
+                first = decoder.first(result.last)
+                said = list(decoder.logprobs or ())
+            elif decoder.logprobs is not None:
+                decoder.logprobs += said
             if pool is not None:
                 waiting = self._branch(cell, entered, begun, budgets[cell], result, branch, first, PREFILL)
                 answered.add(cell)

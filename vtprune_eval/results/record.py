@@ -60,8 +60,8 @@ def make_record(
     ``heads`` (rows of ``bits`` per layer, 0 for a cache that holds all) and ``bits`` (:func:`.inside.packed`);
     ``frame`` of the coordinates; ``spent``: the budget asked for, its reading, and the percentage achieved (absent
     before there were readings); ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null
-    where a sample has no box (records of early versions lack the key). The run loop adds ``energy_j`` and
-    ``gpu_process_bytes``, null without a GPU. A record whose answer comes from shared or prefetched computation has
+    where a sample has no box (records of early versions lack the key); ``logprobs`` per generated id (with
+    ``--logprobs``). The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU. A record whose answer comes from shared or prefetched computation has
     ``shared`` (``prefill``, ``vit`` or ``images``: what it was branched from), and null for ``times``, ``peak_bytes``,
     ``energy_j`` and
     ``gpu_process_bytes``.
@@ -92,6 +92,7 @@ def make_record(
         "spent": {"asked": outcome.asked, "reading": outcome.reading, "achieved_pct": _rounded(outcome.achieved)},
         "notes": list(outcome.notes),
         "target_recall": outcome.target_recall and {k: round(v, 6) for k, v in outcome.target_recall.items()},
+        **({"logprobs": [round(p, 6) for p in outcome.logprobs]} if outcome.logprobs else {}),
         "peak_bytes": outcome.peak_bytes,
         "times": {k: None if math.isnan(v) else round(v, 4) for k, v in _fields(outcome.times).items()},
     }
@@ -154,7 +155,7 @@ def _inside(inside: KeptInside) -> dict[str, Any]:
     return {"layers": changes, "heads": list(inside.heads), "bits": packed(inside.bits)}
 
 
-_HEAVY = frozenset({"answer", "ids", "parsed", "kept", "kept_last", "kept_inside", "frame"})
+_HEAVY = frozenset({"answer", "ids", "parsed", "kept", "kept_last", "kept_inside", "frame", "logprobs"})
 
 
 def light(record: dict[str, Any]) -> dict[str, Any]:

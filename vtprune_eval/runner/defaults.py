@@ -16,6 +16,8 @@ from .spec import RunSpec
 OF_MINI = ("nano", "stub")
 # Pages at the scale at which published models see the world; the first one that is embedded is the default.
 TRUE_SCALE = ("web",)
+# Models of this project with a suite of their own, at the scales they were trained at.
+OWN_SUITE = {"micro": "mini-large"}
 
 
 def completed(values: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +41,8 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
             out[key] = ["full", *names]
     model = out.get("model", "nano")
     if not {"task", "tasks"} & set(out) and model in MODELS and model not in OF_MINI:
-        suite = next((name for name in TRUE_SCALE if name in SUITES and has_data(name)), "mini")
+        wanted = (OWN_SUITE[model],) if model in OWN_SUITE else TRUE_SCALE
+        suite = next((name for name in (*wanted, *TRUE_SCALE) if name in SUITES and has_data(name)), "mini")
         if suite != "mini" and MODELS[model].family.startswith("focusui"):
             suite = "web-grounding"  # a head that points answers nothing else
         out["tasks"] = [suite]
@@ -48,6 +51,8 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _about(model: str, suite: str) -> str:
+    if suite == OWN_SUITE.get(model):
+        return f"note: no --tasks: {model} answers {', '.join(SUITES[suite])}, the suite that it was trained for."
     if suite != "mini":
         return (
             f"note: no --tasks: {model} answers {', '.join(SUITES.get(suite, (suite,)))}, pages at true size; "

@@ -209,6 +209,7 @@ def load_factory(spec: RunSpec, adapter: VlmAdapter | None = None) -> tuple[dict
             spec.budget(cell),
             seed=spec.seed,
             max_new_tokens=spec.max_new_tokens or task.max_new_tokens,
+            logprobs=spec.logprobs,
             copied=spec.copied,
             record_kept=spec.record_kept == "full",
         )

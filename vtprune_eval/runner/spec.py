@@ -82,6 +82,7 @@ class RunSpec:
         max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
         cache_size: its limit.
         record_kept: ``off``, or ``full``: records say which blocks every layer and head holds.
+        logprobs: whether records say how probable the model found each token of its answer.
         wide: whether tables may be wider than the terminal.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
         engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once); workers: of the engine
@@ -114,6 +115,7 @@ class RunSpec:
     share: str = "auto"
     decode_batch: str = "auto"
     timings: int | None = None
+    logprobs: bool = False
     max_branch_bytes: str = "4GB"
     cache: str | None = None
     cache_size: str = "20GB"
@@ -147,8 +149,11 @@ class RunSpec:
         ):
             if value not in known:
                 raise unknown_name(f"value of {name}", str(value), known)
-        if not isinstance(self.trust_remote_code, bool):
-            raise UserError(f"trust_remote_code={self.trust_remote_code!r}: true or false is needed.")
+        for name, flag in (("trust_remote_code", self.trust_remote_code), ("logprobs", self.logprobs)):
+            if not isinstance(flag, bool):
+                raise UserError(f"{name}={flag!r}: true or false is needed.")
+        if self.logprobs and self.engine == "vllm":
+            raise UserError("--logprobs belongs to --engine local or ray; leave it out.")
         for name, number, low in (
             ("--limit", self.limit, 1),
             ("--max-new-tokens", self.max_new_tokens, 1),
@@ -263,6 +268,8 @@ class RunSpec:
     def canonical(self) -> dict[str, Any]:
         """The settings that make up the identity, as plain JSON values."""
         data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
+        if not self.logprobs:  # records without them are those of a run that never heard of them
+            del data["logprobs"]
         if self.engine == "vllm":  # its answers may differ in the last bits; those of workers are the local ones
             data["engine"] = self.engine
         if self.record_kept != "off":
