@@ -21,7 +21,7 @@ from tabulate import tabulate
 
 from vtprune_eval import run
 from vtprune_eval.results.compare import adjust, compare
-from vtprune_eval.results.folder import read_run
+from vtprune_eval.runner.folder import read_run
 
 FROM_THE_CUT_ON = ("dart", "fastv", "random-layer")
 OVER_ALL_LAYERS = ("pyramiddrop", "sparsevlm")

@@ -31,8 +31,8 @@ from vtprune_eval.budget import LEGACY, reading_of  # noqa: E402
 from vtprune_eval.errors import UserError  # noqa: E402
 from vtprune_eval.report.pages import build  # noqa: E402
 from vtprune_eval.report.result_file import from_run, read, result_paths, write  # noqa: E402
-from vtprune_eval.results.folder import Key, read_run, spec_of  # noqa: E402
 from vtprune_eval.runner.execute import execute  # noqa: E402
+from vtprune_eval.runner.folder import Key, read_run, spec_of  # noqa: E402
 from vtprune_eval.runner.spec import RunSpec  # noqa: E402
 
 FLOPS_NOISE, SCORE_NOISE, SPEED_LOSS = 0.005, 0.01, 0.15

@@ -26,8 +26,9 @@ from vtprune_eval.benchmarks.tasks import definition
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import InfeasibleBudget, UserError
 from vtprune_eval.models import MODELS
+from vtprune_eval.models.dims import ModelDims
 from vtprune_eval.outcome import Counts
-from vtprune_eval.profiling.flops import ModelDims, flops_of
+from vtprune_eval.profiling.flops import flops_of
 from vtprune_eval.profiling.plan import block_grids, model_block, model_dims, planned_counts
 from vtprune_eval.registry import make_method, method_names
 from vtprune_eval.runner.cells import TIMED_SAMPLES

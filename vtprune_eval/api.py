@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, unknown_name
-from .results.folder import read_json
+from .runner.folder import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .methods.base import Method
     from .models.base import VlmAdapter
-    from .results.folder import Run
+    from .runner.folder import Run
     from .runner.spec import RunSpec
 
 _OF_A_MODEL = ("weights", "model_path", "trust_remote_code", "dtype", "device", "seed", "attn")
@@ -158,7 +158,7 @@ class Result:
 
     @cached_property
     def _run(self) -> Run:
-        from .results.folder import read_run
+        from .runner.folder import read_run
 
         return read_run(Path(self.folder))
 
@@ -318,7 +318,7 @@ def load_result(folder: str | Path) -> Result:
     Raises:
         UserError: no finished run folder.
     """
-    from .results.folder import read_run
+    from .runner.folder import read_run
 
     read_run(Path(folder))
     return Result(Path(folder))

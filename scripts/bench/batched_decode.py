@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from scripts.bench.pipeline_vs_generate import mid_model
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
 from vtprune_eval.models.base import VlmAdapter
@@ -35,7 +36,6 @@ from vtprune_eval.pipeline.decode import Decoder
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.sweep import Sweep
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.registry import make_method
 
 

@@ -62,11 +62,11 @@ def main() -> int:
     import torch
 
     from vtprune_eval.benchmarks.tasks import load_task
+    from vtprune_eval.clock import StageClock
     from vtprune_eval.models import load_model
     from vtprune_eval.pipeline.generate import Pipeline
     from vtprune_eval.pipeline.images import load_images
     from vtprune_eval.pipeline.sweep import Sweep
-    from vtprune_eval.profiling.clock import StageClock
     from vtprune_eval.runner.spec import from_mapping
 
     torch.set_num_threads(given.threads)

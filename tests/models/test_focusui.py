@@ -220,9 +220,9 @@ def test_methods_of_every_stage(name, adapters, tmp_path):
 
 @pytest.mark.parametrize("methods", [(SnapKV(), StreamingLLM()), (FocusUI(), FocusUI(pad="none"))])
 def test_cells_that_share_their_beginning_point_as_alone(methods, adapters, tmp_path):
+    from vtprune_eval.clock import StageClock
     from vtprune_eval.pipeline.images import load_images
     from vtprune_eval.pipeline.sweep import Sweep
-    from vtprune_eval.profiling.clock import StageClock
 
     adapter, sample = adapters("focusui-qwen3vl-2b"), a_sample(tmp_path, 6)
     cells = [Pipeline(adapter, method, Budget.parse("40")) for method in methods]

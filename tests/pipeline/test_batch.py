@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.pipeline.batch import AGAIN, ALONE, BATCHED, MARGIN, DecodePool
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.sweep import Sweep
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.registry import make_method
 
 from .support import tiny_model

@@ -15,13 +15,13 @@ import torch
 from tests.conftest import environment
 from tests.sure import PATIENCE
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.pipeline.disk_cache import MAGIC, STALE_SECONDS, DiskCache
 from vtprune_eval.pipeline.features import packed, unpacked, vit_key
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_cached, load_images
 from vtprune_eval.pipeline.sweep import Sweep
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.registry import make_method
 from vtprune_eval.sample import Sample
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.kernels.topk import kept_by_score
@@ -17,7 +18,6 @@ from vtprune_eval.pipeline import images, prompt
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.profiling.memory import PeakMemory, release_freed
 from vtprune_eval.registry import make_method
 from vtprune_eval.sample import Sample
@@ -104,7 +104,7 @@ def test_what_a_selector_asks_of_the_encoder_is_its_own_time(adapter, make_sampl
         now[0] += 10**9
         return real(*args)
 
-    monkeypatch.setattr("vtprune_eval.profiling.clock.time", SimpleNamespace(perf_counter_ns=look))
+    monkeypatch.setattr("vtprune_eval.clock.time", SimpleNamespace(perf_counter_ns=look))
 
     monkeypatch.setattr(qwen_vl, "block_extras", slow)
     times = Pipeline(adapter, make_method("visionzip"), Budget.parse("50"), max_new_tokens=2).run(make_sample(0)).times

@@ -12,13 +12,13 @@ import torch
 from tests.models.families import CACHED, NAMES
 from tests.models.families import tiny as tiny_family
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.methods.base import Method
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.sweep import IMAGES, PREFILL, VIT, Sweep
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.registry import make_method, method_class, method_names
 
 from .support import tiny_model

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from vtprune_eval.models.dims import ModelDims
 from vtprune_eval.models.qwen3_vl import TRUE_SIZES
 from vtprune_eval.outcome import Counts
-from vtprune_eval.profiling.flops import ModelDims, flops_of
+from vtprune_eval.profiling.flops import flops_of
 
 
 def counts(dims: ModelDims, patches: tuple[int, ...], text: int, n_new: int = 1) -> Counts:

@@ -18,8 +18,9 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.random import Random
 from vtprune_eval.models import EMBEDDED, FAMILIES, MODELS, family_of
+from vtprune_eval.models.dims import ModelDims
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.profiling.flops import ModelDims, flops_of
+from vtprune_eval.profiling.flops import flops_of
 from vtprune_eval.profiling.flops_table import explain
 from vtprune_eval.profiling.plan import TRUE_DIMS, TRUE_PIXELS, block_grids, model_dims, planned_counts
 from vtprune_eval.registry import make_method

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from tests.pipeline.support import tiny_model
-from vtprune_eval.profiling.launches import counted, hook_cost
+from vtprune_eval.pipeline.hook_cost import hook_cost
+from vtprune_eval.profiling.launches import counted
 from vtprune_eval.sample import Sample
 
 # Reads from the device in one prefill of the tiny model (all hooks, all layers). A method that is not named has none.

@@ -11,6 +11,7 @@ import torch
 
 from tests.pipeline.doubles import Cache, Layers, Tokens
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.guikv import GuiKV
 from vtprune_eval.methods.guipruner import GuiPruner
@@ -18,7 +19,6 @@ from vtprune_eval.methods.pixelprune import PixelPrune
 from vtprune_eval.methods.vlcache import VLCache
 from vtprune_eval.pipeline import generate
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.profiling.gpu import NoGpu
 from vtprune_eval.profiling.own_cost import STAGES, OwnCost, fastest_us, measure_own_cost, sentence
 from vtprune_eval.sample import Sample

@@ -10,8 +10,8 @@ import pytest
 
 from vtprune_eval import cli
 from vtprune_eval.report.result_file import fingerprint, from_run, write
-from vtprune_eval.results.folder import read_run
 from vtprune_eval.results.store import digests
+from vtprune_eval.runner.folder import read_run
 
 HOSTILE = "</script><img src=x onerror=\"document.title='run'\"> | `a` [b](c)"
 

@@ -19,7 +19,7 @@ from vtprune_eval.registry import make_method
 from vtprune_eval.report.check_costs import Measured, fault
 from vtprune_eval.report.result_file import ENDING, cells_of, from_run, read, write
 from vtprune_eval.report.validate import validate
-from vtprune_eval.results.folder import read_run
+from vtprune_eval.runner.folder import read_run
 
 METHODS = {"full": "100", "pixelprune": "60", "resize": "60", "fastv": "60", "guipruner": "60", "snapkv": "60"}
 

@@ -25,7 +25,7 @@ from vtprune_eval.report.pages import (
     settings_of_row,
 )
 from vtprune_eval.report.result_file import from_run, read
-from vtprune_eval.results.folder import read_run
+from vtprune_eval.runner.folder import read_run
 
 
 def row(method, accuracy, cost, **more):

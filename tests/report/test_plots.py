@@ -7,7 +7,7 @@ from PIL import Image
 
 from vtprune_eval import cli
 from vtprune_eval.report.result_file import cells_of
-from vtprune_eval.results.folder import read_run
+from vtprune_eval.runner.folder import read_run
 
 plots = pytest.importorskip("vtprune_eval.report.plots")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")

@@ -11,7 +11,7 @@ import refresh_leaderboard as refresh
 
 from tests.report.conftest import edit_records
 from vtprune_eval.report.result_file import from_run, write
-from vtprune_eval.results.folder import read_run
+from vtprune_eval.runner.folder import read_run
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.errors import UserError
 from vtprune_eval.report.pages import rows_of
 from vtprune_eval.report.result_file import from_run
-from vtprune_eval.results.folder import read_run
 from vtprune_eval.results.summary import merge_draws, summarise
+from vtprune_eval.runner.folder import read_run
 from vtprune_eval.runner.spec import RunSpec
 
 

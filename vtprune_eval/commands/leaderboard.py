@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..report import leaderboards_dir
 
 if TYPE_CHECKING:
-    from ..results.folder import Run
+    from ..runner.folder import Run
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +73,7 @@ def _plot(runs: Sequence[str]) -> int:
 
 def _read(folder: str) -> Run:
     """A run, with a note on stderr where nothing says whether its records were edited."""
-    from ..results.folder import read_run
+    from ..runner.folder import read_run
 
     run = read_run(Path(folder))
     run.tell_unsealed()

@@ -120,7 +120,7 @@ def cost_of(name: str) -> str:
     from ..models import load_model
 
     adapter = load_model("nano")
-    from ..profiling.launches import hook_cost  # after torch itself: it takes modules of torch by their names
+    from ..pipeline.hook_cost import hook_cost  # after torch itself: it takes modules of torch by their names
 
     sample = load_task("mini-nav").samples[5]
     found = hook_cost(adapter, name, "50", sample)

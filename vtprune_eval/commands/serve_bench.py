@@ -23,7 +23,7 @@ from ..errors import SampleError, UserError
 from ..results.store import write_atomic
 
 if TYPE_CHECKING:
-    from ..integrations.vllm.engine import VllmEngine
+    from ..runner.engines import Engine
     from ..runner.spec import Cell
     from ..sample import Sample
 
@@ -156,7 +156,7 @@ def _levels(text: str) -> tuple[int, ...]:
 
 
 def measure(
-    engine: VllmEngine, cell: Cell, samples: Sequence[Sample], in_flight: int, n_requests: int, n_tokens: int
+    engine: Engine, cell: Cell, samples: Sequence[Sample], in_flight: int, n_requests: int, n_tokens: int
 ) -> Level:
     """Answer ``n_requests`` with ``in_flight`` of them at once.
 

@@ -18,8 +18,8 @@ from ..errors import UserError, unknown_name
 from ..report.gallery import figure, gallery
 from ..report.pictures import Panel, Undrawable, block_size, draw
 from ..report.selection import FILTERS, PAIRS, chosen, fits, group_table, groups_of, label_of
-from ..results.folder import Run, identity_of, read_run, task_of
 from ..results.store import write_atomic
+from ..runner.folder import Run, identity_of, read_run, task_of
 from ..runner.spec import Cell
 from ..sample import Sample
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SampleError, UserError
-from ..results.folder import Run, read_run, task_of
 from ..results.store import RunFolder, write_atomic
 from ..results.verified import LEAST_EQUAL, NAME, engine_of, shares
+from ..runner.folder import Run, read_run, task_of
 from ..runner.spec import RunSpec
 
 SAMPLES = 50

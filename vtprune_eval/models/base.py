@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .dims import ModelDims
 
 # In a question: here stands the next image. A private code point, which no data set uses.
 IMAGE_AT = "\ue000"
@@ -254,5 +255,5 @@ class VlmAdapter(ABC):
 
     @property
     @abstractmethod
-    def dims(self) -> Any:
-        """:class:`vtprune_eval.profiling.flops.ModelDims` of the loaded model."""
+    def dims(self) -> ModelDims:
+        """Sizes of the loaded model."""

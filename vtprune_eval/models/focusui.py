@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..profiling.flops import ModelDims
+from .dims import ModelDims
 from .family import Family, Request
 from .folder import first_line
 from .qwen_vl import QwenVL

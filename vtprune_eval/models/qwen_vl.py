@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..clock import StageClock
 from ..errors import UserError
-from ..profiling.clock import StageClock
-from ..profiling.flops import ModelDims
 from .base import Encoded, ImageRules, Merging, VlmAdapter
+from .dims import ModelDims
 from .vit_extras import block_extras, read_needs
 from .vit_merging import Merger
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..budget import Budget, StageBudget
+from ..clock import StageClock
 from ..errors import UserError
 from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
 from ..methods.kernels.topk import kept_by_score
 from ..models.base import Encoded, Merging, VlmAdapter
 from ..outcome import Outcome, achieved
-from ..profiling.clock import StageClock
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
 from ..profiling.plan import matched

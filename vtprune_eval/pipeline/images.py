@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..clock import StageClock
 from ..image_file import open_image
 from ..models.base import ImageRules
-from ..profiling.clock import StageClock
 from ..sample import Sample
 from .disk_cache import DiskCache
 from .prompt import full_size, resize

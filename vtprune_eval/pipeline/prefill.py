@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..budget import StageBudget
+from ..clock import StageClock
 from ..methods.base import LayerEdit, LayerView, Method, TokenLayout
 from ..methods.kernels.topk import kept_by_score, true_places
 from ..models.base import VlmAdapter
-from ..profiling.clock import StageClock
 from .cache import KVCache
 from .repeat import Whole, repeated
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from ..budget import StageBudget
+from ..clock import StageClock
 from ..errors import UserError
 from ..methods.base import Method
 from ..models.base import Encoded, VlmAdapter
 from ..outcome import Outcome
-from ..profiling.clock import StageClock
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
 from .batch import ALONE, Branch, DecodePool

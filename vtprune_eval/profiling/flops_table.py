@@ -11,9 +11,10 @@ from typing import Any
 
 from ..budget import READINGS, Budget
 from ..errors import UserError
+from ..models.dims import ModelDims
 from ..outcome import Counts
 from ..registry import make_method
-from .flops import ModelDims, flops_of, paper_flops
+from .flops import flops_of, paper_flops
 from .plan import block_grids, model_block, model_dims, planned_counts
 
 PAPER_ROWS = ("vit_linear", "vit_attention", "llm_linear", "llm_attention")

@@ -10,18 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from .clock import StageClock
-from .memory import PeakMemory
-
-if TYPE_CHECKING:
-    from ..models.base import VlmAdapter
-    from ..sample import Sample
 
 _READS = {
     "item", "tolist", "nonzero", "masked_select", "numpy", "cpu", "__bool__", "__int__", "__float__", "__index__",
@@ -49,9 +42,13 @@ class Launches:
 
 
 @contextmanager
-def counted() -> Iterator[Launches]:
-    """Count launches and reads of everything that runs inside."""
-    found = Launches(where={})
+def counted(found: Launches | None = None) -> Iterator[Launches]:
+    """Count launches and reads of everything that runs inside.
+
+    Args:
+        found: counts to which these are added; None for new ones.
+    """
+    found = Launches(where={}) if found is None else found
     with _Reads(found), _Ops(found):
         yield found
 
@@ -95,52 +92,3 @@ class _Reads(TorchFunctionMode):
 def _by_mask(index: Any) -> bool:
     parts = index if isinstance(index, tuple) else (index,)
     return any(isinstance(p, torch.Tensor) and p.dtype == torch.bool and p.ndim > 0 for p in parts)
-
-
-def hook_cost(
-    adapter: VlmAdapter, method: str, budget: str, sample: Sample, options: Mapping[str, Any] | None = None
-) -> Launches:
-    """What the hooks of a method do on one sample, from the image to the end of the prefill.
-
-    Args:
-        adapter: the model.
-        method: name, or a composition.
-        budget: as on the command line.
-        sample: that is answered.
-        options: hyper-parameters.
-
-    Returns:
-        Launches and reads of the stage ``select``: everything that ``full`` does not do.
-    """
-    from ..budget import Budget
-    from ..pipeline.generate import Pipeline
-    from ..pipeline.images import load_images
-    from ..registry import make_method
-
-    made = tuple(make_method(part, dict(options or {})) for part in method.split("+"))
-    pipeline = Pipeline(adapter, made, Budget.parse(budget, reading="paper"), max_new_tokens=1)
-    clock = _CountingClock(adapter.device)
-    images = load_images(sample, adapter.images, clock, keep_files=True)
-    with torch.inference_mode():
-        budgets = pipeline.budgets(sample, images, clock)
-        clock.found = Launches(where={})
-        pipeline.answer(pipeline.enter(sample, images, budgets, clock), budgets, clock, PeakMemory(adapter.device))
-    return clock.found
-
-
-class _CountingClock(StageClock):
-    """A clock that counts what happens in the stage ``select``."""
-
-    def __init__(self, *devices: torch.device) -> None:
-        super().__init__(*devices)
-        self.found = Launches(where={})
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """See :class:`StageClock`."""
-        with super().stage(name):
-            if name != "select":
-                yield
-                return
-            with _Reads(self.found), _Ops(self.found):
-                yield

@@ -52,7 +52,7 @@ def measure_own_cost(devices: Sequence[torch.device], gpu: Gpu) -> OwnCost:
     Args:
         devices: that the model computes on; gpu: what is read of the GPU per sample.
     """
-    from .clock import StageClock
+    from ..clock import StageClock
     from .flops import flops_of
     from .memory import PeakMemory
     from .plan import TRUE_DIMS, planned_counts

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from ..budget import Budget, StageBudget, largest, split_proportionally
 from ..errors import InfeasibleBudget, UserError, unknown_name
 from ..methods.base import ImageView
+from ..models.dims import ModelDims
 from ..models.embedded import EMBEDDED, embedded_folder
 from ..models.smart_resize import smart_resize
 from ..outcome import Counts
-from .flops import ModelDims, flops_of
+from .flops import flops_of
 
 if TYPE_CHECKING:
     from ..methods.base import Method

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..budget import Budget
 from ..methods.random import Random
-from ..profiling.flops import ModelDims, flops_of, paper_flops
+from ..models.dims import ModelDims
+from ..profiling.flops import flops_of, paper_flops
 from ..profiling.plan import TRUE_DIMS, TRUE_PIXELS, block_grids, model_dims, planned_counts
 
 # Benchmark as Table 4 calls it: name in Table 9, images per prompt, text tokens. Text tokens are not printed in the

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..results.folder import Key, spec_of, task_of
 from ..results.store import write_atomic
+from ..runner.folder import Key, spec_of, task_of
 from ..sample import Sample, target_box
 from .pictures import predicted_point
 from .result_file import GROUPS

@@ -17,9 +17,9 @@ from typing import Any
 from ..budget import Budget
 from ..errors import UserError
 from ..methods.base import Method
+from ..models.dims import ModelDims
 from ..models.embedded import EMBEDDED
 from ..outcome import Counts, achieved, spending
-from ..profiling.flops import ModelDims
 from ..profiling.plan import TRUE_DIMS, block_grids, model_block, model_dims
 from ..results.inside import unpacked
 

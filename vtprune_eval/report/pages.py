@@ -13,11 +13,11 @@ from typing import Any
 from ..budget import LEGACY, reading_of
 from ..errors import UserError
 from ..registry import method_class
-from ..results.folder import Key
 from ..results.stats import shown
 from ..results.store import write_atomic
 from ..results.summary import untouched
 from ..results.verified import engine_of, share_of
+from ..runner.folder import Key
 from .board import details_of, page
 from .result_file import GROUPS, device_of, read, result_paths
 

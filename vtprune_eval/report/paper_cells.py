@@ -15,8 +15,8 @@ import numpy as np
 from ..benchmarks.tasks import task_names
 from ..models import MODELS
 from ..registry import method_names
-from ..results.folder import Run
 from ..results.summary import costs_of
+from ..runner.folder import Run
 
 MODEL_NAMES = {
     "Qwen3-VL-2B": "qwen3vl-2b",

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import UserError, unknown_name
 from ..paths import papers_dir
 from ..profiling.plan import TRUE_DIMS
-from ..results.folder import Run, read_json, read_run
+from ..runner.folder import Run, read_json, read_run
 from ..runner.spec import check_device
 from . import analytic
 from .analytic import ASSUMPTIONS, PROMPTS, costs

@@ -25,11 +25,11 @@ from ..models import is_foreign
 from ..models.embedded import EMBEDDED
 from ..registry import method_class
 from ..results.compare import compare_cells
-from ..results.folder import Key, Run, identity_of, parse_records, read_json, spec_of
 from ..results.record import all_failed
 from ..results.store import write_atomic
 from ..results.summary import accuracy, costs_of
 from ..results.verified import check_rows
+from ..runner.folder import Key, Run, identity_of, parse_records, read_json, spec_of
 
 SCHEMA = 1
 ENDING = ".records.jsonl.gz"

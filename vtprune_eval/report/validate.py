@@ -13,8 +13,8 @@ from ..errors import UserError
 from ..outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
-from ..results.folder import Key, expected_key, spec_of, task_of
 from ..results.verified import engine_of
+from ..runner.folder import Key, expected_key, spec_of, task_of
 from ..runner.spec import RunSpec
 from .check_costs import Measured, Size, fault
 from .result_file import differs, group_of, read

@@ -301,9 +301,9 @@ def _loader(pipelines: Sequence[Any], store: DiskCache | None) -> Callable[[Samp
     """What prepares the images of a sample beside the model; it must not touch the model's device."""
     import torch
 
+    from ..clock import StageClock
     from ..pipeline.images import load_cached, load_images
     from ..pipeline.stages import memory_errors
-    from ..profiling.clock import StageClock
 
     rules, cpu = pipelines[0].adapter.images, torch.device("cpu")
     keep_files = any(p.method_of("reduce_images") is not None for p in pipelines)

@@ -19,6 +19,7 @@ from ..profiling.gpu import PROFILES
 from ..profiling.plan import n_layers_of
 from ..registry import check_method_name, make_method, method_class
 from ..units import parse_bytes
+from .engines import ENGINES, engine_module
 from .workers.shards import Shard
 
 # Fields that say where or how results are shown, not what they are.
@@ -188,10 +189,8 @@ class RunSpec:
             raise UserError(
                 "--record-kept full has nothing to add with --engine vllm, whose caches are whole; leave it out."
             )
-        if self.engine == "vllm":
-            from ..integrations.vllm.engine import check_engine
-
-            check_engine(self)
+        if self.engine in ENGINES:
+            engine_module(self.engine).check_engine(self)
 
     def _check_cells(self) -> None:
         """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""

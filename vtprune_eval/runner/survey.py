@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from ..budget import Budget
+from ..clock import StageClock
 from ..errors import InfeasibleBudget, SampleError, UserError
 from ..methods.kernels.blocks import to_blocks
 from ..methods.pixelprune import PixelPrune
@@ -24,7 +25,6 @@ from ..models.base import ImageRules
 from ..pipeline.generate import Pipeline
 from ..pipeline.images import Images, load_images
 from ..pipeline.recall import blocks_of, share_kept, target_boxes
-from ..profiling.clock import StageClock
 from ..sample import Sample
 
 # Hooks that run before the ViT.

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from .. import clock as clocks
 from ..budget import Budget
 from ..errors import UserError
 from ..methods.full import Full
@@ -20,7 +21,6 @@ from ..outcome import Outcome
 from ..pipeline.generate import Pipeline
 from ..pipeline.images import load_images
 from ..pipeline.prompt import build_prompt, patch_rows
-from ..profiling import clock as clocks
 from ..registry import make_method
 from ..sample import Sample
 from .samples import large_sample

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vtprune_eval.profiling.flops import ModelDims, paper_flops
+from vtprune_eval.models.dims import ModelDims
+from vtprune_eval.profiling.flops import paper_flops
 
 Case = tuple[str, str | None]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vtprune_eval.benchmarks.tasks import load_task
+from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import UserError
 from vtprune_eval.image_file import open_image
 from vtprune_eval.integrations.vllm import back as worker
@@ -18,7 +19,6 @@ from vtprune_eval.models import NANO, load_model
 from vtprune_eval.models.folder import chat_tokenizer
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.profiling.clock import StageClock
 
 CPU = torch.device("cpu")
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...clock import StageClock
 from ...methods.base import TokenEdit, TokenLayout
 from ...models.qwen_vl import QwenVL
 from ...pipeline.generate import chosen as chosen_of
 from ...pipeline.prompt import build_prompt
 from ...pipeline.stages import Entered
-from ...profiling.clock import StageClock
 from .front import About, Pipelines, read_about, sample_of
 from .plan import Plan
 

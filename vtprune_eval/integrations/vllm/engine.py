@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import SampleError, UserError
 from ...extras import require
 from ...outcome import Counts, Outcome, Times, achieved
+from ...runner.engines import EngineStopped
 from .plan import SETTINGS, CountUnknown, Plan
 
 if TYPE_CHECKING:
@@ -56,10 +57,6 @@ def check_engine(spec: RunSpec) -> None:
         check_method(spec, name)
 
 
-class EngineStopped(UserError):
-    """vLLM cannot go on; a new engine can."""
-
-
 @dataclass(frozen=True)
 class Asked:
     """A request on its way.
@@ -71,6 +68,11 @@ class Asked:
     sample: Sample
     key: str
     n_text: int
+
+
+def load_engine(spec: RunSpec, **options: Any) -> VllmEngine:
+    """vLLM with the model of ``spec``; see :class:`VllmEngine`."""
+    return VllmEngine(spec, **options)
 
 
 class VllmEngine:
@@ -96,9 +98,6 @@ class VllmEngine:
         spec = resolved(spec)
         check_engine(spec)
         require("vllm", "--engine vllm")
-        from ...runner.defaults import resolved
-
-        spec = resolved(spec)
         from ...models import check_model_name, family_of, fingerprint, folder_of
 
         for name, value in {**ENVIRONMENT, **(CPU_ENVIRONMENT if spec.device == "cpu" else {})}.items():

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ...budget import Budget, StageBudget
+from ...clock import StageClock
 from ...errors import UserError
 from ...models.qwen_vl import QwenVL
 from ...pipeline.generate import Pipeline
 from ...pipeline.images import Images
 from ...pipeline.prompt import Prompt, full_size, patch_rows
-from ...profiling.clock import StageClock
 from ...sample import Sample
 from .plan import Plan
 

@@ -100,7 +100,7 @@ def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
     Raises:
         UserError: no finished run, or one without a data set of the kit.
     """
-    from ...results.folder import read_run
+    from ...runner.folder import read_run
 
     folder = Path(data_path) if data_path else default_folder()
     rows = []

@@ -15,9 +15,9 @@ from typing import Any
 
 from ...benchmarks.tasks import Task
 from ...errors import UserError
-from ...results.folder import expected_key, parse_records, read_json, spec_of, task_of
 from ...results.store import RunFolder, differences, write_atomic, write_records
 from .. import execute as loop
+from ..folder import expected_key, parse_records, read_json, spec_of, task_of
 from ..spec import Cell
 from .machines import joined
 from .shards import Shard

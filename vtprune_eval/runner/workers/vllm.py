@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...benchmarks.tasks import Task
 from ...outcome import Outcome
@@ -18,18 +18,16 @@ from ...sample import Sample
 from .. import execute as loop
 from ..cells import OpenCell, record_of
 from ..defaults import resolved
+from ..engines import Engine, EngineStopped, engine_module
 from ..spec import Cell, RunSpec
 from .worker import Worker
-
-if TYPE_CHECKING:
-    from ...integrations.vllm.engine import VllmEngine
 
 # Fields of a record that stand for one sample's own cost.
 COSTS = ("times", "peak_bytes", "energy_j", "gpu_process_bytes", "flops", "kv_bytes")
 
 
 def record_of_engine(
-    engine: VllmEngine, key: str, task: Task, sample: Sample, outcome: Outcome | Exception
+    engine: Engine, key: str, task: Task, sample: Sample, outcome: Outcome | Exception
 ) -> dict[str, Any]:
     """The record of one answer: without costs, with the engine's name and version."""
     record = record_of(key, task, sample, outcome, engine.coordinates)
@@ -40,13 +38,11 @@ def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[di
     """All cells of a run in one engine of this process; identity of the model, and False if the user interrupted.
 
     Raises:
-        UserError: as :class:`~vtprune_eval.integrations.vllm.engine.VllmEngine`, and other settings in the folder.
+        UserError: as the engine's own, and other settings in the folder.
     """
     from tqdm import tqdm
 
-    from ...integrations.vllm.engine import VllmEngine
-
-    engine = VllmEngine(spec)
+    engine = engine_module("vllm").load_engine(spec)
     folder.settle(loop.settings_of(spec, tasks, engine.identity))
     gpu = open_gpu(spec.device, spec.profile)
     loop.write_environment(folder, loop.environment_of(engine.identity), gpu.state(), gpu.reason)
@@ -64,7 +60,7 @@ def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[di
     return engine.identity, not stop
 
 
-def answer_cell(engine: VllmEngine, spec: RunSpec, cell: OpenCell, bar: Any, stop: list[bool]) -> None:
+def answer_cell(engine: Engine, spec: RunSpec, cell: OpenCell, bar: Any, stop: list[bool]) -> None:
     """Answer what a cell lacks; records are written as answers come, and put in order with the last.
 
     Args:
@@ -72,7 +68,7 @@ def answer_cell(engine: VllmEngine, spec: RunSpec, cell: OpenCell, bar: Any, sto
         stop: filled when the user interrupts: the requests on their way are given up, the records so far are kept.
 
     Raises:
-        UserError: see :meth:`VllmEngine.answer`; a full disk.
+        UserError: see :meth:`.engines.Engine.answer`; a full disk.
     """
     task = cell.task
     pending = task.samples.without(cell.done)
@@ -99,15 +95,11 @@ class VllmWorker(Worker):
         super().__init__(spec, name, self._load_engine)
 
     def _load_engine(self, spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
-        from ...integrations.vllm.engine import VllmEngine
-
-        self._engine = VllmEngine(spec)
+        self._engine = engine_module("vllm").load_engine(spec)
         return self._engine.identity, None, self._engine.coordinates
 
     def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[dict[str, Any]]:
         """Records of all samples of ``ids``, which vLLM answers together; see :meth:`Worker.answer`."""
-        from ...integrations.vllm.engine import EngineStopped
-
         task, index = self._tasks[name], self._index[name]
         samples = [task.samples[index[i]] for i in ids]
         limit = self._spec.max_new_tokens or task.max_new_tokens
@@ -120,11 +112,9 @@ class VllmWorker(Worker):
         return [{**record, "worker": self._name} for record in records]
 
 
-def bench_engine(spec: RunSpec, in_flight: int) -> VllmEngine:
+def bench_engine(spec: RunSpec, in_flight: int) -> Engine:
     """An engine for measuring throughput; on a GPU it computes in a process of its own, beside the preparation."""
-    from ...integrations.vllm.engine import VllmEngine
-
     spec = resolved(spec)
     if spec.device != "cpu":
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    return VllmEngine(spec, max_num_seqs=in_flight)
+    return engine_module("vllm").load_engine(spec, max_num_seqs=in_flight)

@@ -10,10 +10,10 @@ from typing import Any
 from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...profiling.gpu import NoGpu, marked, open_gpu
-from ...results.folder import task_of
 from ...sample import Sample
 from ..cells import WARMUP_SAMPLES, Runs, answer, warm_up
 from ..execute import environment_of
+from ..folder import task_of
 from ..spec import Cell, RunSpec
 
 # A call returns after the first record that ends later than this, with what it has: the driver sees progress, a lost

@@ -15,9 +15,9 @@ from ..benchmarks.tasks import Task, load_task
 from ..budget import LEGACY
 from ..errors import UserError
 from ..models import check_model_name
-from ..runner.spec import Cell, RunSpec, from_mapping
-from .record import SCHEMA
-from .store import digests
+from ..results.record import SCHEMA
+from ..results.store import digests
+from .spec import Cell, RunSpec, from_mapping
 
 Key = tuple[str, str, str]
 # In run.json beside the settings that were asked for: what the model and the data turned out to be.
