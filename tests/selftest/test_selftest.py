@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from tests.models.pretend import PretendDevices, placed
+from vtprune_eval import clock
 from vtprune_eval.cli import main
 from vtprune_eval.commands import selftest
 from vtprune_eval.methods.divprune import DivPrune
 from vtprune_eval.methods.kernels.topk import best
 from vtprune_eval.methods.stride import Stride
-from vtprune_eval.profiling import clock
 from vtprune_eval.selftest import checks, small
 from vtprune_eval.selftest.compare import Sides, compare
 from vtprune_eval.selftest.samples import make_sample
