@@ -184,7 +184,7 @@ class Result:
                 line[f"{task} n"] = entry["n"]
             line["accuracy"] = sum(means) / len(means) if means else None
             plain = {k: v for k, v in row["costs"].items() if not isinstance(v, (dict, list))}
-            lines.append({**line, **plain, "notes": "; ".join(row["notes"])})
+            lines.append({**line, **plain, "notes": "; ".join(map(str, row["notes"]))})
         return _frame(lines)
 
     @cached_property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from .notes import Note
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,8 @@ class Outcome:
             visual tokens per decoder layer, or of visual entries per layer and kv head for a method that cuts the cache
             (None without images).
         inside: kept blocks by layer and head; None where nothing was dropped inside, or nobody asked.
-        notes: things a reader must know (e.g. under budget), one sentence each.
+        notes: things a reader must know (e.g. under budget).
         logprobs: natural logarithm of the probability of every generated id, () where they were not asked for.
-        selected: hook-level details for tests and pictures (not stored in records).
     """
 
     text: str
@@ -119,7 +120,7 @@ class Outcome:
     flops: dict[str, float]
     kv_bytes: int
     peak_bytes: int
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     kept_last: tuple[tuple[int, ...], ...] = ()
     target_recall: dict[str, float] | None = None
     asked: str = ""
@@ -127,7 +128,6 @@ class Outcome:
     achieved: float | None = None
     inside: KeptInside | None = None
     logprobs: tuple[float, ...] = ()
-    selected: dict[str, object] = field(default_factory=dict, compare=False)
 
 
 def achieved(counts: Counts, hooks: Collection[str], kv_heads: int) -> float | None:

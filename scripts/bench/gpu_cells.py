@@ -206,7 +206,7 @@ def row_of(
         "weights_bytes": group.weights_bytes,
         "gpu_process_bytes": gpu.process_bytes(),
         "energy_j": None if joules is None else joules / len(outcomes),
-        "notes": list(last.notes),
+        "notes": [str(note) for note in last.notes],
     }
 
 

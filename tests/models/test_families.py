@@ -18,6 +18,7 @@ from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import Method
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import FAMILIES, MODELS
+from vtprune_eval.notes import Note
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.prompt import full_size, patch_rows, resize
@@ -343,7 +344,7 @@ def test_states_of_linear_layers_belong_to_their_prompt(sample):
 def test_a_cache_method_says_which_layers_it_reached(sample):
     asked = sample(4, 3)
     outcome, full = run("qwen3_5", asked, Cache()), run("qwen3_5", asked, Full(), "100")
-    assert any("2 of 4 decoder layers" in note for note in outcome.notes) and not full.notes
+    assert Note("cache_partial", {"cached": 2, "layers": 4}) in outcome.notes and not full.notes
     before, after = full.counts.cache_entries, outcome.counts.cache_entries
     assert before[0] == before[2] == after[0] == after[2] == 0 and after[1] < before[1] and after[3] < before[3]
 

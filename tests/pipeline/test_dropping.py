@@ -10,6 +10,7 @@ import torch
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.methods.full import Full
+from vtprune_eval.notes import Note
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.prompt import patch_rows
 from vtprune_eval.sample import Sample
@@ -249,7 +250,7 @@ def test_query_head_storage_of_everything_is_full_with_twice_the_bytes(make_samp
     spread = run(sample, Cache(heads="query_head"), "100tok", reading="paper")
     assert sum(full.counts.visual) < 100
     assert spread.ids == full.ids and spread.kv_bytes == 2 * full.kv_bytes
-    assert any("NOTHING WAS DROPPED" in note for note in spread.notes)
+    assert any(note.code == "nothing_dropped" for note in spread.notes)
 
 
 def test_overspending_in_the_decoder_and_in_the_cache_is_noted(make_sample, run):
@@ -258,13 +259,13 @@ def test_overspending_in_the_decoder_and_in_the_cache_is_noted(make_sample, run)
     mean = sum(outcome.counts.layer_visual) / len(outcome.counts.layer_visual)
     asked = Budget.parse("25").count(sum(outcome.counts.visual_full), "down")
     assert mean > asked
-    assert f"mean over the decoder layers: {mean:.1f} visual tokens, {asked} were asked for" in outcome.notes
-    assert not any(n.startswith("mean over") for n in run(sample, Tokens(), "25").notes)
+    assert Note("over_layers", {"mean": round(mean, 4), "asked": asked}) in outcome.notes
+    assert not any(n.code == "over_layers" for n in run(sample, Tokens(), "25").notes)
     whole = run(sample, Full(), "100").kv_bytes
     for budget in ("10", "90"):
         outcome = run(sample, Cache(heads="query_head"), budget, reading="paper")
-        assert any(n.startswith("entries are stored once per query head") for n in outcome.notes)
-        found = [n for n in outcome.notes if n.startswith("the cache holds")]
+        assert any(n.code == "per_query_head" for n in outcome.notes)
+        found = [str(n) for n in outcome.notes if n.code == "cache_larger"]
         share = outcome.kv_bytes / whole
         assert found == ([f"the cache holds {100 * share:.0f} % of the bytes of the full model's"] if share > 1 else [])
     assert share > 1

@@ -122,8 +122,8 @@ def test_a_marker_that_nobody_trained_is_named(tiny, shots):
     for marker, says in (("token", "the pad token's embedding"), ("mean", "the mean of the dropped run")):
         method = make_method("focusui", {"scorer": "ui-graph", "marker": marker})
         notes = Pipeline(tiny, method, Budget.parse("50"), max_new_tokens=1).run(shots[0]).notes
-        assert any(n.startswith("untrained marker") and says in n for n in notes)
+        assert any(n.code == "untrained_marker" and says in n.values["token"] for n in notes)
     plain = make_method("focusui", {"scorer": "ui-graph", "pad": "none"})
     assert not any(
-        "marker" in n for n in Pipeline(tiny, plain, Budget.parse("50"), max_new_tokens=1).run(shots[0]).notes
+        "marker" in n.code for n in Pipeline(tiny, plain, Budget.parse("50"), max_new_tokens=1).run(shots[0]).notes
     )

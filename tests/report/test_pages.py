@@ -13,10 +13,10 @@ import pytest
 
 from tests.report.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
+from vtprune_eval.notes import Note
 from vtprune_eval.report.board import details_of, page
 from vtprune_eval.report.pages import (
     AXES,
-    PER_QUERY_HEAD,
     as_csv,
     as_markdown,
     drop_repeated_full,
@@ -217,19 +217,19 @@ def test_only_the_same_full_row_is_dropped(other):
 
 
 def test_timed_samples_and_the_size_of_a_cache_are_told(run):
-    note = PER_QUERY_HEAD + ": 2 times the bytes of grouped entries"
+    note = Note("per_query_head", {"times": 2})
     found = read_run(run)
     records = {k: list(v.values()) for k, v in found.records.items()}
     for key, own in records.items():
         if key[0] == "mini-doc" and key[1] != "full":
             for i, r in enumerate(own):
-                r.update(times=r["times"] if i < 3 else None, notes=[note])
+                r.update(times=r["times"] if i < 3 else None, notes=[note.data()])
                 r["kv_bytes"] *= 100 if key[1] == "resize" else 1
     rows = rows_of(from_run(found)[0], records)
     assert {r["method"]: r["notes"] for r in rows if r["task"] == "mini-doc"} == {
         "full": [],
         "pixelprune": [],
-        "resize": [note],
+        "resize": [str(note)],
     }
     assert {r["timed"] for r in rows if r["task"] == "mini-doc"} == {3, 12}
     mark_dominated(rows)

@@ -61,7 +61,7 @@ class Answer:
             "flops": o.flops,
             "times": dataclasses.asdict(o.times),
             "finish": o.finish,
-            "notes": list(o.notes),
+            "notes": [str(note) for note in o.notes],
         }
 
 

@@ -16,6 +16,7 @@ import torch
 
 from ..budget import StageBudget, largest
 from ..errors import InfeasibleBudget, UserError
+from ..notes import Note
 from .base import Method, TokenEdit, TokenLayout, TokenView, hyper
 from .kernels.labels import block_weights
 from .kernels.topk import best
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER = "<|image_drop_end|>"
-UNTRAINED = "untrained marker: {} stands in for the token that FocusUI trains"
 STAND_INS = {"token": "the pad token's embedding", "mean": "the mean of the dropped run"}
 # Below the model's folder, not in it: a loader that globs *.safetensors would take it for a shard of the weights.
 SCORER_FILE = "focusui/focusui_scorer.safetensors"
@@ -107,7 +107,8 @@ class FocusUI(Method):
         features[markers] = self._marker(view, run, markers).to(features.dtype)
         stay = keep.clone()
         stay[markers] = True
-        note = "" if view.token_embedding(MARKER) is not None else UNTRAINED.format(STAND_INS[self.marker])
+        trained = view.token_embedding(MARKER) is not None
+        note = "" if trained else Note("untrained_marker", {"token": STAND_INS[self.marker], "method": "FocusUI"})
         return TokenEdit(stay, features=features[stay], has_visual=keep[stay], note=note)
 
     def _beside_markers(self, scores: Tensor, rows: Tensor, n_keep: int, view: TokenView) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..budget import Budget, StageBudget
 from ..methods.base import TokenEdit
 from ..models.base import VlmAdapter
+from ..notes import Note, said
 from ..outcome import Counts, Times
 from .cache import KVCache
 from .prefill import PrefillResult
@@ -57,50 +58,50 @@ def visual_entries(entered: Entered, result: PrefillResult, cache: KVCache) -> t
 
 def notes_of(
     adapter: VlmAdapter, asked: Budget, counts: Counts, budgets: dict[str, StageBudget], edit: TokenEdit | None
-) -> tuple[str, ...]:
-    """What a reader of the outcome must know, one sentence each.
+) -> tuple[Note, ...]:
+    """What a reader of the outcome must know.
 
     Args:
-        adapter: the model; asked: the budget as asked for; counts: what went through; budgets: what each hook was told.
+        adapter: the model.
+        asked: the budget as asked for.
+        counts: what went through.
+        budgets: what each hook was told.
         edit: what ``select_tokens`` answered, if it ran.
     """
     notes = []
     if edit is not None and edit.has_visual is not None and not bool(edit.has_visual.all()):
         n_markers = int((~edit.has_visual).sum())
-        notes.append(f"{sum(counts.visual) - n_markers} visual tokens and {n_markers} markers")
+        notes.append(Note("markers", {"tokens": sum(counts.visual) - n_markers, "markers": n_markers}))
     if edit is not None and edit.note:
-        notes.append(edit.note)
+        notes.append(said(edit.note) if isinstance(edit.note, str) else edit.note)
     kv_heads = adapter.dims.kv_heads
     groups = {h // kv_heads for h in counts.cache_heads if h}
     if "compress_kv" in budgets and max(groups, default=1) > 1:
-        notes.append(f"entries are stored once per query head: {max(groups)} times the bytes of grouped entries")
+        notes.append(Note("per_query_head", {"times": max(groups)}))
     pruned = budgets["prune_layer"].n_keep if "prune_layer" in budgets else None
     seen = sum(counts.layer_visual) / max(1, len(counts.layer_visual))
     if pruned is not None and seen > pruned:
-        notes.append(f"mean over the decoder layers: {seen:.1f} visual tokens, {pruned} were asked for")
+        notes.append(Note("over_layers", {"mean": round(seen, 4), "asked": pruned}))
     elif pruned is not None and seen <= pruned - 1:
-        notes.append(f"under budget: {seen:.1f} visual tokens per decoder layer, {pruned} were allowed")
+        notes.append(Note("under_layers", {"mean": round(seen, 4), "allowed": pruned}))
     if "compress_kv" in budgets and adapter.points:
-        notes.append("the answer is read from the prefill, so that a compressed cache cannot change it")
+        notes.append(Note("cache_unused"))
     n_cached = sum(map(adapter.has_cache, range(len(counts.cache_heads))))
     held = sum(n * h for n, h in zip(counts.cache_entries, counts.cache_heads, strict=True))
     whole = n_cached * counts.prompt_full * kv_heads
     if "compress_kv" in budgets and held > whole:
-        notes.append(f"the cache holds {100 * held / whole:.0f} % of the bytes of the full model's")
+        notes.append(Note("cache_larger", {"percent": round(100 * held / whole, 4)}))
     if "compress_kv" in budgets and n_cached < len(counts.cache_heads):
-        notes.append(
-            f"the cache of {n_cached} of {len(counts.cache_heads)} decoder layers was compressed; the "
-            "others have linear attention and none"
-        )
+        notes.append(Note("cache_partial", {"cached": n_cached, "layers": len(counts.cache_heads)}))
     for hook, budget in budgets.items():
         allowed = budget.n_keep
         if hook in {"select_patches", "merge_patches", "select_tokens", "reduce_images"} and allowed is not None:
             if sum(counts.visual) > allowed:
-                notes.append(f"kept {sum(counts.visual)} visual tokens, {allowed} were asked for")
+                notes.append(Note("over", {"kept": sum(counts.visual), "asked": allowed}))
             elif sum(counts.visual) < allowed:
-                notes.append(f"under budget: kept {sum(counts.visual)} of {allowed} allowed visual tokens")
+                notes.append(Note("under", {"kept": sum(counts.visual), "allowed": allowed}))
     if any(b.n_keep is not None for b in budgets.values()) and not _dropped(counts):
-        notes.append(f"NOTHING WAS DROPPED: budget {asked} was asked for, and the sample ran at 100 %")
+        notes.append(Note("nothing_dropped", {"budget": str(asked)}))
     return tuple(notes)
 
 

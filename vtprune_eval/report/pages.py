@@ -12,6 +12,7 @@ from typing import Any
 
 from ..budget import LEGACY, reading_of
 from ..errors import UserError
+from ..notes import Note
 from ..registry import method_class
 from ..results.stats import shown
 from ..results.store import write_atomic
@@ -32,13 +33,11 @@ AXES = {
 }
 # Settings of a run that change answers or costs of every row, and their defaults.
 ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
-PER_QUERY_HEAD = "entries are stored once per query head"  # how such a note of a record begins
 # What stands behind a table's name where its budgets are not those of the default reading.
 READ_AS: dict[str, str] = {
     "paper": "; budgets as each paper reads them: rows are not comparable at one number",
     LEGACY: "; budgets as earlier versions read them: rows are not comparable at one number",
 }
-UNTRAINED = "untrained marker"  # how such a note begins, too
 SHOWN_LENGTH = 300
 NANO_NOTE = (
     "The embedded model compares methods and tests the harness; its accuracies say nothing about large "
@@ -158,10 +157,10 @@ def _notes(own: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]] | None)
     Args:
         own: records of the cell; full: those of the full model, None where the run has none: the reason is given then.
     """
-    said = {n for r in own for n in r["notes"] if str(n).startswith(PER_QUERY_HEAD)}
+    notes = {note.code: str(note) for r in own for note in map(Note.read, r["notes"])}
     held = [sum(r["kv_bytes"] or 0 for r in records or ()) for records in (own, full)]
-    marker = {n for r in own for n in r["notes"] if str(n).startswith(UNTRAINED)}
-    return sorted(str(n)[:SHOWN_LENGTH] for n in marker | (said if full is None or held[0] > held[1] else set()))
+    shown = ["untrained_marker", *(["per_query_head"] if full is None or held[0] > held[1] else [])]
+    return sorted(notes[code][:SHOWN_LENGTH] for code in shown if code in notes)
 
 
 def merge_draws(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def make_record(
         **({"kept_inside": _inside(outcome.inside)} if outcome.inside else {}),
         "frame": frame,
         "spent": {"asked": outcome.asked, "reading": outcome.reading, "achieved_pct": _rounded(outcome.achieved)},
-        "notes": list(outcome.notes),
+        "notes": [note.data() for note in outcome.notes],
         "target_recall": outcome.target_recall and {k: round(v, 6) for k, v in outcome.target_recall.items()},
         **({"logprobs": [round(p, 6) for p in outcome.logprobs]} if outcome.logprobs else {}),
         "peak_bytes": outcome.peak_bytes,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..budget import reading_of
+from ..notes import Note
 from ..sample import UNSCORABLE
 from .compare import ALPHA, NO_VERDICT, Scores, compare_all
 from .stats import mean_interval, paired_ratio, shown, stated
@@ -198,16 +199,22 @@ def _tell_against(
         row["costs"]["accuracy_change"] = 0.0 if cell == base else float(np.mean(changes)) if changes else None
 
 
-def _unscored(task: str, own: list[dict[str, Any]]) -> list[str]:
+def _unscored(task: str, own: list[dict[str, Any]]) -> list[Note]:
     name, out = task.split()[0], []
     for reason, why in (("no_target", "their records have no target"), (UNSCORABLE, "their annotation cannot be read")):
         found = [r for r in own if r["reason"] == reason]
         if found:
             first = f"; first {found[0]['id']}: {found[0]['parts']['why']}" if reason == UNSCORABLE else ""
-            out.append(
-                f"{'WARNING: ' if len(found) == len(own) else ''}{task}: {len(found)} of {len(own)} samples are not "
-                f"scored, because {why} (`python -m vtprune_eval data check {name}` says more{first})"
-            )
+            code = "row_nothing_scored" if len(found) == len(own) else "row_unscored"
+            about: dict[str, str | int] = {
+                "task": task,
+                "n": len(found),
+                "of": len(own),
+                "why": why,
+                "name": name,
+                "first": first,
+            }
+            out.append(Note(code, about))
     return out
 
 
@@ -370,56 +377,53 @@ def untouched(records: Sequence[dict[str, Any]]) -> bool:
     )
 
 
-def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[str]:
-    notes = []
+def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[Note]:
+    cell, notes = f"{method} at {budget}", []
     done = [r for r in own if r["status"] == "ok"]
     crashed = [r for r in own if r["reason"] == "crash"]
     if crashed:
-        notes.append(
-            f"WARNING: {method} at {budget} crashed on {len(crashed)} of {len(own)} samples, first on "
-            f"{crashed[0]['id']} ({crashed[0]['message']}): a fault of the program, no verdict on the method"
-        )
+        first = {"sample": crashed[0]["id"], "message": crashed[0]["message"]}
+        notes.append(Note("row_crashed", {"cell": cell, "n": len(crashed), "of": len(own), **first}))
     if method != "full" and budget != "100" and untouched(done):
-        notes.append(f"WARNING: {method} at budget {budget} dropped nothing")
-    under = sum(any(n.startswith("under budget") for n in r["notes"]) for r in done)
-    if under:
-        notes.append(f"{method} at {budget}: under budget on {under} of {len(done)} samples")
-    over = sum(any(n.startswith("kept ") and "were asked for" in n for n in r["notes"]) for r in done)
-    if over:
-        notes.append(f"{method} at {budget}: more visual tokens than asked for on {over} of {len(done)} samples")
-    deep = sum(any(n.startswith("mean over the decoder layers") for n in r["notes"]) for r in done)
-    if deep:
-        notes.append(
-            f"{method} at {budget}: the decoder layers see {_number(_layer_visual_pct(done), 1)} % of the "
-            f"visual tokens as a mean over the layers; more than asked for on {deep} of {len(done)} samples"
-        )
-    marker = next((n for r in done for n in r["notes"] if n.startswith("untrained marker")), None)
+        notes.append(Note("row_untouched", {"method": method, "budget": budget}))
+    of_samples = [{note.code: note for note in map(Note.read, r["notes"])} for r in done]
+
+    def count(*codes: str) -> dict[str, int]:
+        return {"n": sum(any(code in found for code in codes) for found in of_samples), "of": len(done)}
+
+    def first_of(code: str) -> str | None:
+        return next((str(found[code]) for found in of_samples if code in found), None)
+
+    if count("under", "under_layers")["n"]:
+        notes.append(Note("row_under", {"cell": cell, **count("under", "under_layers")}))
+    if count("over")["n"]:
+        notes.append(Note("row_over", {"cell": cell, **count("over")}))
+    if count("over_layers")["n"]:
+        percent = _layer_visual_pct(done)
+        assert percent is not None, "a mean over the layers was noted"
+        notes.append(Note("row_over_layers", {"cell": cell, "percent": percent, **count("over_layers")}))
+    marker = first_of("untrained_marker")
     if marker:
-        notes.append(f"{method} at {budget}: {marker}")
-    stored = next((n for r in done for n in r["notes"] if n.startswith("entries are stored once per query head")), None)
+        notes.append(Note("row_said", {"cell": cell, "note": marker}))
+    stored = first_of("per_query_head")
     if stored:
-        larger = sum(any(n.startswith("the cache holds") for n in r["notes"]) for r in done)
-        notes.append(
-            f"{method} at {budget}: {stored}"
-            + (f"; more than the full model's cache on {larger} of {len(done)} samples" if larger else "")
-        )
+        larger = count("cache_larger")
+        code, more = ("row_cache_larger", larger) if larger["n"] else ("row_said", {})
+        notes.append(Note(code, {"cell": cell, "note": stored, **more}))
     return notes
 
 
-def speed_note(row: dict[str, Any]) -> list[str]:
+def speed_note(row: dict[str, Any]) -> list[Note]:
     """What must be said of a row's speed-up: that none is shown, or that the machine's speed moved."""
-    costs, name = row["costs"], f"{row['method']} at {row['budget']}"
+    costs, cell = row["costs"], f"{row['method']} at {row['budget']}"
     out = []
     interval = costs.get("speedup_ci95")
     if row["method"] != "full" and interval and interval[0] <= 1 <= interval[1]:
-        out.append(
-            f"{name}: no speed-up shown (end to end {costs['speedup']:.2f}x [{interval[0]:.2f}, {interval[1]:.2f}])"
-        )
+        stated = {"ratio": costs["speedup"], "low": interval[0], "high": interval[1]}
+        out.append(Note("row_no_speedup", {"cell": cell, **stated}))
     drift = costs.get("drift")
     if drift is not None and not 1 / DRIFT <= drift <= DRIFT:
-        out.append(
-            f"{name}: the machine's speed moved while it was timed (last third {drift:.2f}x the first, per FLOP)"
-        )
+        out.append(Note("row_drift", {"cell": cell, "ratio": drift}))
     return out
 
 
@@ -495,7 +499,7 @@ def table(summary: dict[str, Any], form: str, width: int | None = None) -> str:
     ):
         if rows:
             parts += ["", title, "", tabulate(rows, headers=_COMPARISON, tablefmt=tablefmt, disable_numparse=True)]
-    notes = footnotes(summary)
+    notes = [str(note) for note in footnotes(summary)]
     if form == "md":  # a line right below a table would be a row of it
         return "\n".join([*parts, "", *(f"- {note}" for note in notes)])
     return "\n".join([*parts, "", *notes])
@@ -572,39 +576,39 @@ def _comparison_values(entry: dict[str, Any]) -> list[str]:
     return [f"{100 * c['difference']:+.2f}", *ends, f"{c['p']:.4g}", f"{c['p_holm']:.4g}", c["verdict"]]
 
 
-def footnotes(summary: dict[str, Any]) -> list[str]:
+def footnotes(summary: dict[str, Any]) -> list[Note]:
     """What a reader of the table must know."""
     out = []
     if summary.get("identity", {}).get("note"):
-        out.append(summary["identity"]["note"])
+        out.append(Note("table", {"text": summary["identity"]["note"]}))
     if summary.get("reading") and any(row["budget"] not in {"-", "auto"} for row in summary["rows"]):
-        out.append(READINGS_SAY[summary["reading"]])
+        out.append(Note("table", {"text": READINGS_SAY[summary["reading"]]}))
     if not summary["trained"]:
-        out.append("Random weights: costs only, accuracy has no meaning and is not shown.")
+        out.append(Note("table", {"text": "Random weights: costs only, accuracy has no meaning and is not shown."}))
     compared = [e["vs_full"] for row in summary["rows"] for e in row["tasks"].values() if "vs_full" in e]
     if compared:
         unclear = sum(not c["distinguishable"] for c in compared)
-        out.append(
+        text = (
             f"{unclear} of {len(compared)} differences to full are not distinguishable from chance (paired, "
             f"Holm-adjusted p of at least {ALPHA:g})."
         )
+        out.append(Note("table", {"text": text}))
     timed = sorted({row["costs"]["timed_samples"] for row in summary["rows"] if "timed_samples" in row["costs"]})
     if timed:
         n = str(timed[0]) if len(timed) == 1 else f"{timed[0]} to {timed[-1]}"
-        out.append(
+        text = (
             f"Times, speed-ups, peak memory and energy are from {n} sample{'s' * (timed[-1] > 1)} per row, each "
             "run on its own; the other answers come from shared, cached or overlapped work and have none."
             if timed[-1]
             else "Times, speed-ups, peak memory and energy are absent: no sample was run on its own."
         )
+        out.append(Note("table", {"text": text}))
     for row in summary["rows"]:
         out += row["notes"] + speed_note(row)
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
         if failed:
-            out.append(
-                f"{row['method']} at {row['budget']}: failed samples, counted as wrong (costs are of the "
-                f"others): {failed}"
-            )
+            about = {"cell": f"{row['method']} at {row['budget']}", "failures": str(failed)}
+            out.append(Note("row_failed", about))
     return out
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..benchmarks.tasks import Task
 from ..console import crash_sentence, tell_crash
 from ..errors import SampleError, UserError
+from ..notes import Note
 from ..outcome import Outcome
 from ..profiling.gpu import Gpu
 from ..results.record import failed_record, make_record
@@ -74,7 +75,7 @@ class Job:
     stop: list[bool]
     meter: Gpu
     store: DiskCache | None = None
-    mark: str = ""
+    mark: Note | None = None
 
 
 @dataclass
@@ -326,7 +327,7 @@ def _result(future: Future[Images]) -> tuple[Images | None, Exception]:
 
 def _write(job: Job, cell: OpenCell, record: dict[str, Any]) -> None:
     if job.mark:
-        record["notes"] = [*record["notes"], job.mark]
+        record["notes"] = [*record["notes"], job.mark.data()]
     cell.add(record)
     if job.trained and cell.graded:
         job.bar.set_postfix_str(

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..extras import host_version
 from ..models import check_model_name, is_foreign
 from ..models.defaults import SPREAD
+from ..notes import Note
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
 from ..results.breakdown import breakdown, breakdown_text
@@ -268,7 +269,7 @@ def _all_cells(
         mininterval=0.5,
         disable=not progress,
     ) as bar:
-        mark = f"not {spec.model}" if is_foreign(identity) else ""
+        mark = Note("foreign", {"model": spec.model}) if is_foreign(identity) else None
         job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store, mark)
         for task in tasks:
             answer_task(
@@ -316,10 +317,8 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
             entry = row["tasks"][task.label]
             # The whole interval: a handful of samples may miss the floor by chance.
             if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
-                row["notes"].append(
-                    f"WARNING: full scores {100 * entry['accuracy']:.1f} on {task.name}, below the "
-                    f"sanity floor of {100 * task.floor:.0f}: prompt, weights or data are not right"
-                )
+                stated = {"percent": 100 * entry["accuracy"], "task": task.name, "floor": 100 * task.floor}
+                row["notes"].append(Note("row_below_floor", stated))
     write_atomic(folder.path / "summary.json", table(summary, "json") + "\n")
     part = f", shard {spec.shard} (a part of the samples)" if spec.shard else ""
     heading = f"# {spec.model}, run {spec.identity}{part}\n\n"
@@ -334,9 +333,9 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
     where = sys.stdout if spec.format == "table" else sys.stderr
     print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)
     if spec.format != "table":  # where they already stand
-        for line in footnotes(summary):
-            if line.startswith("WARNING"):
-                print(line, file=sys.stderr)
+        for note in footnotes(summary):
+            if note.warning:
+                print(note, file=sys.stderr)
     if spec.shard:
         print(
             f"this is shard {spec.shard}; when all are done: python -m vtprune_eval merge RUN ... --out DIR",

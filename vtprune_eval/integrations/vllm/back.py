@@ -19,6 +19,7 @@ from torch import Tensor
 from ...clock import StageClock
 from ...methods.base import TokenEdit, TokenLayout
 from ...models.qwen_vl import QwenVL
+from ...notes import said
 from ...pipeline.generate import chosen as chosen_of
 from ...pipeline.prompt import build_prompt
 from ...pipeline.stages import Entered
@@ -152,13 +153,13 @@ class Back:
         depth: int,
         edit: TokenEdit | None,
     ) -> None:
-        marked = None if edit is None else edit.has_visual
+        marked, note = (None, "") if edit is None else (edit.has_visual, edit.note)
         self._reports[about.key] = {
             "kept": [k.nonzero()[:, 0].tolist() for k in kept.cpu().split(list(n_tokens))],
             "patches": list(patches),
             "depth": depth,
             "markers": 0 if marked is None else int((~marked).sum()),
-            "note": "" if edit is None else edit.note,
+            "note": said(note).data() if note and isinstance(note, str) else note and note.data(),
             "sizes": about.sizes,
             "file_sizes": about.file_sizes,
             "full": about.full,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SampleError, UserError
 from ...extras import require
+from ...notes import Note
 from ...outcome import Counts, Outcome, Times, achieved
 from ...runner.engines import EngineStopped
 from .plan import SETTINGS, CountUnknown, Plan
@@ -375,7 +376,7 @@ class VllmEngine:
             patches_entered=entered if report["depth"] else (),
         )
 
-    def _notes(self, budget: Any, counts: Counts, report: dict[str, Any]) -> tuple[str, ...]:
+    def _notes(self, budget: Any, counts: Counts, report: dict[str, Any]) -> tuple[Note, ...]:
         import torch
 
         from ...budget import StageBudget
@@ -387,7 +388,7 @@ class VllmEngine:
         edit = TokenEdit(
             torch.ones(n, dtype=torch.bool),
             has_visual=visual if report["markers"] else None,
-            note=report["note"],
+            note=Note.read(report["note"]) if report["note"] else "",
         )
         told = {h: StageBudget(k, None, sum(counts.visual_full), budget) for h, k in report["n_keep"].items()}
         return notes_of(self._side, budget, counts, told, edit)

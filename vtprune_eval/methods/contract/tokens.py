@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from ...budget import StageBudget
+    from ...notes import Note
     from .common import TokenLayout
 
 
@@ -60,14 +61,14 @@ class TokenEdit:
         deepstack: ``keep`` gathers DeepStack rows of kept tokens; set False to give kept rows none.
         has_visual: bool ``(n_kept,)``: False marks a row that is a learned or fixed marker (POSPAD), which receives
             no DeepStack features; None means all are visual.
-        note: what a reader of the record must know, one sentence, or "".
+        note: what a reader of the record must know: a sentence, a :class:`~vtprune_eval.notes.Note`, or "".
     """
 
     keep: torch.Tensor
     features: torch.Tensor | None = None
     has_visual: torch.Tensor | None = None
     deepstack: bool = True
-    note: str = ""
+    note: str | Note = ""
 
 
 class TokenHook:
