@@ -122,7 +122,7 @@ def summarise(
     for method, budget in cells:
         per_task: dict[str, Any] = {}
         everything: list[dict[str, Any]] = []
-        unscored: list[str] = []
+        unscored: list[Note] = []
         for task, scored in tasks:
             own = records[task, method, budget]
             everything += [d for r in own for d in r.get("draws", (r,))]
