@@ -233,5 +233,5 @@ def test_timed_samples_and_the_size_of_a_cache_are_told(run):
     }
     assert {r["timed"] for r in rows if r["task"] == "mini-doc"} == {3, 12}
     mark_dominated(rows)
-    assert "0.0 (3)" in as_markdown(rows) and "0.0 (12)" in as_markdown(rows) and note in as_markdown(rows)
+    assert "0.0 (3)" in as_markdown(rows) and "0.0 (12)" in as_markdown(rows) and str(note) in as_markdown(rows)
     assert {line["timed_samples"] for line in csv.DictReader(io.StringIO(as_csv(rows)))} == {"3", "12"}
