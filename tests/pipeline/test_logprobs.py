@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from vtprune_eval.budget import Budget
+from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import UserError
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.prompt import build_prompt
 from vtprune_eval.pipeline.sweep import Sweep
-from vtprune_eval.profiling.clock import StageClock
 from vtprune_eval.registry import make_method
 from vtprune_eval.runner.spec import RunSpec
 
