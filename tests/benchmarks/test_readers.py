@@ -15,6 +15,7 @@ from vtprune_eval.benchmarks.prompts import prompt_folders, read_prompt, style_o
 from vtprune_eval.benchmarks.tasks import benchmark_of, definition, load_task, protocols_of, task_names
 from vtprune_eval.errors import UserError
 from vtprune_eval.paths import tasks_dir
+from vtprune_eval.turns import readable
 
 STYLES = ("qwen3_vl", "qwen2_5_vl", "qwen2_vl", "ui_tars", "mini")
 
@@ -289,8 +290,8 @@ def test_line_breaks_of_prompt_files_reach_the_model(tmp_path):
     build("agentnetbench", tmp_path)
     task = load_task("agentnetbench", data_path=str(tmp_path), style="opencua")
     told = next(s.question for s in task.samples if "# Step 2" in s.question)
-    lines = told.splitlines()
-    assert "# Step 1:" in lines and lines.index("# Step 2:") == lines.index("# Step 1:") + 2
+    lines = readable(told).splitlines()
+    assert lines[lines.index("# Step 1:") + 1 :][:2] == ["## Action:", "do 0"] and "# Step 2:" in lines
 
 
 def test_styles_of_models():
@@ -305,6 +306,7 @@ def test_styles_of_models():
         ("grammar: qwen\nsource: x\n", "prompt"),
         ("grammar: qwen\nsource: x\nprompt: $nothing\n", "nothing"),
         ("grammar: qwen\nsource: x\nprompt: p\nfont: big\n", "font"),
+        ("grammar: qwen\nsource: x\nprompt: p\nconversation: yes please\n", "conversation is true or false"),
         ("a: [\n", "YAML"),
     ],
 )

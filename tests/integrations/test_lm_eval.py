@@ -313,7 +313,7 @@ def test_failures_are_not_cached_and_limits_have_aliases(monkeypatch, picture):
 def test_images_stay_where_the_text_has_them():
     from vtprune_eval.integrations.answers import prompt_of
     from vtprune_eval.integrations.lm_eval.model import VtpruneLM
-    from vtprune_eval.models.base import IMAGE_AT
+    from vtprune_eval.turns import IMAGE_AT
 
     assert prompt_of("<image><image>which?", 2) == "which?", "images first need no marks"
     assert prompt_of("What is in <image> and <image>?", 2) == f"What is in {IMAGE_AT} and {IMAGE_AT}?"

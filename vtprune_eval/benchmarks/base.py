@@ -24,10 +24,13 @@ class Step:
     Attributes:
         text: what the data set says about it in words, empty where it says nothing.
         action: in common form; None where it cannot be expressed.
+        thought, observation: the annotators' (or their model's) reasoning, where the data set has it.
     """
 
     text: str
     action: Action | None
+    thought: str = ""
+    observation: str = ""
 
 
 @dataclass(frozen=True)

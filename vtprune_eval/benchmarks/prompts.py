@@ -4,14 +4,17 @@ several tasks share, ``tasks/prompts/SET/STYLE.yaml``.
 A file has ``grammar`` (how the answer is read), ``source`` (where the form comes from) and ``prompt``, a text with
 ``$instruction``, ``$history``, ``$goal_line`` and ``$n_images``. Optional: ``history_as`` (``text``, ``seeclick``,
 ``seeclick_web`` or ``simpagent``: the form of an earlier step), ``history_item`` (with ``$n`` counted from
-``history_from`` and ``$said``), ``history_join``, ``history_none``, ``history_texts`` (at most so many, the latest).
+``history_from``, ``$said``, ``$thought`` and ``$observation``), ``history_join``, ``history_none``, ``history_texts``
+(at most so many, the latest). With ``conversation: true`` earlier steps are turns instead: a screenshot that is shown
+is a user's turn, what was done there (``history_item``) the assistant's, and the current screenshot with ``prompt`` the
+last user's; ``system`` is a turn before them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any
 
 from ..errors import UserError, unknown_name
 from ..paths import tasks_dir
+from ..turns import IMAGE_AT, conversation, without_marks
 from . import action as actions
 from .action import Action
 from .base import Item, Step
@@ -38,6 +42,8 @@ _KEYS = {
     "history_none",
     "history_from",
     "history_texts",
+    "conversation",
+    "system",
 }
 # Checkpoints that share an architecture and not a way of answering.
 _BY_NAME = (
@@ -84,10 +90,30 @@ class Prompt:
     history_none: str = "None"
     history_from: int = 1
     history_texts: int | None = None
+    conversation: bool = False
+    system: str = ""
 
     def question(self, item: Item) -> str:
-        """The user text that follows the images."""
-        fields = dict(item.fields)
+        """The user text that follows the images, or the turns of a conversation (:mod:`vtprune_eval.turns`)."""
+        if self.conversation:
+            return conversation(self._turns(item))
+        return self._text(item, dict(item.fields))
+
+    def _turns(self, item: Item) -> Iterator[tuple[str, str]]:
+        """(Role, text): OpenCUA's agent and GUI-KV's evaluation of AgentNetBench build them in this order."""
+        if self.system:
+            yield "system", self.system.rstrip("\n")
+        shown = len(item.past) - (len(item.images) - 1)
+        told = 0 if self.history_texts is None else len(item.past) - self.history_texts
+        for number, step in enumerate(item.past):
+            if number >= shown:
+                yield "user", IMAGE_AT
+            if number >= told:
+                yield "assistant", without_marks(self._item(number + self.history_from, step))
+        fields = {name: without_marks(text) for name, text in item.fields.items()}
+        yield "user", IMAGE_AT + self._text(item, fields)
+
+    def _text(self, item: Item, fields: dict[str, str]) -> str:
         goal = fields.pop("goal", "")
         history = self._history(item) if "$history" in self.prompt else ""
         return (
@@ -104,9 +130,11 @@ class Prompt:
     def _history(self, item: Item) -> str:
         first = max(0, len(item.past) - self.history_texts) if self.history_texts is not None else 0
         # Numbers count within the window, as SeeClick's do, when it is cut; else from the start of the episode.
-        said = [self._said(step) for step in item.past[first:]]
-        lines = [_line(self.history_item, n, s) for n, s in enumerate(said, self.history_from)]
+        lines = [self._item(n, step) for n, step in enumerate(item.past[first:], self.history_from)]
         return self.history_join.join(lines) or self.history_none
+
+    def _item(self, n: int, step: Step) -> str:
+        return _line(self.history_item, n, self._said(step), step.thought, step.observation)
 
     def _said(self, step: Step) -> str:
         if self.history_as in _WRITERS and step.action is not None:
@@ -118,8 +146,8 @@ class Prompt:
 
 
 @lru_cache(maxsize=1024)
-def _line(form: str, n: int, said: str) -> str:
-    return Template(form).substitute(n=n, said=said)
+def _line(form: str, n: int, said: str, thought: str, observation: str) -> str:
+    return Template(form).substitute(n=n, said=said, thought=thought, observation=observation)
 
 
 @lru_cache(maxsize=1024)  # a step is told again in every later prompt of its episode
@@ -197,6 +225,9 @@ def read_prompt(path: Path) -> Prompt:
     for key in ("grammar", "source", "prompt"):
         if not isinstance(data.get(key), str):
             raise UserError(f"{where}: the text {key!r} is missing.")
+    for key, kind, what in (("conversation", bool, "true or false"), ("system", str, "a text")):
+        if key in data and not isinstance(data[key], kind):
+            raise UserError(f"{where}: {key} is {what}, not {data[key]!r}.")
     known = {"instruction", "history", "goal_line", "n_images", "question"}
     for match in Template.pattern.finditer(data["prompt"]):
         name = match["named"] or match["braced"]

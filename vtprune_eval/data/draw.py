@@ -13,6 +13,7 @@ from ..benchmarks.benchmark import Mark
 from ..benchmarks.tasks import Task, benchmark_of, definition, load_task
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
+from ..turns import readable
 
 HEIGHT, THUMB_HEIGHT, LINE, WIDTH_CHARS = 720, 240, 18, 110
 TARGET, POINT, FAINT, PAPER, INK = (220, 0, 60), (0, 90, 230), (240, 150, 30), (255, 255, 255), (20, 20, 20)
@@ -85,7 +86,7 @@ def _opened(path: Path) -> tuple[Image.Image, str]:
 def _words(task: Task, sample: Any, note: str) -> list[str]:
     truth = sample.target.get("truth") or sample.target
     short = {k: v for k, v in truth.items() if k not in ("accessibility_tree", "annot_position")}
-    text = [f"{task.label}  {sample.id}  {note}", *sample.question.splitlines()[-8:], f"truth: {short}"]
+    text = [f"{task.label}  {sample.id}  {note}", *readable(sample.question).splitlines()[-8:], f"truth: {short}"]
     out: list[str] = []
     for line in text:
         out += textwrap.wrap(line, WIDTH_CHARS)[:4] or [""]

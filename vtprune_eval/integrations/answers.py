@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..image_file import flat, upright
-from ..models.base import IMAGE_AT
+from ..turns import IMAGE_AT
 from .engine import RANDOM, SEPARATOR, Answer, Engine, parse_name
 
 PLACEHOLDER = "<image>"

@@ -15,9 +15,6 @@ from torch import Tensor
 from ..errors import UserError
 from .dims import ModelDims
 
-# In a question: here stands the next image. A private code point, which no data set uses.
-IMAGE_AT = "\ue000"
-
 
 @dataclass(frozen=True)
 class ImageRules:
@@ -121,17 +118,6 @@ class VlmAdapter(ABC):
         """Floating type of the weights."""
         weights: Tensor = self.text.embed_tokens.weight
         return weights.dtype
-
-    @staticmethod
-    def content(n_images: int, question: str) -> list[dict[str, str]]:
-        """The user's turn: the images first, or each where :data:`IMAGE_AT` stands, if as many do."""
-        parts = question.split(IMAGE_AT)
-        if not n_images or len(parts) != n_images + 1:
-            return [{"type": "image"} for _ in range(n_images)] + [{"type": "text", "text": question}]
-        out: list[dict[str, str]] = []
-        for i, text in enumerate(parts):
-            out += [{"type": "text", "text": text}] * bool(text) + [{"type": "image"}] * (i < n_images)
-        return out
 
     @abstractmethod
     def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..turns import content
 from .dims import ModelDims
 from .family import Family, Request
 from .folder import first_line
@@ -89,10 +90,9 @@ class Pointing(QwenVL):
     opening: ClassVar[str]
 
     def _prompt(self, n_images: int, question: str) -> str:
-        content = self.content(n_images, question)
         turns = [
             {"role": "system", "content": [{"type": "text", "text": self.system}]},
-            {"role": "user", "content": content},
+            {"role": "user", "content": content(n_images, question)},
         ]
         said = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
         return f"{said}<|im_start|>assistant<|recipient|>os\n{self.opening}<|pointer_start|>{POINTER}"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..clock import StageClock
 from ..errors import UserError
+from ..turns import messages
 from .base import Encoded, ImageRules, Merging, VlmAdapter
 from .dims import ModelDims
 from .vit_extras import block_extras, read_needs
@@ -83,7 +84,7 @@ class QwenVL(VlmAdapter):
         self._patch_weight, self._patch_bias = conv.weight.flatten(1), conv.bias
 
     def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """See :class:`VlmAdapter`; the images come first in the user's turn, then the text."""
+        """See :class:`VlmAdapter`; the images come first in the user's turn, or where the question places them."""
         ids: list[int] = []
         spans: list[tuple[int, int]] = []
         for token in self.tokenizer(self._prompt(len(n_tokens), question), add_special_tokens=False)["input_ids"]:
@@ -101,9 +102,8 @@ class QwenVL(VlmAdapter):
 
     def _prompt(self, n_images: int, question: str) -> str:
         """The prompt before tokenisation, with one placeholder per image."""
-        content = self.content(n_images, question)
         text: str = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **self.template_options
+            messages(n_images, question), tokenize=False, add_generation_prompt=True, **self.template_options
         )
         return text
 

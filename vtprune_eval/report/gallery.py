@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..sample import Sample
+from ..turns import readable
 from .pictures import Panel, printable, verdict_of
 
 
@@ -28,7 +29,7 @@ def figure(file: str, task: str, sample: Sample, panels: Sequence[Panel], full_r
     return (
         f'<figure data-full-right="{str(full_right).lower()}">'
         f"<figcaption><b>{html.escape(task)} {html.escape(sample.id)}</b>: "
-        f"{html.escape(printable(sample.question, 400))} <i>({html.escape(state)})</i></figcaption>"
+        f"{html.escape(printable(readable(sample.question), 400))} <i>({html.escape(state)})</i></figcaption>"
         f'<a href="{name}" title="full size"><img src="{name}" loading="lazy" '
         f'alt="what each method kept of {html.escape(sample.id)}"></a>'
         "<details><summary>answers</summary><table><tr><th>cell</th><th>verdict</th><th>answer</th><th>score</th></tr>"

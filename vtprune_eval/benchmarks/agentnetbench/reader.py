@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...errors import UserError
 from ..base import Episodes, ImageRoots, Item, Recent, Step, need
@@ -46,9 +47,7 @@ class AgentNetBench(Episodes):
                 self._images.find(need(s, "image", where, str), where) for s in steps[self._first(at) : at + 1]
             ),
             fields={"instruction": need(task, "high_level_task_description", where, str)},
-            past=tuple(
-                Step(str((s.get("inner_monologue") or {}).get("low_level_instruction") or ""), None) for s in steps[:at]
-            ),
+            past=tuple(map(_told, steps[:at])),
             target={
                 "type": "step",
                 "truth": {
@@ -64,3 +63,11 @@ class AgentNetBench(Episodes):
                 "action_type": str(need(actions[0], "type", where, str)) if actions else "",
             },
         )
+
+
+def _told(step: dict[str, Any]) -> Step:
+    said = step.get("inner_monologue") or {}
+    text, thought, observation = (
+        str(said.get(key) or "") for key in ("low_level_instruction", "thought", "observation")
+    )
+    return Step(text, None, thought, observation)

@@ -274,7 +274,7 @@ class VllmEngine:
         settings = {k: getattr(self._spec, k) for k in SETTINGS}
         plan = Plan(cell.method, cell.budget, settings, sample.id, sample.instruction, sample.question, sizes)
         if not plan.reads_text:
-            plan = replace(plan, instruction=None, question="")
+            plan = plan.unread
         return (None if not files else stack(files) if sizes else files[0]), plan, ids, spans
 
     def _add(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...errors import UserError, unknown_name
+from ...turns import IMAGE_AT
 
 if TYPE_CHECKING:
     from ...runner.spec import Cell, RunSpec
@@ -100,6 +101,13 @@ class Plan:
             UserError: anything that a run's command line would refuse, and what vLLM cannot do.
         """
         return _cell(json.dumps([self.method, self.budget, dict(self.settings)], sort_keys=True))
+
+    @property
+    def unread(self) -> Plan:
+        """The plan where nothing reads the text; one that has its images' places in it keeps them, as part of the
+        prompt."""
+        placed = self.question if IMAGE_AT in self.question else ""
+        return replace(self, instruction=None, question=placed)
 
     @property
     def reads_text(self) -> bool:

@@ -115,7 +115,7 @@ class Processor(BaseMultiModalProcessor):
         default = getattr(self.info.get_hf_config(), NAME, None)
         plan = Plan.read(inputs.hf_processor_mm_kwargs.get(NAME), default)
         if not plan.reads_text:
-            return replace(plan, instruction=None, question="")
+            return plan.unread
         if plan.instruction is None and not plan.question:
             plan = replace(plan, question=self._said(inputs.prompt))
         return plan
