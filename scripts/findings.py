@@ -409,7 +409,8 @@ NOTES = """
   that, or from the cache, costs little; what is dropped before costs much. So cache methods look better here than on a
   large model, and methods that act in early layers look worse.
 - `focusui` uses a scorer that was trained for nano; the other selectors are training-free. `oracle` reads the answer.
-- Markers of POSPAD count as tokens. nano has no trained one: both stand-ins are shown, and rows say "untrained marker".
+- Markers of POSPAD count as tokens. nano has no trained one: stand-ins are shown, rows say "untrained marker"
+  ([markers.md](markers.md) compares three of them).
 - Steps that need an earlier screenshot (`recall`) decide the history comparisons: there a code must be copied from it.
   GUI-KV's loss on them comes from its temporal part alone: with `guikv.rank=0` it is as good as SnapKV. It sets to zero
   what the first 32 keys of the current screenshot span; nano's keys have 64 dimensions, of which that is half.

@@ -45,6 +45,10 @@ prints a method's hyper-parameters and every difference from the published code.
 window and counting. Its release 0.5.5 asks for `transformers<5.3` and this project for 5.20 or later: install it
 beside with `pip install --no-deps kvpress` and the packages that it then misses.
 
+RESTORE (Cho et al., arXiv 2606.01711, ICML 2026) is not here as a rectifier of any selector: it is more than a repair
+of positions, which every method here keeps anyway; it also raises the decoder's attention weights by relative distance
+and merges into anchors of its own choice.
+
 A plus sign composes methods (`pixelprune+snapkv`), so PruMerge+ and SparseVLM+ are spelled `prumerge-plus` and
 `sparsevlm-plus`. A file's name is its method's name, with `_` for `-`.
 """

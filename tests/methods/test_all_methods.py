@@ -258,6 +258,7 @@ def test_token_selection(name, seed, n_images, share):
         },
         question_features=torch.randn(3, 16, generator=generator),
         target_boxes=((3.0, 5.0, 40.0, 30.0),),
+        n_layers=4,
     )
     budget = budget_for(sizes, max(n_images, round(share * sum(sizes))))
     copy = features.clone()
@@ -271,7 +272,7 @@ def test_token_selection(name, seed, n_images, share):
             if not isinstance(answers[0], TokenEdit) or answers[0].has_visual is None
             else int((~answers[0].has_visual).sum())
         )
-        assert (not method_class(name).blind) <= int(keeps[0].sum()) <= budget.n_keep
+        assert (not method_class(name).blind) <= int(keeps[0].sum()) <= make_method(name).entering(budget, 4)
         assert markers < int(keeps[0].sum()) or name in {"focusui", "no-image"}  # at tiny budgets one marker is all
     edit = answers[0]
     if isinstance(edit, TokenEdit) and edit.features is not None:

@@ -18,6 +18,7 @@ from vtprune_eval.budget import Budget, StageBudget
 from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import ImageView, PatchView, TokenView
 from vtprune_eval.methods.conncomp import align, thin
+from vtprune_eval.methods.kernels.cache_scores import lagkv
 from vtprune_eval.methods.resize import largest_within, scaled_size
 from vtprune_eval.methods.stride import even_grid
 from vtprune_eval.pipeline.generate import Pipeline
@@ -160,3 +161,43 @@ def test_no_image_reaches_the_decoder_with_text_alone(tiny, tmp_path):
     assert out.target_recall["tokens"] == 0.0
     with pytest.raises(UserError, match="no-image keeps no visual token"):
         Pipeline(tiny, blind, Budget.parse("100"))
+
+
+def test_prumerge_adds_what_it_would_add_to_an_image_alone():
+    """The attention of every image sums to 1, as published: a second screenshot does not halve what is merged in."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    n, method = 40, make_method("prumerge", {"neighbours": 4})
+    features, attention = torch.randn(n, 8, generator=generator), torch.rand(n, generator=generator)
+    attention[:5] += 9  # five outliers, the same in both images
+    # Keys of the two images are orthogonal, so that no neighbour lies in the other one.
+    keys = torch.cat([torch.rand(n, 8, generator=generator), torch.zeros(n, 8)], 1)
+    view = token_view(((5, 8),), features)
+    one = dataclasses.replace(view, extras=dict(zip(method.needs, (attention, keys), strict=True)))
+    both_keys = torch.cat([keys, keys.roll(8, 1)])
+    twice = token_view(((5, 8), (5, 8)), torch.cat([features, features.flip(0)]))
+    twice = dataclasses.replace(
+        twice, extras=dict(zip(method.needs, (torch.cat([attention, attention]), both_keys), strict=True))
+    )
+    alone = method.select_tokens(one, budget_for((n,), 5))
+    pair = method.select_tokens(twice, budget_for((n, n), 10))
+    assert pair.keep[:n].tolist() == alone.keep.tolist() and int(alone.keep.sum()) == 5
+    torch.testing.assert_close(pair.features[:5], alone.features)
+
+
+def test_lagkv_takes_channels_without_a_range():
+    """Under a blank part of a screenshot the values of layer 0 are equal: scores are numbers, ranks follow keys."""
+    import torch
+
+    keys = torch.randn(1, 4 + 3 * 8, 6, generator=torch.Generator().manual_seed(1))
+    values = torch.ones_like(keys)
+    score = lagkv(keys, values, 8)
+    assert torch.isfinite(score).all()
+    varied = values + 0.1 * torch.randn(values.shape, generator=torch.Generator().manual_seed(2))
+    varied[:, :, 0] = 1.0
+    assert torch.isfinite(lagkv(keys, varied, 8)).all()
+    behind = [keys[0, s + 8 : s + 16] for s in (4, 12)]
+    scaled = [(keys[0, s : s + 8] - b.amin(0)) / (b.amax(0) - b.amin(0)) for s, b in zip((4, 12), behind, strict=True)]
+    ranks = torch.stack([x.std(-1).argsort().argsort() for x in scaled])  # values add the same to all of a block
+    assert (score[0, 4:20].view(2, 8) * 8).round().tolist() == ranks.tolist()

@@ -19,7 +19,9 @@ THERE = "cpu:1"
 # A ViT that attends in windows cannot merge inside them, and a hybrid decoder has neither the queries of its layers of
 # linear attention nor a state that a second pass leaves alone.
 WINDOWS = {"tome": "attends in windows"}
-LINEAR = dict.fromkeys(("kvzip", "pyramiddrop", "showui", "sparsevlm", "sparsevlm-plus"), "linear attention")
+LINEAR = dict.fromkeys(
+    ("kvzip", "pyramiddrop", "showui", "sparsevlm", "sparsevlm-plus", "vscan-two-stage"), "linear attention"
+)
 REFUSED = {"qwen2_5_vl": WINDOWS, "opencua": WINDOWS, "focusui_qwen2_5_vl": WINDOWS, "qwen3_5": LINEAR}
 
 

@@ -195,3 +195,12 @@ def test_what_an_image_does_not_need_goes_to_the_others(tiny, picture, tmp_path)
         )
         allowed = Budget.parse("45").count(sum(outcome.counts.visual_full))
         assert allowed - 3 <= sum(outcome.counts.visual) <= allowed
+
+
+def test_vscan_drops_behind_the_vit_and_in_the_middle_of_the_decoder_with_vscans_first_stage(adapter, make_sample):
+    sample, n_layers = make_sample(3, 2), len(adapter.text.layers)
+    outcome = Pipeline(adapter, make_method("vscan-two-stage"), Budget.parse("40"), max_new_tokens=2).run(sample)
+    seen = outcome.counts.layer_visual
+    assert len(set(seen)) == 2 and seen[n_layers // 2 - 1] > seen[n_layers // 2]
+    first = Pipeline(adapter, make_method("vscan"), Budget.parse(f"{seen[0]}tok"), max_new_tokens=1).run(sample)
+    assert outcome.kept == first.kept

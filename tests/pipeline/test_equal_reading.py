@@ -23,7 +23,7 @@ FAMILIES = ("qwen3_vl", "qwen2_5_vl", "qwen2_vl", "qwen3_5")
 BOX = {"type": "box", "box_xyxy": [10, 10, 60, 40]}
 # What a decoder of which half the layers have linear attention cannot give: queries and keys of layers that have none,
 # or a pass behind the prompt, which a state of fixed size does not come back from.
-NO_HYBRID = {"kvzip", "pyramiddrop", "sparsevlm", "sparsevlm-plus"}
+NO_HYBRID = {"kvzip", "pyramiddrop", "sparsevlm", "sparsevlm-plus", "vscan-two-stage"}
 
 
 @pytest.fixture(scope="session")
@@ -129,7 +129,7 @@ def test_records_and_tables_state_asked_achieved_and_reading(tmp_path, capsys):
 
 def test_a_marker_that_nobody_trained_is_named(tiny, shots):
     """nano and other models without FocusUI's token: the record says so, for both stand-ins."""
-    for marker, says in (("token", "the pad token's embedding"), ("mean", "the mean of the dropped run")):
+    for marker, says in (("token", "the pad token's"), ("mean", "the mean of the"), ("zero", "a row of zeros")):
         method = make_method("focusui", {"scorer": "ui-graph", "marker": marker})
         notes = Pipeline(tiny, method, Budget.parse("50"), max_new_tokens=1).run(shots[0]).notes
         assert any(n.code == "untrained_marker" and says in n.values["token"] for n in notes)

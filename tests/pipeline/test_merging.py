@@ -10,6 +10,7 @@ from vtprune_eval.errors import UserError
 from vtprune_eval.methods.kernels.merging import bipartite
 from vtprune_eval.methods.tome import schedule
 from vtprune_eval.models.base import Merging
+from vtprune_eval.models.vit_merging import attention_by_size
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.profiling.flops import flops_of
 from vtprune_eval.registry import make_method
@@ -65,6 +66,40 @@ def test_images_are_merged_apart_and_places_stay_sorted(adapter):
     assert both.places[:5].tolist() == alone.places.tolist()
     torch.testing.assert_close(both.tokens[:5], alone.tokens, rtol=1e-4, atol=1e-5)
     assert all(len(level) == 7 for level in both.deepstack)
+
+
+def test_proportional_attention_is_that_of_repeated_keys(adapter):
+    """A key that stands for s draws as much attention as s equal keys with equal values."""
+    attn, generator = adapter.visual.blocks[0].attn, torch.Generator().manual_seed(3)
+    n, dim = 7, attn.dim
+    x = torch.randn(n, dim, generator=generator)
+    angle = torch.rand(n, dim // attn.num_heads // 2, generator=generator).repeat(1, 2)
+    sizes, lengths = torch.tensor([1, 3, 2, 1, 1, 4, 2]), (4, 3)
+    with torch.inference_mode():
+        got = attention_by_size(attn, x, (angle.cos(), angle.sin()), sizes.float(), lengths)
+        for start, end in ((0, 4), (4, 7)):
+            rows = torch.arange(start, end).repeat_interleave(sizes[start:end])
+            rope = (angle[rows].cos(), angle[rows].sin())
+            bounds = torch.tensor([0, len(rows)], dtype=torch.int32)
+            want = attn(x[rows], cu_seqlens=bounds, max_seqlen=len(rows), position_embeddings=rope)
+            first = sizes[start:end].cumsum(0) - sizes[start:end]
+            torch.testing.assert_close(got[start:end], want[first], rtol=1e-4, atol=1e-5)
+
+
+def test_proportional_attention_is_used_behind_the_first_merge(adapter, make_sample):
+    """The released default is the reading paper; before anything is merged nothing changes."""
+    generator = torch.Generator().manual_seed(1)
+    patches = torch.randn(48, adapter.visual.patch_embed.proj.weight[0].numel(), generator=generator)
+    depth = len(adapter.visual.blocks)
+
+    def tokens(counts, by_size):
+        with torch.inference_mode():
+            return adapter.encode(patches, ((3, 4),), [None], merging=Merging((counts,), bipartite, by_size)).tokens
+
+    late, early = (*(0,) * (depth - 1), 4), (4, *(0,) * (depth - 1))
+    assert torch.equal(tokens(late, True), tokens(late, False))
+    assert not torch.allclose(tokens(early, True), tokens(early, False), atol=1e-4)
+    assert make_method("tome", {}, "paper").weighs_by_size and not make_method("tome").weighs_by_size
 
 
 def test_two_methods_of_one_budget_stay_within_it(adapter, make_sample):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -85,7 +86,9 @@ def test_adakv_spends_the_budget_unevenly_over_heads(adapter, make_sample):
     assert outcome.counts.cache_entries == (n_text + allowed,) * len(sizes)
 
 
-def test_kvzips_threshold_keeps_one_entry_fewer_of_all_heads_together(adapter, make_sample):
+@pytest.mark.parametrize("rule", ["threshold", "layer-threshold"])
+def test_kvzips_threshold_keeps_one_entry_fewer_of_all_heads_together(adapter, make_sample, rule):
+    """Of all layers and heads, or of all heads of a layer: against a sort of all scores at once."""
     sample, kept = make_sample(5, 2), {}
 
     @dataclass(frozen=True)
@@ -93,14 +96,27 @@ def test_kvzips_threshold_keeps_one_entry_fewer_of_all_heads_together(adapter, m
         name: ClassVar[str] = "kvzip"
 
         def compress_kv(self, view, budget):
-            kept[view.layer] = super().compress_kv(view, budget), budget.limit
-            return kept[view.layer][0]
+            kept[view.layer] = super().compress_kv(view, budget)
+            seen["limit"], seen["n"], seen["scores"] = budget.limit, len(view.index), view.observed
+            return kept[view.layer]
 
-    outcome = Pipeline(adapter, Seen(rule="threshold"), Budget.parse("50", "paper"), max_new_tokens=4).run(sample)
-    for entries, limit in kept.values():
-        n_heads, n_kept = len(entries), int((entries >= 0).sum())
-        assert n_heads * limit - 1 <= n_kept <= n_heads * limit - 1 + n_heads  # the last entry stays in every head
-    assert len({tuple((e >= 0).sum(1).tolist()) for e, _ in kept.values()}) > 1
+    seen: dict = {}
+    outcome = Pipeline(adapter, Seen(rule=rule), Budget.parse("50", "paper"), max_new_tokens=4).run(sample)
+    n, limit = seen["n"], seen["limit"]
+    layers = [np.concatenate([c.numpy() for c in chunks], 1) for chunks in seen["scores"]]
+    layers = [np.concatenate([np.full((len(s), n - s.shape[1]), 9.0), s], 1) for s in layers]  # the sinks come first
+    for number, scores in enumerate(layers):
+        pool = np.stack(layers) if rule == "threshold" else scores
+        place = pool.size // n * limit - 1
+        want = scores > np.sort(pool, axis=None)[::-1][place]
+        want[:, -1] = True  # no head is empty
+        assert [[i for i in row if i >= 0] for row in kept[number].tolist()] == [
+            np.flatnonzero(r).tolist() for r in want
+        ]
+    counts = [int((e >= 0).sum()) for e in kept.values()]
+    total = sum(len(e) for e in kept.values()) * limit - (1 if rule == "threshold" else len(kept))
+    assert total <= sum(counts) <= total + sum(len(e) for e in kept.values())
+    assert len(set(counts)) > 1 or rule == "layer-threshold"
     assert outcome.ids
 
 

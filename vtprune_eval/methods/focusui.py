@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MARKER = "<|image_drop_end|>"
-STAND_INS = {"token": "the pad token's embedding", "mean": "the mean of the dropped run"}
+STAND_INS = {
+    "token": "the pad token's embedding",
+    "mean": "the mean of the dropped run",
+    "zero": "a row of zeros",
+}
 # Below the model's folder, not in it: a loader that globs *.safetensors would take it for a shard of the weights.
 SCORER_FILE = "focusui/focusui_scorer.safetensors"
 
@@ -46,8 +50,8 @@ class FocusUI(Method):
         "DeepStack features of every level are gathered for kept tokens; the published code loses all but the first "
         "level once it selects.",
         "Markers count as visual tokens of the prompt.",
-        "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run); "
-        'records say "untrained marker".',
+        "Without a trained marker the pad token's embedding stands in, as published (marker=mean: mean of the run, "
+        'marker=zero: zeros); records say "untrained marker".',
         "scorer=ui-graph follows the released code; graph=paper the text of the paper (patches, plain distances).",
     )
 
@@ -66,8 +70,8 @@ class FocusUI(Method):
     )
     marker: str = hyper(
         "token",
-        "embedding of a marker: the trained token (else pad), or the mean of the dropped run",
-        choices=("token", "mean"),
+        "embedding of a marker: the trained token (else pad), the mean of the dropped run, or zeros",
+        choices=("token", "mean", "zero"),
     )
     graph: str = hyper(
         "code",
@@ -107,7 +111,7 @@ class FocusUI(Method):
         features[markers] = self._marker(view, run, markers).to(features.dtype)
         stay = keep.clone()
         stay[markers] = True
-        trained = view.token_embedding(MARKER) is not None
+        trained = self.marker == "token" and view.token_embedding(MARKER) is not None
         note = "" if trained else Note("untrained_marker", {"token": STAND_INS[self.marker], "method": "FocusUI"})
         return TokenEdit(stay, features=features[stay], has_visual=keep[stay], note=note)
 
@@ -180,6 +184,8 @@ class FocusUI(Method):
             sums.index_add_(0, run[dropped], view.features[dropped].float())
             means = sums / torch.bincount(run[dropped], minlength=n_runs)[:, None]
             return means[run[markers]]
+        if self.marker == "zero":
+            return torch.zeros(len(markers), view.features.shape[1], device=view.features.device)
         for name in (MARKER, "<|endoftext|>", "<pad>", "<|im_start|>"):
             vector = view.token_embedding(name)
             if vector is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from ..budget import StageBudget
 from .base import LayerView, Method, Repeated, Room, hyper
-from .kernels.cache_scores import above_threshold, reconstruction
+from .kernels.cache_scores import above_threshold, reconstruction, threshold
 from .kernels.topk import padded
 
 if TYPE_CHECKING:
@@ -34,23 +35,27 @@ class KVzip(Method):
         "The whole prompt is the context, the question included (the paper compresses the context before a question is "
         "known); images are repeated by their features.",
         "Every kv head keeps the same number (the library's uniform rule). The released default, one threshold over "
-        "all heads, is rule=threshold and the reading paper; here it is taken layer by layer, and keeps one entry "
-        "fewer, as released.",
+        "all layers and heads together, is rule=threshold and the reading paper; it keeps one entry fewer, as released "
+        "(rule=layer-threshold takes one threshold per layer). No head is left without an entry.",
         "The chunks of a prompt are repeated behind an instruction alone, without the last tokens of the chunk before.",
     )
 
     chunk: int = hyper(2000, "positions that are repeated at a time", low=1, unit="tokens")
-    rule: str = hyper("uniform", "the same number per head, or one threshold", choices=("uniform", "threshold"))
+    rule: str = hyper(
+        "uniform",
+        "the same number per head, or one threshold over all layers and heads, or one per layer",
+        choices=("uniform", "threshold", "layer-threshold"),
+    )
     sinks: int = hyper(4, "first positions that always stay", low=0, unit="entries")
 
     paper_of: ClassVar[str] = "prompt"
     paper_defaults: ClassVar[dict[str, Any]] = {"rule": "threshold"}
-    paper_reading: ClassVar[str] = "b % of a layer's entries of all kv heads together, those above one threshold"
+    paper_reading: ClassVar[str] = "b % of the entries of all layers and kv heads together, those above one threshold"
 
     @property
     def ragged(self) -> bool:
         """See :attr:`Method.ragged`."""
-        return self.rule == "threshold"
+        return self.rule != "uniform"
 
     @property
     def deferred(self) -> bool:
@@ -73,15 +78,23 @@ class KVzip(Method):
 
     def score_kv(self, view: LayerView, room: Room) -> Tensor:
         """See :meth:`Method.score_kv`; ``view.observed`` holds the chunks of every layer."""
-        scores = torch.cat(view.observed[view.layer], 1)
-        first = scores.new_full((len(scores), len(view.index) - scores.shape[1]), float(scores.max()) + 1)
-        return torch.cat([first, scores], 1)
+        return self._of_layer(view, view.layer)
+
+    def _of_layer(self, view: LayerView, layer: int) -> Tensor:
+        """Scores of all entries of a layer; sinks are above those of every layer, since a weight is at most 1."""
+        scores = torch.cat(view.observed[layer], 1)
+        return torch.nn.functional.pad(scores, (len(view.index) - scores.shape[1], 0), value=2.0)
 
     def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.compress_kv`; a threshold where text competes, too."""
         n = len(view.index)
-        if self.rule != "threshold" or budget.n_text or budget.limit >= n:
+        if self.rule == "uniform" or budget.n_text or budget.limit >= n:
             return super().compress_kv(view, budget)
-        keep = above_threshold(self.score_kv(view, Room(budget.limit, 0)), budget.limit / n)
+        own, share = self._of_layer(view, view.layer), Fraction(budget.limit, n)
+        if self.rule == "threshold":
+            whole = torch.cat([self._of_layer(view, i).to(own.device) for i in range(len(view.observed))])
+            keep = own > threshold(whole, share)
+        else:
+            keep = above_threshold(own, share)
         keep[:, -1] = True  # no head is empty
         return padded(keep)

@@ -27,6 +27,7 @@ class LagKV(Method):
     origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = (
         "A prompt shorter than the sinks and two blocks keeps its sinks and its end, as in kvpress.",
+        "A channel without a range in the block behind counts as 0; the published code divides by zero there.",
         "Equal ranks of different blocks are the rule; of those at the cut the later entries stay.",
     )
 

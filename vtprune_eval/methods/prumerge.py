@@ -55,8 +55,11 @@ class PruMerge(Method):
     def select_tokens(self, view: TokenView, budget: StageBudget) -> TokenEdit:
         """See :meth:`Method.select_tokens`."""
         received, keys = (view.extras[name].float() for name in self.needs)
-        weights = received / received.sum()
-        order, n = self.adaptive_order(weights), len(received)
+        # The attention of an image sums to 1 as published, however many images there are; what competes is its share
+        # of the mean, which does not fall with the size of an image.
+        sizes = [int(part.sum()) for part in view.present.split(list(view.layout.n_tokens))]
+        weights = torch.cat([part / part.sum() for part in received.split(sizes)])
+        order, n = self.adaptive_order(received), len(received)
         if budget.n_keep is not None:
             order = order[: min(n, budget.limit)]
         keep = torch.zeros(n, dtype=torch.bool, device=received.device)

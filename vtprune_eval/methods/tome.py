@@ -7,11 +7,11 @@ the mean key over heads, r pairs per block, weighted by what a token stands for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..budget import StageBudget, split_proportionally
 from ..errors import InfeasibleBudget
-from .base import Method
+from .base import Method, hyper
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,21 @@ class ToMe(Method):
         "blocks; similarity is that of the four keys together.",
         "r per block follows from the budget: what must vanish is spread evenly over the ViT's blocks, at most half of "
         "the tokens in one.",
-        "No proportional attention (the logarithm of sizes added to the logits): the model's own attention is called.",
+        "Proportional attention (the logarithm of sizes added to the logits, the released default) is "
+        "proportional=true and the reading paper; without it the model's own attention is called, on any backend.",
         "A merged block stands at the place of the block it was merged into; DeepStack features taken before are "
         "averaged along. Images are merged apart.",
         "ViTs that attend in windows (Qwen2.5-VL) are refused.",
     )
+
+    paper_defaults: ClassVar[dict[str, Any]] = {"proportional": True}
+
+    proportional: bool = hyper(False, "a merged block draws attention in proportion to what it stands for")
+
+    @property
+    def weighs_by_size(self) -> bool:
+        """See :meth:`Method.weighs_by_size`."""
+        return self.proportional
 
     def merge_patches(
         self, n_blocks: tuple[int, ...], vit_blocks: int, budget: StageBudget

@@ -28,8 +28,7 @@ class VScan(Method):
     year: ClassVar[int] = 2025
     origin: ClassVar[str] = "vectors"
     deviations: ClassVar[tuple[str, ...]] = (
-        "The first stage alone: the second one, in the middle of the decoder, scores like PyramidDrop, and its share "
-        "of the budget is not stated; compose with a method of the decoder for two stages.",
+        "The first stage alone, in the encoder; vscan-two-stage is both.",
         "Windows and merging act behind the merger (4 x 4 tokens, as in the released Qwen form); a grid side below 4 "
         "is one window (the released code divides by zero).",
         "Local tokens leave the global scan; in the released code they stay in it with attention 0.",
@@ -50,7 +49,7 @@ class VScan(Method):
         """See :meth:`Method.select_tokens`."""
         shallow, last = (view.extras[name].float() for name in self.needs)
         n = len(last)
-        k = min(n, budget.limit)
+        k = min(n, self.entering(budget, view.n_layers))
         parts, n_windows = [], 0
         for rows, cols in view.layout.grids:
             window, count = window_of_token(rows, cols, self.side)

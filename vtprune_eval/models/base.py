@@ -67,10 +67,12 @@ class Merging:
     Attributes:
         counts: merge blocks that vanish behind the attention of every ViT block, one tuple per image.
         match: which ones, of one image: see :meth:`MergeHook.match`.
+        by_size: the logarithm of what a key stands for is added to its attention logits.
     """
 
     counts: tuple[tuple[int, ...], ...]
     match: Callable[[Tensor, int], Any]
+    by_size: bool = False
 
 
 class VlmAdapter(ABC):

@@ -6,9 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .base import Merging
+
+
+def attention_by_size(
+    attn: Any, normed: Tensor, rope: tuple[Tensor, Tensor], sizes: Tensor, lengths: Sequence[int]
+) -> Tensor:
+    """ToMe's proportional attention: softmax(q k / sqrt(d) + log size) v inside every image, ``(n, dim)``.
+
+    Args:
+        attn: attention of a ViT block of the Qwen2-VL line; normed: its input, ``(n, dim)``; rope: cos and sin.
+        sizes: what each of the ``n`` keys stands for; lengths: keys per image.
+    """
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
+
+    q, k, v = attn.qkv(normed).view(len(normed), 3, attn.num_heads, -1).unbind(1)
+    q, k = apply_rotary_pos_emb_vision(q, k, *rope)
+    parts, bias = [], sizes.log().to(q.dtype)
+    for mine in zip(*(x.split(list(lengths)) for x in (q, k, v, bias)), strict=True):
+        asked, keys, values = (x.transpose(0, 1)[None] for x in mine[:3])
+        out = F.scaled_dot_product_attention(
+            asked, keys, values, attn_mask=mine[3][None, None, None], scale=attn.scaling
+        )
+        parts.append(out[0].transpose(0, 1).flatten(1))
+    return torch.as_tensor(attn.proj(torch.cat(parts)))
 
 
 class Merger:
@@ -24,6 +48,7 @@ class Merger:
         self.lengths, self.patches = list(lengths), list[tuple[int, ...]]()
         n = sum(lengths)
         self._place, self._size = torch.arange(n, device=device), torch.ones(n, device=device)
+        self._merged = False
 
     def run(
         self, number: int, block: Any, hidden: Tensor, rope: tuple[Tensor, Tensor], bounds: Tensor, taps: list[Tensor]
@@ -39,10 +64,15 @@ class Merger:
         """
         self.patches.append(tuple(n * self._group for n in self.lengths))
         normed = block.norm1(hidden)
-        longest = max(self.lengths) * self._group
-        hidden = hidden + block.attn(normed, cu_seqlens=bounds, max_seqlen=longest, position_embeddings=rope)
+        if self._merging.by_size and self._merged:
+            sizes = self._size.repeat_interleave(self._group)
+            hidden = hidden + attention_by_size(block.attn, normed, rope, sizes, self.patches[-1])
+        else:
+            longest = max(self.lengths) * self._group
+            hidden = hidden + block.attn(normed, cu_seqlens=bounds, max_seqlen=longest, position_embeddings=rope)
         if any(counts[number] for counts in self._merging.counts):
             keys = block.attn.qkv(normed).view(len(normed), 3, block.attn.num_heads, -1)[:, 1].float().mean(1)
+            self._merged = True
             hidden, rope, taps = self._merge(number, keys.view(len(self._place), -1), hidden, rope, taps)
         return hidden + block.mlp(block.norm2(hidden)), rope, taps
 

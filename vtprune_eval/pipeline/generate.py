@@ -320,7 +320,7 @@ class Pipeline:
             return None
         n_blocks = tuple(n if k is None else int(k.sum()) for n, k in zip(prompt.layout.n_tokens, keep, strict=True))
         counts = method.merge_patches(n_blocks, len(self.adapter.visual.blocks), budgets["merge_patches"])
-        return Merging(counts, method.match)
+        return Merging(counts, method.match, method.weighs_by_size)
 
     def _nothing(self) -> Encoded:
         """What the encoder gives for a question without images."""
@@ -384,6 +384,7 @@ class Pipeline:
                 target_boxes=_target_boxes(sample, entered.file_sizes[-1], prompt) if method.sees_target else (),
                 model=adapter.name,
                 model_folder=adapter.folder,
+                n_layers=len(adapter.text.layers),
             )
             answer = method.select_tokens(view, budget)
             if isinstance(answer, TokenEdit):

@@ -193,7 +193,8 @@ def planned_counts(
                 views = tuple(ImageView((w, h), (w, h), 1) for h, w in grids)
                 patches = kept = tuple(w * h for w, h in method.reduce_images(views, stage))
             elif hooks[0] != "prune_layer":
-                kept = split_proportionally(n_keep, full)
+                entering = method.entering(stage, dims.layers) if hooks[0] == "select_tokens" else n_keep
+                kept = split_proportionally(entering, full)
                 if hooks[0] == "select_patches":
                     patches = kept
                     depth = method.vit_depth if kept != full else 0

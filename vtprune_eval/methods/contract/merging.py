@@ -19,6 +19,11 @@ class MergeHook:
     place.
     """
 
+    @property
+    def weighs_by_size(self) -> bool:
+        """Whether a merged block counts in the attention of later ViT blocks as often as it stands for blocks."""
+        return False
+
     def merge_patches(
         self, n_blocks: tuple[int, ...], vit_blocks: int, budget: StageBudget
     ) -> tuple[tuple[int, ...], ...]:

@@ -35,6 +35,7 @@ class TokenView:
         token_embedding: embedding ``(dim,)`` of a special token by its text, None where the tokenizer lacks it.
         target_boxes: (x1, y1, x2, y2) in pixels of ``images[-1]``; filled only for a method with ``sees_target``.
         model: short name of the model, for messages; model_folder: its local folder, None for random weights.
+        n_layers: decoder layers, for a method that drops tokens there, too.
     """
 
     layout: TokenLayout
@@ -49,6 +50,7 @@ class TokenView:
     target_boxes: tuple[tuple[float, float, float, float], ...] = ()
     model: str = ""
     model_folder: Path | None = None
+    n_layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,11 @@ class TokenHook:
             layout: the full prompt; present: bool ``(n_visual,)``, which tokens still exist; budget: as for the hook.
         """
         return None if budget.n_keep is None else min(int(present.sum()), budget.n_keep)
+
+    def entering(self, budget: StageBudget, n_layers: int) -> int:
+        """Visual tokens that ``select_tokens`` leaves at most; more than ``budget.n_keep``, which is the mean over the
+        decoder's ``n_layers``, only for a method that goes on dropping there."""
+        return budget.limit
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Any:
         """Score ``(n_present,)`` (float) or keep mask ``(n_present,)`` (bool), or a :class:`TokenEdit`.

@@ -5,6 +5,7 @@ Rules of NVIDIA's kvpress (commit in the golden vectors), where the name of a pa
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import torch
@@ -59,7 +60,9 @@ def lagkv(keys: Tensor, values: Tensor, lag: int, sinks: int = SINKS) -> Tensor:
     for x in (keys, values):
         part = x[:, sinks : sinks + blocks * lag].float().view(n_kv, blocks, lag, -1)
         low, high = part[:, 1:].amin(2, keepdim=True), part[:, 1:].amax(2, keepdim=True)
-        total += ((part[:, :-1] - low) / (high - low)).std(-1).softmax(-1) / 2
+        # A channel that does not vary in the block behind (layer 0 under a blank part of a screenshot) says nothing.
+        scaled = torch.where(high > low, (part[:, :-1] - low) / (high - low), 0.0)
+        total += scaled.std(-1).softmax(-1) / 2
     rank = total.argsort(dim=-1, stable=True).argsort(dim=-1, stable=True)
     score[:, sinks : sinks + (blocks - 1) * lag] = (rank / lag).flatten(1)
     return score
@@ -172,8 +175,13 @@ def reconstruction(queries: Tensor, keys: Tensor, n_context: int, start: int, en
     return out
 
 
-def above_threshold(scores: Tensor, share: float) -> Tensor:
+def above_threshold(scores: Tensor, share: float | Fraction) -> Tensor:
     """KVzip's own rule over all heads together, bool ``(n_kv_heads, n)``: strictly above entry ``int(count share) - 1``
     of the falling scores, so one fewer than ``int(count share)``."""
-    ordered = scores.reshape(-1).sort(descending=True).values
-    return scores > ordered[max(int(len(ordered) * share) - 1, 0)]
+    return scores > threshold(scores, share)
+
+
+def threshold(scores: Tensor, share: float | Fraction) -> Tensor:
+    """Entry ``int(count share) - 1`` of the falling scores (at least the first), a scalar."""
+    n = scores.numel()
+    return scores.reshape(-1).kthvalue(n - max(int(n * share) - 1, 0)).values
