@@ -18,6 +18,7 @@ ORDER = (
     "pipeline",
     "results",
     "runner",
+    "training",
     "report",
     "data",
     "selftest",

@@ -26,6 +26,7 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval merge RUN ... --out DIR
        python -m vtprune_eval verify RUN                       python -m vtprune_eval serve-bench --method M[,M...]
        python -m vtprune_eval recall --tasks web-grounding     python -m vtprune_eval redundancy --tasks TASK
+       python -m vtprune_eval train --model MODEL --data TASK_OR_JSONL --method M --out FOLDER
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
@@ -44,6 +45,7 @@ _COMMANDS = {
     "redundancy": ("commands.recall", "redundancy"),
     "doctor": ("commands.doctor", "main"),
     "selftest": ("commands.selftest", "main"),
+    "train": ("commands.train", "main"),
 }
 
 

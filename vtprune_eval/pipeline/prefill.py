@@ -151,8 +151,7 @@ def prefill(
     Everything that ``full`` does not do (views, hooks, cutting) is timed as ``select``. Where only some layers have a
     cache (linear attention in the others), cache methods act on those, and their views count those alone.
     """
-    layers = adapter.text.layers
-    n_layers = len(layers)
+    n_layers = len(adapter.text.layers)
     pruner, compressors, observers = hooks.pruner, hooks.compressors, hooks.observers
     prune_at = pruner.layers_of(n_layers) if pruner else ()
     left_behind = dict(zip(prune_at, hooks.left, strict=False))
@@ -161,23 +160,18 @@ def prefill(
     shown = (state.hidden[0, state.deepstack_rows], state.index[state.deepstack_rows]) if adapter.points else None
     tokens, visual, places = [], [], []
     n_visual = int(state.visual.sum())  # read from the device only when it changes
-    mask = _mask(adapter, state.hidden)
+    mask = causal_mask(adapter, state.hidden)
     repeating = [m for m in compressors if m.repeats]
     whole = None
     if repeating:  # what layer 0 sees; a hidden state is never written to
         positions = layout.positions.to(state.hidden.device)[:, state.index]
         whole = Whole(state.hidden, positions, state.deepstack, state.deepstack_rows)
     seen = _Seen({id(m): [] for m in observers}, {id(m): [] for m in compressors if m.deferred})
-    for number, layer in enumerate(layers):
+    for number in range(n_layers):
         tokens.append(state.hidden.shape[1])
         visual.append(n_visual)
         places.append(state.index)
-        state.to(adapter.layer_devices[number])
-        entered = state.hidden
-        left = layer(entered, position_embeddings=state.rope, attention_mask=mask, past_key_values=cache)
-        state.hidden = left
-        if number < len(state.deepstack) and len(state.deepstack_rows):
-            state.hidden = left.index_add(1, state.deepstack_rows, state.deepstack[number][None].to(left.dtype))
+        entered = run_layer(adapter, state, number, mask, cache)
         place = cached.index(number) if number in cached else -1
         observing = [m for m in observers if place in m.observed_layers(len(cached))]
         compressing = compressors if place >= 0 else ()
@@ -206,7 +200,7 @@ def prefill(
                         cache.keep(earlier, kept.expand(cache.heads()[earlier], -1), ragged=False)
                 state.cut(keep, kept, n_visual, n_left, number + 1)
                 n_visual = n_left
-                mask = _mask(adapter, state.hidden)
+                mask = causal_mask(adapter, state.hidden)
     for m in compressors:
         if m.deferred:
             with clock.stage("select"):
@@ -226,6 +220,31 @@ def prefill(
     )
 
 
+def run_layer(
+    adapter: VlmAdapter, state: State, number: int, mask: Tensor | None, cache: KVCache | None, **attention: Any
+) -> Tensor:
+    """One decoder layer and, behind it, the DeepStack level of its number; evaluation and training run the same.
+
+    Args:
+        adapter: the model.
+        state: what enters the layer; its ``hidden`` leaves it.
+        number: of the layer.
+        mask: see :func:`causal_mask`.
+        cache: takes keys and values; None where none are kept.
+        attention: further arguments of the attention function, where sequences are packed.
+
+    Returns:
+        What entered the layer, ``(1, n, dim)``.
+    """
+    state.to(adapter.layer_devices[number])
+    entered, layer = state.hidden, adapter.text.layers[number]
+    left = layer(entered, position_embeddings=state.rope, attention_mask=mask, past_key_values=cache, **attention)
+    state.hidden = left
+    if number < len(state.deepstack) and len(state.deepstack_rows):
+        state.hidden = left.index_add(1, state.deepstack_rows, state.deepstack[number][None].to(left.dtype))
+    return entered
+
+
 def _compress(method: Method, view: LayerView, compressions: tuple[Compression, ...], layer: int, seen: _Seen) -> None:
     for branch in compressions:
         if branch.method is method:
@@ -235,7 +254,7 @@ def _compress(method: Method, view: LayerView, compressions: tuple[Compression, 
             branch.apply(layer, kept.clamp(-1, view.keys.shape[1] - 1))
 
 
-def _mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
+def causal_mask(adapter: VlmAdapter, hidden: Tensor) -> Tensor | None:
     """None where the attention backend is causal by itself; ``eager`` needs the mask spelled out, ``(1, 1, n, n)``."""
     if adapter.attention != "eager":
         return None

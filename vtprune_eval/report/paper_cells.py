@@ -17,6 +17,7 @@ from ..models import MODELS
 from ..registry import method_names
 from ..results.summary import costs_of
 from ..runner.folder import Run
+from . import paper_training
 
 MODEL_NAMES = {
     "Qwen3-VL-2B": "qwen3vl-2b",
@@ -152,13 +153,18 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
     Args:
         data: the table; row, metric: the cell; device: torch device of the runs; root: folder of the run folders.
     """
-    why_not = _obstacle(row, metric)
+    trained = paper_training.is_trained(data)
+    if trained and metric not in ACCURACIES:
+        return Plan(method=METHOD_NAMES[row["method"]])  # read from the trainings' own summaries
+    why_not = "" if trained else _obstacle(row, metric)
     settings = row.get("settings") or {}
     tasks = ACCURACIES.get(metric) or (BENCHMARKS.get(str(settings.get("benchmark"))) if metric in COSTS else None)
     if not why_not and (tasks is None or any(t not in task_names() for t in tasks)):
         why_not = "no task measures this"
     if why_not or tasks is None:
         return Plan(why_not=why_not)
+    if trained:
+        return _plan_trained(row, tasks, device, root)
     model, method = MODEL_NAMES[row["model"]], METHOD_NAMES[row["method"]]
     # Of other rows of the model, those that can be measured for this metric.
     others = [
@@ -194,6 +200,26 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
         mark = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:6]
         runs.append({**asked, "out": str(root / f"{model}--{task}-{mark}")})
     return Plan(tuple(runs), method)
+
+
+def _plan_trained(row: dict[str, Any], tasks: tuple[str, ...], device: str, root: Path) -> Plan:
+    """Runs of a model that is trained here first, with all tokens and with PixelPrune's."""
+    arm, step = paper_training.needed(row), (row.get("settings") or {}).get("step")
+    runs = []
+    for task in tasks:
+        asked: dict[str, Any] = {
+            "model": paper_training.MODEL,
+            "model_path": str(paper_training.folder_of(root, arm, step)),
+            "methods": ["full", "pixelprune"],
+            "budgets": ["auto"],
+            "tasks": [task],
+            "reading": "paper",
+            "dtype": "bfloat16",
+            "device": device,
+            "params": {},
+        }
+        runs.append({**asked, "out": str(root / f"scratch-{arm}-{step or paper_training.STEPS}--{task}")})
+    return Plan(tuple(runs), METHOD_NAMES[row["method"]])
 
 
 def _obstacle(row: dict[str, Any], metric: str) -> str:
@@ -245,6 +271,8 @@ def command(run: dict[str, Any]) -> str:
     for option, key in (("model", "model"), ("method", "methods"), ("budget", "budgets"), ("tasks", "tasks")):
         value = run[key]
         parts.append(f"--{option} {shlex.quote(','.join(value) if isinstance(value, list) else value)}")
+    if run.get("model_path"):
+        parts.append(f"--model-path {shlex.quote(run['model_path'])}")
     parts += [f"--set {shlex.quote(f'{k}={v}')}" for k, v in run["params"].items()]
     parts += [f"--{key} {shlex.quote(run[key])}" for key in ("reading", "dtype", "device", "out")]
     # Code of the weights' authors: the person who starts the line says yes to it, `table --run` does not.

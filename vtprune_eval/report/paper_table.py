@@ -17,7 +17,7 @@ from ..paths import papers_dir
 from ..profiling.plan import TRUE_DIMS
 from ..runner.folder import Run, read_json, read_run
 from ..runner.spec import check_device
-from . import analytic
+from . import analytic, paper_training
 from .analytic import ASSUMPTIONS, PROMPTS, costs
 from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
 
@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cuda", help="device of these runs (default cuda)")
     p.add_argument("--dry-run", action="store_true", help="list the missing runs with FLOPs and estimated time")
     p.add_argument("--run", action="store_true", help="start the missing runs, then print the table")
+    p.add_argument("--start", metavar="FOLDER", help="of a table that trains: the model that the trainings start from")
+    p.add_argument("--train-data", metavar="FILE", help="of a table that trains: JSON lines, see `train`")
     p.add_argument("--format", choices=("table", "md", "json"), default="table")
     return p
 
@@ -74,12 +76,20 @@ def main(argv: Sequence[str]) -> int:
         for metric in row["metrics"]
     }
     if given.dry_run:
+        if paper_training.is_trained(data):
+            for arm in paper_training.missing(data, root):
+                print(paper_training.command(arm, given.device, root, given.start, given.train_data))
+                print("    add --dry-run for its FLOPs and time, which follow from the images of the data")
         _dry_run(data, plans, given.device)
         return 0
     if given.run:
         from ..runner.execute import execute
         from ..runner.spec import from_mapping
 
+        if paper_training.is_trained(data):
+            code = paper_training.train_missing(data, given.device, root, given.start, given.train_data)
+            if code:
+                return code
         for asked in missing_runs(plans):
             print(f"\n{command(asked)}")
             code = execute(from_mapping(asked))
@@ -122,7 +132,7 @@ def report(
                 "metric": metric,
                 "paper": row["metrics"][metric],
                 "analytic": analytic.value(data, row, metric, sizes, MODEL_NAMES.get(str(row["model"]))),
-                "measured": measured(data["paper"], found, metric, finished),
+                "measured": _measured(data, row, found, metric, root),
                 "why_not": found.why_not or None,
                 "commands": [command(r) for r in found.runs if finished(Path(r["out"])) is None],
             }
@@ -183,11 +193,21 @@ def report(
             reasons[c["why_not"]] = reasons.get(c["why_not"], 0) + 1
     for reason, n in reasons.items():
         print(f"not measurable here: {n} cells: {reason}")
+    if paper_training.is_trained(data):
+        for arm in paper_training.missing(data, root):
+            print(f"\na training is missing, which the runs below evaluate:\n  "
+                  f"{paper_training.command(arm, device, root, None, None)}")  # fmt: skip
     wanted = missing_runs(plans)
     if wanted:
         print(f"\n{len(wanted)} runs are missing; each fills the cells of its model, method and task:")
         for asked in wanted:
             print(f"  {command(asked)}")
+
+
+def _measured(data: dict[str, Any], row: dict[str, Any], found: Plan, metric: str, root: Path) -> float | None:
+    if paper_training.is_trained(data) and metric not in ACCURACIES:
+        return paper_training.efficiency(row, metric, root)
+    return measured(data["paper"], found, metric, finished)
 
 
 def _retention(data: dict[str, Any], row: dict[str, Any], device: str, root: Path) -> list[list[str]]:

@@ -97,7 +97,7 @@ def back(config: Any, tokenizer: Any, folder: Path, tower: Any, embed: Callable[
     )
     side = _side(config, tokenizer, folder, _Visual(tower, config), text)
     conv = tower.patch_embed.proj
-    side._patch_weight, side._patch_bias = conv.weight.flatten(1), conv.bias
+    side._patch_projection = lambda: (conv.weight.flatten(1), conv.bias)  # type: ignore[method-assign]
     side._where = (tower.dtype, tower.device)  # type: ignore[attr-defined]
     return side
 

@@ -1,0 +1,123 @@
+"""FocusUI's recipe: a drawn share, the scorer that selection uses, the marker's row, and the action head."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.models.pointing import save_checkpoint
+from vtprune_eval.benchmarks.tasks import load_task
+from vtprune_eval.budget import Budget
+from vtprune_eval.errors import UserError
+from vtprune_eval.methods.focusui import MARKER, SCORER_FILE
+from vtprune_eval.models import NANO, load_model
+from vtprune_eval.pipeline.generate import Pipeline
+from vtprune_eval.registry import make_method
+from vtprune_eval.training.examples import Example
+from vtprune_eval.training.focusui import Recipe, covered, saliency_target
+from vtprune_eval.training.learner import Learner, answered, enter_together
+from vtprune_eval.training.loop import train
+from vtprune_eval.training.losses import action_loss, distillation_loss
+from vtprune_eval.training.spec import TrainSpec
+
+SMALL = {"model": "nano", "data": "mini-grounding", "limit": 4, "batch": 2, "steps": 2, "device": "cpu", "lr": 1e-2,
+         "warmup": 0, "method": "focusui", "budget": "uniform:10:100"}  # fmt: skip
+EMBEDDING = "model.language_model.embed_tokens.weight"
+
+
+def test_the_marker_alone(tmp_path):
+    """One row of the embedding is trained, and evaluation takes it for the marker."""
+    train(TrainSpec(out=str(tmp_path), **SMALL, train="marker"))
+    trained, shipped = load_file(tmp_path / "model.safetensors"), load_file(NANO / "model.safetensors")
+    assert {k for k in shipped if not torch.equal(trained[k], shipped[k])} == {EMBEDDING}
+    model = load_model("nano", path=str(tmp_path))
+    row = model.tokenizer.convert_tokens_to_ids(MARKER)
+    differ = (trained[EMBEDDING] != shipped[EMBEDDING]).any(1).nonzero()[:, 0].tolist()
+    assert differ == [row]
+    sample = load_task("mini-grounding").samples[0]
+    notes = [
+        Pipeline(m, make_method("focusui"), Budget.parse("30", "paper")).run(sample).notes
+        for m in (load_model("nano"), model)
+    ]
+    assert any("untrained marker" in n for n in notes[0])
+    assert not any("untrained marker" in n for n in notes[1])
+
+
+def test_the_scorer_alone(tmp_path):
+    train(TrainSpec(out=str(tmp_path), **{**SMALL, "lr": 1e-3}, train="scorer", saliency=1.0))
+    trained, shipped = load_file(tmp_path / "model.safetensors"), load_file(NANO / "model.safetensors")
+    assert all(torch.equal(trained[k][: 1 << 10], shipped[k][: 1 << 10]) for k in shipped if k != EMBEDDING)
+    scorers = [load_file(folder / SCORER_FILE) for folder in (tmp_path, NANO)]
+    assert scorers[0].keys() == scorers[1].keys()
+    assert any(not torch.equal(scorers[0][k].float(), scorers[1][k].float()) for k in scorers[0])
+    lines = [json.loads(line) for line in (tmp_path / "training" / "steps.jsonl").read_text().splitlines()]
+    assert all(line["saliency"] > 0 for line in lines)
+
+
+def test_shares_are_drawn_per_sample(tmp_path):
+    from vtprune_eval.training.loop import Feed
+
+    class Built:
+        groups = [()] * 5
+
+    class Alone:
+        device, num_processes, process_index = torch.device("cpu"), 1, 0
+
+    feed = Feed(TrainSpec(out=str(tmp_path), **SMALL, train="marker"), Built, Alone)
+    drawn = [float(feed.budget(place).value) for place in range(400)]
+    assert min(drawn) > 9.9
+    assert max(drawn) < 100
+    assert sum(drawn) / len(drawn) == pytest.approx(55, abs=3)
+    assert drawn[:3] == [float(feed.budget(place).value) for place in range(3)]
+
+
+@pytest.mark.parametrize("name", ["focusui-3b", "focusui-qwen3vl-2b"])
+def test_the_action_head_learns_where_the_box_is(tmp_path, name):
+    """A few steps of the head on one sample put more of its attention on the target's tokens."""
+    save_checkpoint(name, tmp_path)
+    adapter = load_model(name, path=str(tmp_path), device="cpu")
+    method = make_method("focusui", {"pad": "run_end"})
+    pipeline = Pipeline(adapter, method, Budget.parse("90", "paper"))
+    recipe = Recipe(method, None, {"action": 1.0})
+    learner = Learner(adapter, pipeline, recipe=recipe)
+    sample = load_task("mini-grounding").samples[2]
+    item = learner.prepare([Example(sample, "")])
+    head = adapter.model.multi_patch_pointer_head.requires_grad_(True)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3)
+    values = []
+    for _ in range(8):
+        out = learner([item])
+        out["extra"].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        values.append(float(out["extra"].detach()))
+    assert values[-1] < 0.9 * values[0]
+    assert float(out["loss"]) > 0  # the fixed turn of the assistant is taught as well
+    questions, _ = answered(adapter, [item], enter_together([item.looked]), learner.clock)
+    touched = covered(questions[0])
+    assert len(touched) == len(questions[0].begun.state.deepstack_rows)
+    target = saliency_target(questions[0])
+    assert float(target.max()) > 0.5
+    assert target.shape == (sum(item.looked.prompt.layout.n_tokens),)
+
+
+def test_losses_by_hand():
+    shares = torch.tensor([0.5, 0.25, 0.25])
+    assert float(action_loss(shares, torch.tensor([True, False, False]))) == pytest.approx(0.6931, abs=1e-4)
+    assert float(action_loss(shares, torch.tensor([True, True, False]))) == pytest.approx(
+        0.5 * (torch.log(torch.tensor(1.0)) + torch.log(torch.tensor(2.0))).item(), abs=1e-4
+    )
+    assert float(action_loss(shares, torch.zeros(3, dtype=torch.bool))) == 0
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    assert distillation_loss(logits, logits).abs().max() < 1e-6
+    p, q = logits.softmax(-1), logits.flip(-1).softmax(-1)
+    by_hand = (q * (q / p).log()).sum(-1)
+    assert torch.allclose(distillation_loss(logits, logits.flip(-1)), by_hand, atol=1e-6)
+
+
+def test_a_sample_without_a_box_is_named(tmp_path):
+    with pytest.raises(UserError, match=r'has no box, which the saliency and action losses need; give it "box_xyxy"'):
+        train(TrainSpec(out=str(tmp_path), **{**SMALL, "data": "mini-doc"}, saliency=1.0))

@@ -1,0 +1,171 @@
+"""FocusUI's recipe: losses of the scorer and of the action head, and a trained marker (arXiv 2601.03928)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..methods.focusui import MARKER, SCORER_FILE, FocusUI
+from ..methods.kernels.labels import block_weights, box_coverage, saliency_label
+from ..methods.kernels.scorer import Scorer, load_scorer, saliency_loss
+from ..models.base import VlmAdapter
+from ..pipeline.generate import Pipeline
+from ..pipeline.packed import Answered, Packed
+from ..sample import target_box
+from .losses import action_loss
+
+if TYPE_CHECKING:
+    from .learner import Learner
+
+# Section 3.1: weight of the box against the UI graph.
+BOX_SHARE = 0.8
+
+
+@dataclass
+class Recipe:
+    """What is learnt beside the answers.
+
+    Attributes:
+        method: of the loop; scorer: its own module, so that what is selected follows what is learnt; None where the
+            scorer is not trained.
+        weights: of the losses ``saliency`` and ``action``, 0 for none.
+    """
+
+    method: FocusUI
+    scorer: Scorer | None
+    weights: Mapping[str, float]
+
+    def losses(
+        self,
+        learner: Learner,
+        questions: Sequence[Answered],
+        packed: Packed,
+        sources: Sequence[Tensor],
+        hidden: Tensor,
+    ) -> dict[str, Tensor]:
+        """Sums over the questions.
+
+        Args:
+            learner: of them; questions: before the first decoder layer; packed: their sequence.
+            sources: see :meth:`Learner._sources`; hidden: after the final norm, ``(1, n, dim)``.
+        """
+        out: dict[str, Tensor] = {}
+        if self.weights.get("saliency"):
+            out["saliency"] = torch.stack([self._saliency(learner.pipeline, q) for q in questions]).sum()
+        if self.weights.get("action"):
+            shares = [learner.adapter.shares(hidden[0, end], own)  # type: ignore[attr-defined]
+                      for end, own in zip(packed.prompt_end, sources, strict=True)]  # fmt: skip
+            out["action"] = torch.stack(
+                [action_loss(s, covered(q).to(s.device)) for s, q in zip(shares, questions, strict=True)]
+            ).sum()
+        return out
+
+    def weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of :meth:`losses`."""
+        return torch.stack([self.weights[name] * value.float() for name, value in losses.items()]).sum()
+
+    def _saliency(self, pipeline: Pipeline, question: Answered) -> Tensor:
+        entered, device = question.entered, question.begun.state.hidden.device
+        present, ids = entered.present.to(device), entered.prompt.ids.to(device)
+        scores = self.method.scores(pipeline.token_view(self.method, entered, present, ids))
+        return saliency_loss(scores, saliency_target(question).to(device)[present])
+
+
+def saliency_target(question: Answered) -> Tensor:
+    """The paper's label of every visual token of the full prompt, float32 ``(n_visual,)``.
+
+    The box belongs to the last image; other images have their UI graph alone.
+    """
+    layout = question.entered.prompt.layout
+    block = layout.merge_size * layout.patch_size
+    parts = []
+    for number, image in enumerate(question.entered.prompt.pixels):
+        rows, cols = layout.grids[number]
+        last = number == len(layout.grids) - 1
+        box = box_coverage(_box(question), rows, cols, block) if last else None
+        parts.append(saliency_label(box, block_weights(image, block, layout.patch_size), BOX_SHARE).reshape(-1))
+    return torch.cat([torch.from_numpy(p).float() for p in parts])
+
+
+def covered(question: Answered) -> Tensor:
+    """Which of the kept visual tokens (markers left out) touch the target's box, bool ``(n_kept,)``."""
+    layout = question.entered.prompt.layout
+    block = layout.merge_size * layout.patch_size
+    rows, cols = layout.grids[-1]
+    touched = torch.zeros(sum(layout.n_tokens), dtype=torch.bool)
+    touched[-rows * cols :] = torch.from_numpy(box_coverage(_box(question), rows, cols, block).reshape(-1) > 0)
+    places = torch.zeros(layout.n_prompt, dtype=torch.bool)
+    places[torch.cat([torch.arange(a, b) for a, b in layout.spans])] = touched
+    state = question.begun.state
+    return places.to(state.index.device)[state.index[state.deepstack_rows]]
+
+
+def _box(question: Answered) -> tuple[float, ...]:
+    """The target in pixels of the last image as the model sees it."""
+    entered = question.entered
+    box = target_box(entered.sample.target)
+    if box is None:
+        raise UserError(
+            f'sample {entered.sample.id} has no box, which the saliency and action losses need; give it "box_xyxy", or '
+            "leave --saliency and --action out."
+        )
+    (width, height), (fw, fh) = entered.prompt.layout.image_sizes[-1], entered.file_sizes[-1]
+    return (box[0] * width / fw, box[1] * height / fh, box[2] * width / fw, box[3] * height / fh)
+
+
+def trainable_scorer(method: FocusUI, adapter: VlmAdapter, folder: Path) -> tuple[FocusUI, Scorer]:
+    """The method with a scorer of its own in ``folder``, and that scorer's module: the object that selection uses.
+
+    It starts from the scorer that the method names, or, where there is none, from random weights.
+    """
+    file = folder / SCORER_FILE
+    width = adapter.text.embed_tokens.weight.shape[1]
+    kind = (width, adapter.dtype, adapter.device)
+    if not file.exists():
+        source = adapter.folder / SCORER_FILE if adapter.folder is not None else None
+        if method.scorer not in {"auto", "random"}:
+            source = Path(method.scorer)
+        if source is not None and source.exists():
+            start = load_scorer(source, *kind)
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                start = Scorer(width)
+        write_scorer(start, file)
+    import dataclasses
+
+    own = dataclasses.replace(method, scorer=str(file))
+    load_scorer.cache_clear()
+    return own, load_scorer(file, *kind).requires_grad_(True).train()
+
+
+def write_scorer(scorer: Scorer, file: Path) -> None:
+    """Write a scorer in the published layout."""
+    from safetensors.torch import save_file
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {f"patch_scorer.{k}": v.detach().float().cpu().contiguous() for k, v in scorer.state_dict().items()}
+    save_file(tensors, file)
+
+
+def add_marker(adapter: VlmAdapter) -> int:
+    """Id of the marker's token; where the tokenizer lacks it, it is added, with the mean embedding to start from."""
+    tokenizer = adapter.tokenizer
+    if MARKER not in tokenizer.get_vocab():
+        tokenizer.add_tokens([MARKER], special_tokens=True)
+        table: Any = adapter.text.embed_tokens
+        if len(tokenizer) > table.weight.shape[0]:
+            raise UserError(
+                f"{adapter.name}: the vocabulary has no free row for {MARKER}; add the token to the folder's tokenizer "
+                "and enlarge the embedding first (resize_token_embeddings of transformers)."
+            )
+        number = tokenizer.convert_tokens_to_ids(MARKER)
+        with torch.no_grad():
+            table.weight[number] = table.weight[:number].float().mean(0).to(table.weight.dtype)
+    return int(tokenizer.convert_tokens_to_ids(MARKER))
