@@ -86,7 +86,8 @@ class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
         paper_rounding: how the paper (or its code) rounds a percentage to a count: ``down``, ``nearest`` or ``up``.
         paper_defaults: hyper-parameters that differ in the paper's reading, where they were not set.
         paper_reading: what the paper or its code calls a number, one sentence; "" for that of the method's stage.
-        positions: ``kept`` (a token keeps its position) or ``renumbered`` (ablation only).
+        positions: ``kept`` (a token keeps its position); ``renumbered`` or ``compacted`` (ablations only; see
+            :data:`~vtprune_eval.pipeline.positions.PLACINGS`).
     """
 
     name: ClassVar[str] = ""
@@ -112,7 +113,7 @@ class Method(ImageHook, PatchHook, MergeHook, TokenHook, LayerHook, CacheHook):
 
     @property
     def positions(self) -> str:
-        """``kept`` or ``renumbered``."""
+        """Where tokens stand once others are dropped; an ablation overrides it."""
         return "kept"
 
     @classmethod

@@ -32,6 +32,7 @@ from .disk_cache import DiskCache
 from .features import packed, unpacked, vit_key
 from .images import Images, load_images
 from .inside import kept_inside
+from .positions import placed
 from .prefill import Compression, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .recall import recall_of
@@ -137,7 +138,7 @@ class Pipeline:
             method = self._by_hook.get(hook)
             parts.append(None if method is None else (value_of(method), self._budget_of(method)))
         if upto == "prune_layer":
-            parts.append(self._renumbered)
+            parts.append(self._placing)
             if "prune_layer" in self._by_hook and "compress_kv" in self._by_hook:
                 parts.append(value_of(self._by_hook["compress_kv"]))  # their queries are projected together
         return tuple(parts)
@@ -158,8 +159,12 @@ class Pipeline:
         return self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
 
     @property
-    def _renumbered(self) -> bool:
-        return bool(self._by_hook) and any(m.positions == "renumbered" for m in self.methods)
+    def _placing(self) -> str:
+        """Where the tokens that are left stand; see :data:`.positions.PLACINGS`."""
+        asked = {m.positions for m in self.methods if self._by_hook} - {"kept"}
+        if len(asked) > 1:
+            raise UserError(f"positions cannot be {' and '.join(sorted(asked))} at once; compose other methods.")
+        return asked.pop() if asked else "kept"
 
     @torch.inference_mode()
     def run(self, sample: Sample, images: Images | None = None) -> Outcome:
@@ -612,12 +617,7 @@ class Pipeline:
         hidden = adapter.text.embed_tokens(ids[index])
         rows = visual.nonzero()[:, 0]
         hidden[rows] = features.to(hidden.dtype)
-        positions = layout.positions.to(ids.device)
-        next_position = int(positions.max()) + 1
-        positions = positions[:, index]
-        if self._renumbered:
-            positions = torch.arange(len(index), device=ids.device).expand(3, -1)
-            next_position = len(index)
+        positions, next_position = placed(layout, index, self._placing)
         if has_visual is not None:
             rows, levels = rows[has_visual], tuple(level[has_visual] for level in levels)
         rope = adapter.text.rotary_emb(hidden[None], positions[:, None])
