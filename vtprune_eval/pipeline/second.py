@@ -21,7 +21,7 @@ from ..budget import Budget, StageBudget
 from ..errors import UserError
 from ..methods.base import LayerView, Method, TokenEdit, TokenView
 from ..outcome import Outcome
-from ..profiling.clock import StageClock
+from ..clock import StageClock
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
 from .cache import KVCache
