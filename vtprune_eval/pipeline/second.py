@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ..budget import Budget, StageBudget
+from ..clock import StageClock
 from ..errors import UserError
 from ..methods.base import LayerView, Method, TokenEdit, TokenView
 from ..outcome import Outcome
-from ..clock import StageClock
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
 from .cache import KVCache
