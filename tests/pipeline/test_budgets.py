@@ -56,7 +56,9 @@ def make_sample(tmp_path, number: int) -> Sample:
     return Sample(str(number), tuple(paths), text, {})
 
 
-@pytest.mark.parametrize("name", sorted(n for n in method_names() if method_class(n).hooks()))
+@pytest.mark.parametrize(
+    "name", sorted(n for n in method_names() if method_class(n).hooks() and not method_class(n).blind)
+)
 def test_budget_100_is_full(tiny, tmp_path, name):
     sample = make_sample(tmp_path, 3)
     full = Pipeline(tiny, Full(), Budget.parse("100"), max_new_tokens=N_NEW).run(sample)
@@ -204,3 +206,4 @@ def test_vscan_drops_behind_the_vit_and_in_the_middle_of_the_decoder_with_vscans
     assert len(set(seen)) == 2 and seen[n_layers // 2 - 1] > seen[n_layers // 2]
     first = Pipeline(adapter, make_method("vscan"), Budget.parse(f"{seen[0]}tok"), max_new_tokens=1).run(sample)
     assert outcome.kept == first.kept
+    assert not {"over", "under", "over_layers"} & {note.code for note in outcome.notes}

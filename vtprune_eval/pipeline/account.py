@@ -94,7 +94,7 @@ def notes_of(
     if "compress_kv" in budgets and n_cached < len(counts.cache_heads):
         notes.append(Note("cache_partial", {"cached": n_cached, "layers": len(counts.cache_heads)}))
     for hook, budget in budgets.items():
-        allowed = budget.n_keep
+        allowed = budget.n_keep if pruned is None else None  # else the mean over the layers is what was asked for
         if hook in {"select_patches", "merge_patches", "select_tokens", "reduce_images"} and allowed is not None:
             if sum(counts.visual) > allowed:
                 notes.append(Note("over", {"kept": sum(counts.visual), "asked": allowed}))
