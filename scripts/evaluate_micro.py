@@ -3,7 +3,8 @@
 What makes a model an instrument, each as a row of a Markdown table: the same pages at factors 0.7, 1 and 1.4; halved by
 resizing; PixelPrune against random at equal tokens; the oracle at 20 %; and no image at all (a grey screen of the same
 size). Prints one line of JSON per cell on the way; with ``--out`` they are kept, and cells that are there are not
-measured again.
+measured again. ``--check`` then says of every rule of an instrument (:mod:`micro.accept`) whether it passed, and exits
+with 1 where one did not.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from evaluate_nano import without_image
+from micro.accept import accepted
 from PIL import Image
 
 from vtprune_eval.benchmarks.tasks import Task, load_task
@@ -72,6 +74,7 @@ CELLS: dict[str, tuple[Method, str, Change]] = {
     "full, factor 0.7": (Full(), "100", at_factor(0.7)),
     "full, factor 1.4": (Full(), "100", at_factor(1.4)),
     "resize 50 %": (Resize(), "50", same),
+    "resize 25 %": (Resize(), "25", same),
     "pixelprune": (PixelPrune(), "auto", same),
     "random, as many": (Random(), "like:pixelprune", same),
     "resize, as many": (Resize(), "like:pixelprune", same),
@@ -110,6 +113,8 @@ def measure(adapter: Any, task: Task, name: str, scratch: Path) -> dict[str, Any
         "accuracy": round(100 * mean, 1),
         "ci95": [round(100 * low, 1), round(100 * high, 1)],
         "kept": round(100 * sum(kept) / len(kept), 1),
+        "scores": scores,
+        "clusters": clusters,
         "groups": {k: f"{100 * sum(v) / len(v):.0f} ({len(v)})" for k, v in sorted(groups.items())},
     }
 
@@ -123,6 +128,7 @@ def main() -> int:
     parser.add_argument("--cells", default=";".join(CELLS), help=f"of {'; '.join(CELLS)}")
     parser.add_argument("--limit", type=int, default=None)
     parser.add_argument("--out", type=Path, help="file of JSON lines that grows, and is gone on with")
+    parser.add_argument("--check", action="store_true", help="judge whether the model is an instrument")
     args = parser.parse_args()
     adapter = load_model(args.model, path=args.path)
     done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out and args.out.exists() else []
@@ -135,7 +141,8 @@ def main() -> int:
                     continue
                 row = measure(adapter, task, cell, Path(scratch))
                 done.append(row)
-                print(json.dumps(row), file=sys.stderr, flush=True)
+                shown = {k: v for k, v in row.items() if k not in {"scores", "clusters"}}
+                print(json.dumps(shown), file=sys.stderr, flush=True)
                 if args.out:
                     with args.out.open("a") as stream:
                         stream.write(json.dumps(row) + "\n")
@@ -143,7 +150,14 @@ def main() -> int:
     for row in done:
         low, high = row["ci95"]
         print(f"| {row['task']} | {row['cell']} | {row['n']} | {row['kept']} % | {row['accuracy']} [{low}, {high}] |")
-    return 0
+    if not args.check:
+        return 0
+    lines, whole = accepted(done)
+    print("\n| task | rule | difference (points) | verdict |\n|---|---|---|---|")
+    for line in lines:
+        print(f"| {' | '.join(line)} |")
+    print(f"\n{'accepted: an instrument' if whole else 'not accepted'}")
+    return 0 if whole else 1
 
 
 if __name__ == "__main__":

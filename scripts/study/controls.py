@@ -10,8 +10,9 @@ from torch import Tensor
 
 from vtprune_eval.budget import StageBudget
 from vtprune_eval.methods.base import Method, TokenEdit, TokenView, hyper
-from vtprune_eval.methods.focusui import MARKER, STAND_INS, UNTRAINED, padding
+from vtprune_eval.methods.focusui import MARKER, STAND_INS, padding
 from vtprune_eval.methods.kernels.topk import kept_by_score
+from vtprune_eval.notes import Note
 from vtprune_eval.registry import make_method
 
 PLACES = ("kept", "renumbered", "compacted", "pospad", "padded")
@@ -44,7 +45,9 @@ class Placed(Method):
         marker = view.token_embedding("<|endoftext|>") if trained is None else trained
         features[markers] = 0 if marker is None else marker.to(features.dtype)
         stay[markers] = True
-        note = "" if trained is not None else UNTRAINED.format(STAND_INS["token"])
+        note = (
+            "" if trained is not None else Note("untrained_marker", {"token": STAND_INS["token"], "method": "POSPAD"})
+        )
         return TokenEdit(stay, features=features[stay], has_visual=keep[stay], note=note)
 
 

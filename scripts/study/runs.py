@@ -133,7 +133,8 @@ class Study:
     def draws(self, name: str, task: str, method: str, budget: str) -> list[list[Record]]:
         """Records of a cell, one list per draw of a random control; none where the run has not been finished."""
         folder = self.folder / name / "records"
-        n = self.runs[name].seeds if method_class(method).draws else 1
+        given = [m for m in self.runs[name].methods if isinstance(m, Method) and m.name == method]
+        n = self.runs[name].seeds if (given[0] if given else method_class(method)).draws else 1
         paths = [folder / f"{task}--{Cell(method, f'{budget}#{k}' if k else budget).slug}.jsonl" for k in range(n)]
         if not self.done(name) or not all(p.exists() for p in paths):
             return []

@@ -6,6 +6,7 @@ import json
 
 import evaluate_micro
 import pytest
+from micro import accept
 from PIL import Image
 
 from vtprune_eval.benchmarks.tasks import load_task
@@ -43,3 +44,87 @@ def test_cells_that_are_there_are_not_measured_again(tmp_path, monkeypatch, caps
     assert evaluate_micro.main() == 0 and measured == wanted
     assert [json.loads(line)["cell"] for line in out.read_text().splitlines()] == [cell for _, cell in wanted]
     assert capsys.readouterr().out.count("| mini-large-doc | full | 2 | 100.0 % | 50.0 [0.0, 100.0] |") == 2
+
+
+def rows(task: str = "mini-large-grounding", **accuracies: tuple[int, int]):
+    """Cells of 40 pages with a question each: right on pages ``first`` to ``last`` (exclusive)."""
+    names = {
+        "full": "full",
+        "small": "full, factor 0.7",
+        "large": "full, factor 1.4",
+        "half": "resize 50 %",
+        "quarter": "resize 25 %",
+        "pruned": "pixelprune",
+        "drawn": "random, as many",
+        "shrunk": "resize, as many",
+        "oracle": "oracle 20 %",
+        "blind": "no image",
+    }
+    pages = [f"page-{i}" for i in range(40)]
+    return [
+        {
+            "task": task,
+            "cell": names[name],
+            "scores": [float(first <= i < last) for i in range(40)],
+            "clusters": pages,
+        }
+        for name, (first, last) in accuracies.items()
+    ]
+
+
+GOOD = {
+    "full": (0, 36),
+    "small": (0, 30),
+    "large": (0, 36),
+    "half": (0, 28),
+    "quarter": (0, 12),
+    "pruned": (0, 34),
+    "drawn": (0, 16),
+    "shrunk": (0, 28),
+    "oracle": (0, 36),
+    "blind": (0, 3),
+}
+
+
+def verdicts(**changed):
+    lines, whole = accept.accepted(rows(**{**GOOD, **changed}))
+    return {rule: verdict for _, rule, _, verdict in lines}, whole
+
+
+def test_an_instrument_passes_every_rule():
+    found, whole = verdicts()
+    assert set(found.values()) == {accept.PASSED} and whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "rule", "verdict"),
+    [
+        ({"half": (0, 40), "full": (0, 20)}, "accuracy does not fall with tokens: 50 % to all", accept.FAILED),
+        ({"large": (0, 20)}, "accuracy does not fall with tokens: factor 1 to 1.4", accept.FAILED),
+        ({"shrunk": (0, 40), "full": (0, 28)}, "resize does not beat full at PixelPrune's count", accept.FAILED),
+        ({"pruned": (0, 16)}, "PixelPrune beats random at equal tokens", accept.FAILED),
+        ({"pruned": (0, 18)}, "PixelPrune beats random at equal tokens", accept.OPEN),
+        ({"oracle": (0, 20)}, "the oracle at 20 % is near full", accept.FAILED),
+        ({"blind": (0, 30)}, "without an image at most half is left", accept.FAILED),
+    ],
+)
+def test_each_rule_can_fail(changed, rule, verdict):
+    found, whole = verdicts(**changed)
+    assert found[rule] == verdict and not whole
+
+
+def test_a_model_that_answers_nothing_is_no_instrument():
+    lines, whole = accept.accepted(rows(**dict.fromkeys(GOOD, (0, 0))))
+    assert not whole
+    assert {rule for _, rule, _, verdict in lines if verdict == accept.FAILED} >= {
+        "PixelPrune beats random at equal tokens",
+        "without an image at most half is left",
+    }
+
+
+def test_what_was_not_measured_is_not_accepted_and_documents_need_no_oracle():
+    most = {k: v for k, v in GOOD.items() if k != "oracle"}
+    lines, whole = accept.accepted(rows(**most))
+    assert not whole and accept.MISSING in {verdict for *_, verdict in lines}
+    lines, whole = accept.accepted([*rows(**GOOD), *rows("mini-large-doc", **most)])
+    assert whole and {task for task, *_ in lines} == {"mini-large-grounding", "mini-large-doc"}
