@@ -28,6 +28,7 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval recall --tasks web-grounding     python -m vtprune_eval redundancy --tasks TASK
        python -m vtprune_eval train --model MODEL --data TASK_OR_JSONL --method M --out FOLDER
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
+       python -m vtprune_eval submit RUN --author NAME         python -m vtprune_eval check-submission FILE ...
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
 # Commands whose module is imported only when they are called.
@@ -37,6 +38,8 @@ _COMMANDS = {
     "leaderboard": ("commands.leaderboard", "leaderboard"),
     "validate": ("commands.leaderboard", "validate"),
     "show": ("commands.show", "main"),
+    "submit": ("commands.submit", "submit"),
+    "check-submission": ("commands.submit", "check_submission"),
     "table": ("report.paper_table", "main"),
     "merge": ("runner.workers.merge", "main"),
     "verify": ("commands.verify", "main"),

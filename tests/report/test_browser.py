@@ -135,6 +135,48 @@ def test_two_rows_are_compared_sample_by_sample(page):
     assert page.locator("#detail .sample").count() == min(12, counts[2])
 
 
+def test_two_rows_are_compared_by_group(page):
+    page.select_option("#f-task", "mini-nav")
+    line(page, "full").click()
+    page.wait_for_selector("#other")
+    page.select_option("#other", "resize @ 10")
+    page.wait_for_selector("#pair-groups")
+    page.click("#pair-groups summary")
+    rows = [r.split("\t") for r in page.locator("#pair-groups tbody tr").all_inner_texts()]
+    steps = [r for r in rows if r[0].startswith("step: ")]
+    assert len(steps) > 1 and sum(int(r[1]) for r in steps) == 12
+
+
+@pytest.fixture
+def small_too(page, board, tmp_path):
+    """The same board with a run of two samples, one of its tasks on no other run's page."""
+    words = ["--model", "stub", "--method", "full,pixelprune,stride", "--budget", "10", "--limit", "2"]
+    assert cli.main([*words, "--tasks", "mini-doc,mini-grounding", "--out", str(tmp_path / "small")]) == 0
+    assert cli.main(["leaderboard", "build", str(tmp_path / "small"), "--dir", str(board)]) == 0
+    page.goto("about:blank")
+    page.goto((board / "index.html").as_uri())
+    return page
+
+
+def test_a_small_run_is_no_part_of_the_opening_view(small_too):
+    page = small_too
+    assert page.input_value("#f-task") == "mean over tasks"
+    assert set(by_line(page)) == {"full", *(f"{m} @ {b}" for m in ("pixelprune", "resize") for b in (10, 50))}
+    assert "Too few answers for the mean: mini-grounding" in page.locator("#scope-note").inner_text()
+    choice = page.locator("#f-samples option").all_inner_texts()
+    assert len(choice) == 2 and choice[1].startswith("mini-doc 2, mini-grounding 2")
+    page.select_option("#f-samples", index=1)
+    assert set(by_line(page)) == {"full", "pixelprune @ 10", "stride @ 10"}
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    assert set(by_line(page)) == {"full", "pixelprune @ 10", "stride @ 10"}
+
+
+def test_what_was_checked_stands_beside_a_row(page):
+    assert all("recomputed" in t for t in page.locator("#rows td.name").all_inner_texts())
+
+
 def test_a_view_is_in_the_address(page):
     page.select_option("#f-task", "mini-nav")
     page.select_option("#f-y", "retention")

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..results.store import write_atomic
 from ..runner.folder import Key, spec_of, task_of
 from ..sample import Sample, target_box
+from .maps import Kept
 from .pictures import predicted_point
 from .result_file import GROUPS
 
@@ -163,9 +164,13 @@ def _task_details(
         drawn = _picture(task, sample, folder) if sample is not None and folder is not None else None
         if drawn is not None:
             out["pictures"][number] = drawn
+    block = _block(cells)
     for (method, budget), own in cells.items():
         ordered = sorted(own, key=lambda r: at[str(r["id"])])
+        held = {n: _held(ordered[n], block) for n in shown}
+        cut = {state for state, _ in held.values()} - {""}
         out["cells"][f"{method}@{budget}"] = {
+            **({"cut": "unknown" if "unknown" in cut else "known"} if cut else {}),
             "scores": [r["score"] for r in ordered],
             "answers": [_cut(str(r["answer"])) for r in ordered[:DETAILED]],
             "reasons": [str(r["reason"])[:60] for r in ordered[:DETAILED]],
@@ -175,12 +180,42 @@ def _task_details(
                     r["frame"]["model_sizes"][-1],
                     str(r.get("kept_last", r["kept"])[-1]),
                     predicted_point(r),
+                    *held[n][1],
                 ]
                 for n in shown
                 if (r := ordered[n])["status"] == "ok" and r["kept"] and r["frame"]
             },
         }
     return out
+
+
+def _block(cells: Mapping[Any, list[dict[str, Any]]]) -> int:
+    """Pixels per merge-block side, 0 where no record tells."""
+    from .pictures import Panel, Undrawable, block_size
+
+    try:
+        return block_size([Panel("", r) for own in cells.values() for r in own if r["kept"]])
+    except Undrawable:
+        return 0
+
+
+def _held(record: dict[str, Any], block: int) -> tuple[str, list[str]]:
+    """What a record says of its cache.
+
+    Returns:
+        ``known``, ``unknown``, or "" for one that was not cut; and of the last image the share of layers and heads that
+        hold each block, a digit from 0 to 9 each, [] where there is none.
+    """
+    if not block or record["status"] != "ok":
+        return "", []
+    try:
+        kept = Kept(record, block)
+        found = kept.share(len(kept.grids) - 1)
+        cut = kept.cut_cache
+    except (UserError, KeyError, TypeError, ValueError, IndexError):  # of a result that nobody could recompute
+        return "", []
+    digits = [] if found is None else ["".join(str(int(v)) for v in (9 * found).round().reshape(-1))]
+    return ("known" if digits else "unknown") if cut else "", digits
 
 
 def _contest(number: int, cells: Mapping[Any, list[dict[str, Any]]]) -> float:

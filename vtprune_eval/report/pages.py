@@ -21,6 +21,8 @@ from ..results.verified import engine_of, share_of
 from ..runner.folder import Key
 from .board import details_of, page
 from .result_file import GROUPS, device_of, read, result_paths
+from .states import row_states
+from .validate import why_not_recomputed
 
 # Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
 AXES = {
@@ -90,8 +92,8 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "achieved_pct": costs.get("achieved_pct"),
                 "e2e_ms": costs.get("e2e_ms"),
                 "target_recall": (costs.get("target_recall") or {}).get("cache"),
-                "author": result["environment"].get("author"),
-                "date": result["environment"].get("date"),
+                **{k: v for k, v in (result.get("submission") or {}).items() if k != "paper"},
+                "cites": (result.get("submission") or {}).get("paper"),
                 **method_facts(cell["method"]),
                 "visual_kept_pct": costs.get("visual_kept_pct"),
                 "energy_per_correct_j": costs.get("energy_per_correct_j"),
@@ -252,14 +254,21 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
     rows: list[dict[str, Any]] = []
     parts: dict[str, dict[str, Any]] = {}
     seen: dict[str, Path] = {}
+    results: dict[str, Any] = {}
+    recomputed: dict[str, str] = {}
     for path in result_paths(folder / "results"):
         result, records = read(path)
         print_ = result["records"]["sha256"]
         if print_ in seen:
             raise UserError(f"{path.name} and {seen[print_].name} hold the same records; remove one of them.")
         seen[print_] = path
+        results[result["name"]], recomputed[result["name"]] = (result, records), why_not_recomputed(path)
         rows += rows_of(result, records)
         parts[result["name"]] = details_of(result, records, folder if pictures else None)
+    states = row_states(folder, results, recomputed)
+    for row in rows:
+        row["states"] = states[row["result"], (row["task"], row["method"], row["budget"])]
+        row["unchecked"] = recomputed[row["result"]]
     rows = drop_repeated_full(merge_draws(rows))
     mark_dominated(rows)
     order = {group: i for i, group in enumerate(("full-scale", "embedded", "random", "scripted"))}
@@ -309,6 +318,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
         "device",
         "notes",
         "records",
+        "checked",
     ]
     parts = ["# Leaderboard", "", NANO_NOTE, ""]
     for group in dict.fromkeys(r["group"] for r in rows):
@@ -333,6 +343,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
                     _plain(r["device"] + "".join(f" ({w})" for w in r["marked"])),
                     _plain("; ".join(r["notes"]) or "-"),
                     f"[records]({r['records_file']})",
+                    _plain(", ".join(r.get("states") or []) or "-"),
                 ]
                 for r in own
             ]
@@ -368,6 +379,10 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
         "speedup",
         "energy_per_correct_j",
         "file",
+        "author",
+        "date",
+        "licence",
+        "states",
     ]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -391,6 +406,8 @@ def _cell(value: Any) -> Any:
     """A text that a spreadsheet would run as a formula gets a quotation mark in front."""
     if value is None:
         return ""
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
     return "'" + value if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 
 

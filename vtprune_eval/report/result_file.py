@@ -1,10 +1,10 @@
 """Result files: one JSON file of settings and aggregates per run, and its records beside it.
 
 ``NAME.json`` holds schema 1: ``schema``, ``name``, ``group``, ``settings`` and ``environment`` of the run, ``cells``
-(one per task, method and budget), ``records`` (file name, count and SHA-256 of the text of ``NAME.records.jsonl.gz``)
-and ``fingerprint``, the SHA-256 of all the rest. ``NAME.records.jsonl.gz`` holds the run's records as they were
-written, each with its ``task``, ``method`` and ``budget``, compressed to about a twentieth. Everything in ``cells``
-follows from the records.
+(one per task, method and budget), ``records`` (file name, count and SHA-256 of the text of
+``NAME.records.jsonl.gz``), ``submission`` where somebody submits it (:mod:`.submission`), and ``fingerprint``, the
+SHA-256 of all the rest. ``NAME.records.jsonl.gz`` holds the run's records as they were written, each with its ``task``,
+``method`` and ``budget``, compressed to about a twentieth. Everything in ``cells`` follows from the records.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..results.store import write_atomic
 from ..results.summary import accuracy, costs_of
 from ..results.verified import check_rows
 from ..runner.folder import Key, Run, identity_of, parse_records, read_json, spec_of
+from .submission import check as check_submission
 
 SCHEMA = 1
 ENDING = ".records.jsonl.gz"
@@ -135,8 +136,12 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]])
     return out
 
 
-def from_run(run: Run) -> tuple[dict[str, Any], str]:
+def from_run(run: Run, submission: dict[str, str] | None = None) -> tuple[dict[str, Any], str]:
     """The result file of a run, and the text of its records file.
+
+    Args:
+        run: finished.
+        submission: author, account, date, paper and licence of one that is submitted.
 
     Raises:
         UserError: a program crashed, or nothing of a task was answered: neither can be ranked; rows of an engine that
@@ -172,6 +177,8 @@ def from_run(run: Run) -> tuple[dict[str, Any], str]:
         "cells": cells_of(run.settings, {k: list(own.values()) for k, own in run.records.items()}),
         "records": {"file": f"{name}{ENDING}", "n": len(lines), "sha256": _sha256(text)},
     }
+    if submission is not None:
+        result["submission"] = submission
     return {**result, "fingerprint": fingerprint(result)}, text
 
 
@@ -257,7 +264,11 @@ def _check_schema(result: dict[str, Any], path: Path) -> None:
                     f"{path.name}: {where}{key} must be {kind.__name__}, found {type(value).__name__}; "
                     "make the file again with `leaderboard build RUN`."
                 )
-    unknown = sorted(result.keys() - _FIELDS.keys())
+    if "submission" in result:
+        if not isinstance(result["submission"], dict):
+            raise UserError(f"{path.name}: submission must be a mapping; make the file with `submit RUN`.")
+        check_submission(result["submission"])
+    unknown = sorted(result.keys() - _FIELDS.keys() - {"submission"})
     if unknown:
         raise UserError(f"{path.name}: unknown field {unknown[0]!r}; schema {SCHEMA} has {', '.join(_FIELDS)}.")
     if result["group"] != group_of(result["settings"]):

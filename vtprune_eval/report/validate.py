@@ -60,6 +60,42 @@ def validate(path: Path, data_path: str | None = None) -> list[str]:
     return said
 
 
+def lacks_of(path: Path, data_path: str | None = None) -> str:
+    """Why not everything of a sound result can be computed again here, "" where it can be.
+
+    Args:
+        path, data_path: as for :func:`validate`.
+
+    Raises:
+        UserError: a file that cannot be read.
+    """
+    result, _ = read(path)
+    spec = spec_of(result["settings"])
+    for name in spec.tasks:
+        try:
+            task_of(spec, name, data_path)
+        except UserError as error:
+            return str(error)
+    if group_of(result["settings"]) == "scripted" or engine_of(result["settings"]) is not None:
+        return ""
+    try:
+        Measured.of(result["settings"])
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def why_not_recomputed(path: Path) -> str:
+    """Why a result is not ``recomputed``, "" where everything of it follows from its records and the data."""
+    try:
+        lacks = lacks_of(path)
+        if not lacks:
+            validate(path)
+        return lacks
+    except UserError as error:
+        return str(error)
+
+
 def _check_none(path: Path, records: dict[Key, list[dict[str, Any]]]) -> str:
     """Costs come from the pipeline alone: an engine's records must have none."""
     for (task, method, budget), own in records.items():

@@ -35,10 +35,10 @@ function csvCell(value) {
   return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 function csvText() {
-  const heads = ["method", "budget", "settings", "stage", "ranked", "task", state.y, "low", "high", "difference", "speedup", ...data.axes.map((a) => `${a.key} (${a.unit})`)];
-  const rows = sortedLines(lines.filter((l) => l.here.length)).map((l) => {
+  const heads = ["method", "budget", "settings", "stage", "ranked", "task", state.y, "low", "high", "difference", "speedup", "speedup low", "speedup high", "checked", ...data.axes.map((a) => `${a.key} (${a.unit})`)];
+  const rows = sortedLines(lines.filter((l) => isSeen(l) && l.here.length)).map((l) => {
     const ci = intervalOf(l) ?? [null, null];
-    return [l.method, l.budget, l.set_to, l.first.stage, l.ranked, state.task, valueOf(l), ci[0], ci[1], l.difference, l.speedup, ...data.axes.map((a) => cost(l, a))];
+    return [l.method, l.budget, l.set_to, l.first.stage, l.ranked, state.task, valueOf(l), ci[0], ci[1], l.difference, l.speedup, l.speedupCi?.[0], l.speedupCi?.[1], statesOf(l).join("; "), ...data.axes.map((a) => cost(l, a))];
   });
   return [heads, ...rows].map((r) => r.map(csvCell).join(",")).join("\n") + "\n";
 }

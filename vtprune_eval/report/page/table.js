@@ -4,7 +4,7 @@ let showAll = false, unfold = false;
 
 function columns() {
   const axis = axisOf(state.axis);
-  const tasks = state.task === MEAN && state.y === "accuracy" ? tasksOf() : [];
+  const tasks = state.task === MEAN && state.y === "accuracy" ? meanTasks() : [];
   return [
     { key: "name", head: "method", left: true, sort: (l) => l.method },
     { key: "budget", head: "budget", sort: (l) => budgetOrder(l.budget), show: (l) => l.method === "full" ? "–" : l.budget },
@@ -31,13 +31,23 @@ function sortedLines(rows) {
     return sign * order || a.method.localeCompare(b.method) || budgetOrder(a.budget) - budgetOrder(b.budget);
   });
 }
+// The paper in a few letters: its number where it has one.
+const paperOf = (row) => row.paper ? [...row.paper.matchAll(/\b(\d{4}\.\d{4,5})\b/g)].map((m) => `arXiv ${m[1]}`).slice(0, 2).join(", ") || `${row.paper.slice(0, 28)}` : "";
+// What the search, the limits and the chosen task leave.
+function isSeen(line) {
+  if (!has(valueOf(line)) && !line.here.length) return false;
+  const find = state.find.toLowerCase();
+  return line.method === "full" || ((line.label.toLowerCase().includes(find) || (line.first.stage ?? "").includes(find)) && within(line));
+}
 function nameCell(line, rank) {
-  const r = line.first, tags = [r.stage, r.query_aware === true ? "query-aware" : "", r.trained === true ? "trained" : "", r.origin, line.ranked ? "" : "not ranked: reads the target", line.noEffect ? "dropped nothing" : ""];
+  const r = line.first, tags = [r.stage, paperOf(r), r.query_aware === true ? "query-aware" : "", r.trained === true ? "trained" : "", r.origin, line.ranked ? "" : "not ranked: reads the target", line.noEffect ? "dropped nothing" : "", ...statesOf(line)];
   const notes = line.method === "full" ? [] : unique(line.here.flatMap((x) => x.notes ?? []));
   return make("td", { class: "left name", "data-key": "name" }, make("span", {}, rank ? `${rank}. ` : "", make("b", {}, line.method)),
     line.set_to ? sub("sub", line.set_to) : "", make("span", { class: "sub" }, ...tags.filter(Boolean).map((t) => make("span", { class: "tag" }, t))),
     ...notes.slice(0, 2).map((n) => sub("sub", n)));
 }
+// States that all rows of the line have.
+const statesOf = (line) => (line.here[0]?.states ?? []).filter((s) => line.here.every((r) => (r.states ?? []).includes(s)));
 function drawTable() {
   const cols = columns(), head = make("tr");
   for (const column of cols) {
@@ -53,9 +63,7 @@ function drawTable() {
     head.append(cell);
   }
   document.querySelector("#rows thead").replaceChildren(head);
-  const find = state.find.toLowerCase();
-  const fits = (l) => l.method === "full" || ((l.label.toLowerCase().includes(find) || (l.first.stage ?? "").includes(find)) && within(l));
-  const all = sortedLines(lines.filter((l) => fits(l) && (has(valueOf(l)) || l.here.length)));
+  const all = sortedLines(lines.filter(isSeen));
   const effective = all.filter((l) => !l.noEffect || unfold || l.key === state.open), folded = all.length - effective.length;
   const visible = showAll ? effective : effective.slice(0, FIRST_ROWS);
   const open = effective.find((l) => l.key === state.open);

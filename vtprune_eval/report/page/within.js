@@ -59,7 +59,7 @@ async function drawWithin() {
 // Scores of two lines on the samples that both answered, over the tasks that are looked at.
 async function pairsOf(a, b) {
   const out = [];
-  for (const task of state.task === MEAN ? tasksOf() : [state.task]) {
+  for (const task of tasksInView()) {
     const [x, y] = [a.by[task], b.by[task]];
     if (!x || !y) return null;
     const [dx, dy] = await Promise.all([detailsOf(x.result), detailsOf(y.result)]);
