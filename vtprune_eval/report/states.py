@@ -116,7 +116,7 @@ def _reproduces(a: Mapping[str, Any], own: Records, b: Mapping[str, Any], others
     scores = {r["id"]: r["score"] for r in second}
     if scores.keys() != {r["id"] for r in first}:
         return False
-    differ = sum(scores[r["id"]] != r["score"] for r in first)
+    differ: int = sum(scores[r["id"]] != r["score"] for r in first)
     return differ <= max(1, SCORE_NOISE * len(first))
 
 
