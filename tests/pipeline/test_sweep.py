@@ -18,7 +18,7 @@ from vtprune_eval.methods.base import Method
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.pipeline.sweep import IMAGES, PREFILL, VIT, Sweep
+from vtprune_eval.pipeline.sweep import IMAGES, LAYERS, PREFILL, VIT, Sweep
 from vtprune_eval.registry import make_method, method_class, method_names
 
 from .support import tiny_model
@@ -108,7 +108,8 @@ def test_every_method_gives_in_a_sweep_what_it_gives_alone(adapter, make_sample,
         name: {seen[i] for i, c in enumerate(cells) if "+".join(m.name for m in c.methods) == name} for name in names
     }
     assert all(shared[name] == {PREFILL} for name in ("full", *CACHE, "pixelprune+snapkv"))
-    assert all(shared[n] == {VIT} for n in ("dart", "fastv", "visionzip"))
+    assert all(shared[n] == {LAYERS} for n in ("dart", "fastv", "pyramiddrop", "fastv+guikv"))
+    assert shared["visionzip"] == {VIT}
     assert shared["divprune+vlcache"] == {PREFILL}  # with divprune at the same budget
     assert shared["stride"] == {IMAGES}
 

@@ -40,6 +40,7 @@ class Branch:
         first: the first new token, from the prefill.
         limit: new tokens at most.
         done: called once with the ids, ``eos`` or ``length``, and how they were decoded; what it returns is handed out.
+        exact: where the prompt was prefilled beside others, gives cache and first token of a prefill of its own.
     """
 
     cache: KVCache
@@ -47,6 +48,7 @@ class Branch:
     first: int
     limit: int
     done: Callable[[list[int], str, str], Any]
+    exact: Callable[[], tuple[KVCache, int]] | None = None
     ids: list[int] = field(default_factory=list)
 
 
@@ -65,6 +67,11 @@ class DecodePool:
         self._margin = MARGIN.get(adapter.dtype, max(MARGIN.values())) if margin is None else margin
         self._lanes: dict[tuple[int, ...], _Lane] = {}
         self.failures: list[str] = []  # why branches were decoded one by one although they could have been batched
+
+    @property
+    def margin(self) -> float:
+        """Share of the best logit within which a lead is not believed; 0 where nothing is batched."""
+        return self._margin if self._slots > 1 else 0.0
 
     @property
     def waiting(self) -> int:
@@ -128,8 +135,9 @@ class DecodePool:
 
     def _alone(self, branch: Branch, how: str) -> Any:
         adapter = self._adapter
-        decoder = Decoder(adapter, branch.cache.fork_for_decoding(), branch.position, adapter.dims.q_heads)
-        ids, end = greedy(decoder, branch.first, adapter.eos_ids, branch.limit)
+        cache, first = (branch.cache.fork_for_decoding(), branch.first) if branch.exact is None else branch.exact()
+        decoder = Decoder(adapter, cache, branch.position, adapter.dims.q_heads)
+        ids, end = greedy(decoder, first, adapter.eos_ids, branch.limit)
         return branch.done(ids, end, how)
 
 

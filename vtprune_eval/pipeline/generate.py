@@ -33,7 +33,7 @@ from .features import packed, unpacked, vit_key
 from .images import Images, load_images
 from .inside import kept_inside
 from .positions import placed
-from .prefill import Compression, Hooks, PrefillResult, State, prefill
+from .prefill import Compression, Halfway, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .recall import recall_of
 from .stages import Begun, Entered, frozen, memory_errors, value_of
@@ -138,7 +138,7 @@ class Pipeline:
             method = self._by_hook.get(hook)
             parts.append(None if method is None else (value_of(method), self._budget_of(method)))
         if upto == "prune_layer":
-            parts.append(self._placing)
+            parts.append(self.placing)
             if "prune_layer" in self._by_hook and "compress_kv" in self._by_hook:
                 parts.append(value_of(self._by_hook["compress_kv"]))  # their queries are projected together
         return tuple(parts)
@@ -159,7 +159,7 @@ class Pipeline:
         return self._by_hook["select_tokens"].needs if "select_tokens" in self._by_hook else ()
 
     @property
-    def _placing(self) -> str:
+    def placing(self) -> str:
         """Where the tokens that are left stand; see :data:`.positions.PLACINGS`."""
         asked = {m.positions for m in self.methods if self._by_hook} - {"kept"}
         if len(asked) > 1:
@@ -462,8 +462,9 @@ class Pipeline:
         cache: KVCache,
         compressions: tuple[Compression, ...],
         clock: StageClock,
+        since: Halfway | None = None,
     ) -> PrefillResult:
-        """Stages 4 and 5: the decoder layers; consumes the state of ``begun``."""
+        """Stages 4 and 5: the decoder layers, those behind ``since``; consumes the state of ``begun``."""
         pruner = self._by_hook.get("prune_layer")
         hooks = Hooks(
             pruner,
@@ -473,7 +474,7 @@ class Pipeline:
             entered.seed,
             frozen(entered.prompt.pixels),
         )
-        return prefill(self.adapter, begun.state, cache, entered.prompt.layout, hooks, clock)
+        return prefill(self.adapter, begun.state, cache, entered.prompt.layout, hooks, clock, since)
 
     def answer(
         self, entered: Entered, budgets: dict[str, StageBudget], clock: StageClock, memory: PeakMemory
@@ -617,7 +618,7 @@ class Pipeline:
         hidden = adapter.text.embed_tokens(ids[index])
         rows = visual.nonzero()[:, 0]
         hidden[rows] = features.to(hidden.dtype)
-        positions, next_position = placed(layout, index, self._placing)
+        positions, next_position = placed(layout, index, self.placing)
         if has_visual is not None:
             rows, levels = rows[has_visual], tuple(level[has_visual] for level in levels)
         rope = adapter.text.rotary_emb(hidden[None], positions[:, None])

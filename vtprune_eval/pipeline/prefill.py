@@ -133,6 +133,18 @@ class Hooks:
         return tuple(m for m in methods if m.observes)
 
 
+@dataclass(frozen=True)
+class Halfway:
+    """Layers that were run before, shared with other branches (:mod:`.trunk`).
+
+    Attributes:
+        layer: the last of them, whose hooks have not run; entered: hidden states that went into it, ``(1, n, dim)``.
+    """
+
+    layer: int
+    entered: Tensor
+
+
 @dataclass
 class _Seen:
     """What was observed of the layers so far, per method; (decoder layer, view) that wait for the end; and what was
@@ -144,9 +156,17 @@ class _Seen:
 
 
 def prefill(
-    adapter: VlmAdapter, state: State, cache: KVCache, layout: TokenLayout, hooks: Hooks, clock: StageClock
+    adapter: VlmAdapter,
+    state: State,
+    cache: KVCache,
+    layout: TokenLayout,
+    hooks: Hooks,
+    clock: StageClock,
+    since: Halfway | None = None,
 ) -> PrefillResult:
     """Run all decoder layers; after layer k DeepStack of level k is added, then the hooks of layer k run.
+
+    With ``since``, ``state`` and ``cache`` are those behind its layer, up to which no hook acts.
 
     Everything that ``full`` does not do (views, hooks, cutting) is timed as ``select``. Where only some layers have a
     cache (linear attention in the others), cache methods act on those, and their views count those alone.
@@ -171,7 +191,10 @@ def prefill(
         tokens.append(state.hidden.shape[1])
         visual.append(n_visual)
         places.append(state.index)
-        entered = run_layer(adapter, state, number, mask, cache)
+        if since is not None and number < since.layer:
+            continue
+        done = since is not None and number == since.layer
+        entered = since.entered if since is not None and done else run_layer(adapter, state, number, mask, cache)
         place = cached.index(number) if number in cached else -1
         observing = [m for m in observers if place in m.observed_layers(len(cached))]
         compressing = compressors if place >= 0 else ()

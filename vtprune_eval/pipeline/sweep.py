@@ -1,9 +1,11 @@
 """Many cells on one sample: what they have in common is computed once, and every cell branches from it.
 
-Cells with the same hooks up to the ViT share its output; those that agree up to the cache share the whole prefill: the
-prompt's keys, values and hidden states are computed once, every cache method says what it keeps, and one branch after
-the other is cut out and decoded. The shared state is never written to. Everything that a cell computes for itself has
-the same shapes and the same inputs as in a run of its own, so that answers, kept indices and counts are the same.
+Cells with the same hooks up to the ViT share its output; methods inside the decoder share the layers before the first
+that they look at; those that agree up to the cache share the whole prefill: the prompt's keys, values and hidden states
+are computed once, every cache method says what it keeps, and one branch after the other is cut out and decoded. The
+shared state is never written to. Everything that a cell computes for itself has the same shapes and the same inputs as
+in a run of its own, so that answers, kept indices and counts are the same; where prompts are prefilled or branches are
+decoded together, a margin holds their tokens to those of a run of their own (:mod:`.abreast`, :mod:`.batch`).
 
 Times, memory and energy mean nothing here; the loop over samples throws them away.
 """
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..budget import StageBudget
 from ..clock import StageClock
-from ..errors import UserError
+from ..errors import SampleError, UserError
 from ..methods.base import Method
 from ..models.base import Encoded, VlmAdapter
 from ..outcome import Outcome
@@ -29,12 +32,14 @@ from .cache import KVCache
 from .disk_cache import DiskCache
 from .generate import Pipeline
 from .images import Images
-from .prefill import Compression, PrefillResult
+from .abreast import PACK_LONGEST, PACK_ROWS, Packed, packed_prefill, packs
+from .prefill import Compression, Halfway, PrefillResult
 from .stages import Begun, Entered, value_of
+from .trunk import first_hook, trunk
 
 # What the cells of an answer had in common, from less to more.
 BEHIND_VIT = "merge_patches"  # the last hook that changes what the ViT gives
-IMAGES, VIT, PREFILL = "images", "vit", "prefill"
+IMAGES, VIT, LAYERS, PREFILL = "images", "vit", "layers", "prefill"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Answer:
     Attributes:
         cell: its number.
         outcome: what came out, or the exception that this cell alone would have raised.
-        shared: ``prefill``, ``vit`` or ``images``: what it was branched from.
+        shared: ``prefill``, ``layers`` (of the decoder), ``vit`` or ``images``: what it was branched from.
         sample: that was asked; where branches decode together, an answer may come after later samples were begun.
         decoded: ``batched``, ``alone``, or ``again`` where a batched step was too close to call.
     """
@@ -54,6 +59,23 @@ class Answer:
     shared: str
     sample: Sample
     decoded: str = ALONE
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A cell whose sample is behind the ViT.
+
+    Attributes:
+        cell: its number; entered: the sample; images: where the cell can be done again; budgets: of its hooks.
+        shared: what it was branched from; begun: what enters the decoder, where that is known.
+    """
+
+    cell: int
+    entered: Entered
+    images: Images | None
+    budgets: dict[str, StageBudget]
+    shared: str
+    begun: Begun | None = None
 
 
 class Sweep:
@@ -113,18 +135,23 @@ class Sweep:
         Raises:
             UserError: of a hook; it ends the run.
         """
+        together: list[_Ready] = []
         for group in self._groups(cells, BEHIND_VIT):
             answered: set[int] = set()
             if len(group) > 1 or self._store is not None or self._decode_batch > 1:
                 try:
-                    yield from self._behind_vit(sample, images, group, answered)
+                    yield from self._behind_vit(sample, images, group, answered, together)
                 except UserError:
                     raise
                 except Exception as error:  # found again below, by the cell whose mistake it is
-                    self._failures.append(f"{sample.id}: {type(error).__name__}: {error}"[:300])
+                    self._note(sample, error)
             for cell in group:
                 if cell not in answered:
                     yield self._alone(cell, sample, images)
+        yield from self._flush(together)
+
+    def _note(self, sample: Sample, error: Exception) -> None:
+        self._failures.append(f"{sample.id}: {type(error).__name__}: {error}"[:300])
 
     @torch.inference_mode()
     def drain(self) -> Iterator[Answer]:
@@ -140,8 +167,11 @@ class Sweep:
         except Exception as error:
             return Answer(cell, error, IMAGES, sample)
 
-    def _behind_vit(self, sample: Sample, images: Images, group: list[int], answered: set[int]) -> Iterator[Answer]:
-        """Cells that share the output of the ViT; ``answered`` gets those that need not be done again."""
+    def _behind_vit(
+        self, sample: Sample, images: Images, group: list[int], answered: set[int], together: list[_Ready]
+    ) -> Iterator[Answer]:
+        """Cells that share the output of the ViT; ``answered`` gets those that need not be done again, ``together``
+        those whose prefill waits for others."""
         leader = self._pipelines[group[0]]
         clock = StageClock(leader.adapter.device)
         budgets = {cell: self._pipelines[cell].budgets(sample, images, clock) for cell in group}
@@ -150,6 +180,7 @@ class Sweep:
         held = _bytes_of(entered.encoded)
         if held > self._max and len(group) > 1:
             return  # the caller does the cells one by one
+        alone = []
         for part in self._groups(group, "prune_layer"):
             n_branches = self._branches(entered, part, self._max - held)
             for first in range(0, len(part), max(1, n_branches)):
@@ -157,30 +188,154 @@ class Sweep:
                 if len(some) > 1:
                     yield from self._behind_prefill(entered, budgets, some, answered)
                 else:
-                    cell, shared = some[0], VIT if len(group) > 1 else IMAGES
-                    yield from self._single(entered, budgets[cell], cell, shared, answered)
+                    alone += some
+        shared = VIT if len(group) > 1 else IMAGES
+        trunks = self._trunks(entered, alone, self._max - held)
+        for cells in trunks:
+            yield from self._behind_trunk(entered, budgets, cells, answered)
+        for cell in alone:
+            if not any(cell in cells for cells in trunks):
+                ready = _Ready(cell, entered, images, budgets[cell], shared)
+                yield from self._guarded(sample, self._single(ready, answered, together))
 
-    def _single(
-        self, entered: Entered, budgets: dict[str, StageBudget], cell: int, shared: str, answered: set[int]
+    def _guarded(self, sample: Sample, work: Iterator[Answer]) -> Iterator[Answer]:
+        """What one cell does for itself; where it fails, the cell is done again alone and the others go on."""
+        try:
+            yield from work
+        except UserError:
+            raise
+        except Exception as error:
+            if not isinstance(error, SampleError):  # a budget that cannot be met says nothing of sharing
+                self._note(sample, error)
+
+    def _trunks(self, entered: Entered, cells: list[int], room: int) -> list[list[int]]:
+        """Cells that prune inside the decoder, by equal sequences that enter it; groups of at least two."""
+        adapter, layout = self._pipelines[0].adapter, entered.prompt.layout
+        dims, size = adapter.dims, adapter.text.embed_tokens.weight.element_size()
+        n_layers = len(adapter.text.layers)
+        # The cache of the full prompt, and the states before and behind a layer.
+        shared = layout.n_prompt * (n_layers * 2 * dims.kv_heads * dims.head_dim + 4 * dims.dim) * size
+        if shared > room or adapter.points or not all(map(adapter.has_cache, range(n_layers))):
+            return []
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for cell in cells:
+            pipeline = self._pipelines[cell]
+            if pipeline.method_of("prune_layer") is not None:
+                groups.setdefault((pipeline.key("select_tokens"), pipeline.placing), []).append(cell)
+        return [group for group in groups.values() if len(group) > 1]
+
+    def _behind_trunk(
+        self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int], answered: set[int]
     ) -> Iterator[Answer]:
-        """A cell that shares no prefill: its own, then the pool."""
-        pipeline = self._pipelines[cell]
+        """Cells that share the decoder layers before the first that a method looks at."""
+        leader = self._pipelines[cells[0]]
+        adapter = leader.adapter
+        clock = StageClock(adapter.device)
+        begun = leader.begin(entered, budgets[cells[0]], clock)
+        stops: dict[int, list[int]] = {}
+        for cell in cells:
+            pruner, compressor = map(self._pipelines[cell].method_of, ("prune_layer", "compress_kv"))
+            assert pruner is not None
+            stops.setdefault(first_hook(adapter, pruner, compressor), []).append(cell)
+        cache = KVCache(len(adapter.text.layers), leader.max_new_tokens)
+        for since, state, held in trunk(adapter, begun.state, cache, stops):
+            for cell in stops[since.layer]:
+                own = replace(begun, state=replace(state))
+                ready = _Ready(cell, entered, None, budgets[cell], LAYERS)
+                yield from self._guarded(entered.sample, self._rest(ready, own, held.fork(), answered, since))
+
+    def _single(self, ready: _Ready, answered: set[int], together: list[_Ready]) -> Iterator[Answer]:
+        """A cell that shares no prefill: its own, then the pool; a short one waits until there are others."""
+        pipeline = self._pipelines[ready.cell]
+        pool = self._pool_of(pipeline.adapter, ready.entered)
+        if pool is None:
+            clock, memory = StageClock(pipeline.adapter.device), PeakMemory(pipeline.adapter.device)
+            outcome = pipeline.answer(ready.entered, ready.budgets, clock, memory)
+            answered.add(ready.cell)
+            yield Answer(ready.cell, outcome, ready.shared, ready.entered.sample)
+            return
+        begun = pipeline.begin(ready.entered, ready.budgets, StageClock(pipeline.adapter.device))
+        hooks = (pipeline.method_of("prune_layer"), pipeline.method_of("compress_kv"))
+        if not pool.margin or any(hooks) or begun.n_in > PACK_LONGEST or not packs(pipeline.adapter):
+            yield from self._rest(ready, begun, self._new_cache(pipeline), answered)
+            return
+        together.append(replace(ready, begun=begun))
+        answered.add(ready.cell)
+        if sum(r.begun.n_in for r in together if r.begun is not None) > PACK_ROWS - PACK_LONGEST:
+            yield from self._flush(together)
+
+    @staticmethod
+    def _new_cache(pipeline: Pipeline) -> KVCache:
+        return KVCache(len(pipeline.adapter.text.layers), pipeline.max_new_tokens)
+
+    def _rest(
+        self, ready: _Ready, begun: Begun, cache: KVCache, answered: set[int], since: Halfway | None = None
+    ) -> Iterator[Answer]:
+        """Prefill (of the layers behind ``since``), then the pool, or the decoder where there is none."""
+        pipeline, entered, budgets = self._pipelines[ready.cell], ready.entered, ready.budgets
         adapter = pipeline.adapter
         clock, memory = StageClock(adapter.device), PeakMemory(adapter.device)
+        compressor = pipeline.method_of("compress_kv")
+        keep = partial(cache.keep, ragged=compressor is not None and compressor.ragged)
+        compressions = pipeline.compression(entered, begun, budgets, keep)
+        result = pipeline.prefill(entered, begun, budgets, cache, compressions, clock, since)
+        decoder = pipeline.decoder(cache, begun)
+        first = decoder.first(result.last)
         pool = self._pool_of(adapter, entered)
         if pool is None:
-            outcome = pipeline.answer(entered, budgets, clock, memory)
-            answered.add(cell)
-            yield Answer(cell, outcome, shared, entered.sample)
+            outcome = pipeline.finish(entered, begun, budgets, result, cache, decoder, first, clock, memory)
+            answered.add(ready.cell)
+            yield Answer(ready.cell, outcome, ready.shared, entered.sample)
             return
-        begun = pipeline.begin(entered, budgets, clock)
-        cache = KVCache(len(adapter.text.layers), pipeline.max_new_tokens)
-        compressions = pipeline.compression(entered, begun, budgets, cache.keep)
-        result = pipeline.prefill(entered, begun, budgets, cache, compressions, clock)
-        first = pipeline.decoder(cache, begun).first(result.last)
-        branch = self._branch(cell, entered, begun, budgets, result, cache, first, shared)
-        answered.add(cell)
+        branch = self._branch(ready.cell, entered, begun, budgets, result, cache, first, ready.shared)
+        answered.add(ready.cell)
         yield from pool.add(branch)
+
+    def _flush(self, together: list[_Ready]) -> Iterator[Answer]:
+        """The prefill of all that wait for one, then the pool."""
+        waiting = list(together)
+        together.clear()
+        pool = self._pool
+        if not waiting or pool is None:
+            return
+        adapter = self._pipelines[waiting[0].cell].adapter
+        states = [r.begun.state for r in waiting if r.begun is not None]
+        done: list[Packed | None] = [None] * len(waiting)
+        if len(waiting) > 1:
+            try:
+                rooms = [self._pipelines[r.cell].max_new_tokens for r in waiting]
+                done = list(packed_prefill(adapter, states, rooms, pool.margin))
+            except (MemoryError, RuntimeError) as error:
+                self._note(waiting[0].entered.sample, error)
+        for ready, packed in zip(waiting, done, strict=True):
+            answered: set[int] = set()
+            yield from self._guarded(ready.entered.sample, self._behind_pack(ready, packed, answered))
+            if ready.cell not in answered and ready.images is not None:
+                yield self._alone(ready.cell, ready.entered.sample, ready.images)
+
+    def _behind_pack(self, ready: _Ready, packed: Packed | None, answered: set[int]) -> Iterator[Answer]:
+        """A cell whose prompt was prefilled beside others; one whose first token is not sure is prefilled alone."""
+        pipeline, begun, pool = self._pipelines[ready.cell], ready.begun, self._pool
+        assert begun is not None and pool is not None
+        if packed is None or not packed.sure:
+            own = replace(begun, state=replace(begun.state))
+            yield from self._rest(ready, own, self._new_cache(pipeline), answered)
+            return
+        branch = self._branch(
+            ready.cell, ready.entered, begun, ready.budgets, packed.result, packed.cache, packed.first, ready.shared
+        )
+        branch.exact = partial(self._exact, replace(ready, images=None))
+        answered.add(ready.cell)
+        yield from pool.add(branch)
+
+    def _exact(self, ready: _Ready) -> tuple[KVCache, int]:
+        """Cache and first token of a prefill of its own."""
+        pipeline, begun = self._pipelines[ready.cell], ready.begun
+        assert begun is not None
+        adapter, cache = pipeline.adapter, self._new_cache(pipeline)
+        own = replace(begun, state=replace(begun.state))
+        result = pipeline.prefill(ready.entered, own, ready.budgets, cache, (), StageClock(adapter.device))
+        return cache, pipeline.decoder(cache, begun).first(result.last)
 
     def _branch(
         self,
