@@ -102,8 +102,7 @@ class VlmAdapter(ABC):
     @property
     def device(self) -> torch.device:
         """Device of the first decoder layer."""
-        weights: Tensor = next(self.text.layers[0].parameters())
-        return weights.device
+        return self.layer_devices[0]
 
     @cached_property
     def layer_devices(self) -> tuple[torch.device, ...]:

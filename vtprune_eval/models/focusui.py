@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -123,7 +123,7 @@ class Pointing(QwenVL):
         attention: Tensor = head(sources.to(weight), last.to(weight))
         return attention
 
-    @property
+    @cached_property
     def dims(self) -> ModelDims:
         """See :class:`VlmAdapter`."""
         return replace(super().dims, action_head=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -272,7 +273,7 @@ class QwenVL(VlmAdapter):
         q, k = apply_rotary_pos_emb(q, k, *rope)
         return q[0], k[0], v[0]
 
-    @property
+    @cached_property
     def dims(self) -> ModelDims:
         """See :class:`VlmAdapter`."""
         return ModelDims.from_config(self.model.config)

@@ -226,6 +226,7 @@ class Pipeline:
         *,
         needs: Sequence[str] | None = None,
         store: DiskCache | None = None,
+        prompt: Prompt | None = None,
     ) -> Entered:
         """Stages 1 and 2: the prompt, and the images through the ViT.
 
@@ -234,11 +235,12 @@ class Pipeline:
             clock: takes the times.
             needs: extra outputs of the ViT where other pipelines need some, too; None for this one's own.
             store: cache of ViT outputs.
+            prompt: of the sample with its images at their full sizes, where it was built before.
 
         Raises:
             SampleError: ``too_long``.
         """
-        prompt, keep = self.look(sample, images, budgets, clock)
+        prompt, keep = self.look(sample, images, budgets, clock, prompt)
         depth = self.depth_of(keep)
         needs = self.needs if needs is None else needs
         encoded = self._encode(prompt, keep, depth, needs, clock, store, self.merging(prompt, keep, budgets))
@@ -280,12 +282,17 @@ class Pipeline:
         )
 
     def look(
-        self, sample: Sample, images: Images, budgets: dict[str, StageBudget], clock: StageClock
+        self,
+        sample: Sample,
+        images: Images,
+        budgets: dict[str, StageBudget],
+        clock: StageClock,
+        prompt: Prompt | None = None,
     ) -> tuple[Prompt, list[np.ndarray | None]]:
         """What needs no model: the prompt, and the kept merge blocks of every image before the ViT, None for all.
 
         Args:
-            sample, images, budgets, clock: as for :meth:`enter`.
+            sample, images, budgets, clock, prompt: as for :meth:`enter`.
 
         Raises:
             SampleError: ``too_long``.
@@ -301,8 +308,9 @@ class Pipeline:
                 _check_sizes(sizes, len(views), rules.block)
             with clock.stage("preprocess"):  # as the full model's own resize
                 pixels = images.at(sizes, reducer.resample)
-        with clock.stage("preprocess"):
-            prompt = build_prompt(self.adapter, pixels, sample.question)
+        if prompt is None or reducer is not None:
+            with clock.stage("preprocess"):
+                prompt = build_prompt(self.adapter, pixels, sample.question)
         return prompt, self._patches(prompt, budgets, self.seed_of(sample), clock)
 
     def _encode(

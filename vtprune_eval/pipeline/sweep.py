@@ -34,6 +34,7 @@ from .generate import Pipeline
 from .images import Images
 from .abreast import PACK_LONGEST, PACK_ROWS, Packed, packed_prefill, packs
 from .prefill import Compression, Halfway, PrefillResult
+from .prompt import Prompt
 from .stages import Begun, Entered, value_of
 from .trunk import first_hook, trunk
 
@@ -103,6 +104,7 @@ class Sweep:
         # A batched step has other last bits: what is said of an answer's probability comes from steps of its own.
         self._decode_batch = 1 if any(p.logprobs for p in self._pipelines) else decode_batch
         self._pool: DecodePool | None = None
+        self._prompts: dict[int, Prompt] = {}  # of the sample in hand
 
     @property
     def failures(self) -> list[str]:
@@ -136,6 +138,7 @@ class Sweep:
             UserError: of a hook; it ends the run.
         """
         together: list[_Ready] = []
+        self._prompts = {}
         for group in self._groups(cells, BEHIND_VIT):
             answered: set[int] = set()
             if len(group) > 1 or self._store is not None or self._decode_batch > 1:
@@ -149,6 +152,7 @@ class Sweep:
                 if cell not in answered:
                     yield self._alone(cell, sample, images)
         yield from self._flush(together)
+        self._prompts = {}
 
     def _note(self, sample: Sample, error: Exception) -> None:
         self._failures.append(f"{sample.id}: {type(error).__name__}: {error}"[:300])
@@ -176,7 +180,10 @@ class Sweep:
         clock = StageClock(leader.adapter.device)
         budgets = {cell: self._pipelines[cell].budgets(sample, images, clock) for cell in group}
         needs = sorted({need for cell in group for need in self._pipelines[cell].needs})
-        entered = leader.enter(sample, images, budgets[group[0]], clock, needs=needs, store=self._store)
+        known = self._prompts.get(id(images))
+        entered = leader.enter(sample, images, budgets[group[0]], clock, needs=needs, store=self._store, prompt=known)
+        if leader.method_of("reduce_images") is None:
+            self._prompts = {id(images): entered.prompt}  # of these images alone, which the caller holds
         held = _bytes_of(entered.encoded)
         if held > self._max and len(group) > 1:
             return  # the caller does the cells one by one
