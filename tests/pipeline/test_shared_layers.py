@@ -112,7 +112,7 @@ def test_the_margin_covers_what_neighbours_change(adapter, make_sample):
 
 
 def packed_clock(adapter):
-    from vtprune_eval.profiling.clock import StageClock
+    from vtprune_eval.clock import StageClock
 
     return StageClock(adapter.device)
 
