@@ -274,4 +274,4 @@ def test_keys_differ_where_anything_differs_that_changes_the_state(adapter):
 def test_outcome_fields_are_all_compared():
     from vtprune_eval.outcome import Outcome
 
-    assert {f.name for f in dataclasses.fields(Outcome) if not f.compare} == {"selected"}
+    assert {f.name for f in dataclasses.fields(Outcome) if not f.compare} == set()

@@ -27,12 +27,12 @@ from ..models.base import Encoded, VlmAdapter
 from ..outcome import Outcome
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
+from .abreast import PACK_LONGEST, PACK_ROWS, Packed, packed_prefill, packs
 from .batch import ALONE, Branch, DecodePool
 from .cache import KVCache
 from .disk_cache import DiskCache
 from .generate import Pipeline
 from .images import Images
-from .abreast import PACK_LONGEST, PACK_ROWS, Packed, packed_prefill, packs
 from .prefill import Compression, Halfway, PrefillResult
 from .prompt import Prompt
 from .stages import Begun, Entered, value_of
