@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, unknown_name
+from .naming import named, split_outside
 from .runner.folder import read_json
 
 if TYPE_CHECKING:
@@ -169,12 +170,15 @@ class Result:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """One line per (method, budget): ``method``, ``budget``, the costs (``visual_kept_pct``, ``flops``,
+        """One line per (method, budget): ``method``, ``budget``, ``label`` (the method with every setting that is no
+        default), the costs (``visual_kept_pct``, ``flops``,
         ``kv_bytes``, ``ttft_ms``, ...), per task ``TASK accuracy``, ``TASK low``, ``TASK high`` (95 % interval) and
         ``TASK n``, and ``accuracy``, the mean over tasks."""
+        from .results.summary import label_of
+
         lines = []
         for row in self.summary["rows"]:
-            line = {"model": row["model"], "method": row["method"], "budget": row["budget"]}
+            line = {"model": row["model"], "method": row["method"], "budget": row["budget"], "label": label_of(row)}
             means = []
             for task, entry in row["tasks"].items():
                 if "accuracy" in entry:
@@ -214,18 +218,32 @@ class Result:
         lines += [_pair(c["task"], tuple(c["a"]), tuple(c["b"]), c) for c in self.summary.get("between", [])]
         return _frame(lines)
 
-    def plot(self, folder: str | Path | None = None) -> list[Path]:
-        """Accuracy-cost curves and stage times as files.
+    def plot(
+        self, out: str | Path | None = None, kind: str = "curves", *, columns: int = 1, **options: Any
+    ) -> list[Path]:
+        """A figure as files, as the command ``plot`` makes it.
 
         Args:
-            folder: where to (default ``plots`` in the run folder).
+            out: a file (its ending is the format) or a folder (default ``plots`` in the run folder).
+            kind: ``curves`` (accuracy against a cost) or ``stages`` (stage times).
+            columns: of the page that it is as wide as, 1 or 2.
+            **options: ``tasks``, ``methods``, ``budgets`` (names, separated by commas), ``y``, ``x``, ``formats``; and
+                of its look: ``width``, ``height``, ``font``, ``size``, ``intervals``, ``labels``, ``log``, ``title``.
 
         Raises:
-            UserError: matplotlib is missing, or the folder cannot be made.
+            UserError: matplotlib is missing, or what cannot be drawn.
         """
-        from .report.plots import plot_run
+        from .report.figures.draw import draw
+        from .report.figures.style import Look
 
-        return plot_run(self._run, Path(folder) if folder else Path(self.folder) / "plots")
+        looks = {f.name for f in dataclasses.fields(Look)}
+        known = {"tasks", "methods", "budgets", "y", "x", "formats"}
+        for key in options:
+            if key not in looks | known:
+                raise unknown_name("option of a figure", key, looks | known)
+        look = Look(columns, **{k: v for k, v in options.items() if k in looks})
+        rest = {k: v for k, v in options.items() if k in known}
+        return list(draw([self.folder], kind, out=out, look=look, **rest).files)
 
     def show(self, sample: str, folder: str | Path | None = None) -> Path:
         """The picture of one sample: what every method kept and what was answered.
@@ -281,28 +299,26 @@ def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
 def _several(value: Any) -> list[Any]:
     """One value or several, as a list; text is split at commas as on the command line."""
     if isinstance(value, str):
-        return [v for v in value.split(",") if v]
+        return [v for v in split_outside(value, ",") if v]
     return list(value) if isinstance(value, Sequence) else [value]
 
 
 def _methods(methods: Any) -> tuple[list[str], dict[str, Any]]:
-    """Names, and the hyper-parameters of those that were given as objects."""
+    """Names, and the hyper-parameters of those that were given as objects; two objects of one class are two rows."""
     from .methods.base import Method
     from .registry import register
 
     names: list[str] = []
     params: dict[str, Any] = {}
-    for method in _several(methods):
+    given = _several(methods)
+    for method in given:
         if isinstance(method, Method):
             register(type(method))
             values = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
-            for key, value in values.items():
-                if params.setdefault(f"{method.name}.{key}", value) != value:
-                    raise UserError(
-                        f"{method.name} is given twice with different settings; run one after the other, or give the "
-                        "class another name."
-                    )
-            names.append(method.name)
+            same = [m for m in given if isinstance(m, Method) and m.name == method.name]
+            varied = {k: v for k, v in values.items() if any(getattr(m, k, v) != v for m in same)}
+            params |= {f"{method.name}.{k}": v for k, v in values.items() if k not in varied}
+            names.append(named(method.name, varied))
         elif isinstance(method, str):
             names.append(method)
         else:

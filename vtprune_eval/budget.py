@@ -64,7 +64,9 @@ class Budget:
         Raises:
             UserError: not one of these forms, or out of range.
         """
-        whole, _, draw = text.partition("#")
+        inside = text.rfind("]") + 1  # a value in brackets may hold anything
+        whole, _, draw = text[inside:].partition("#")
+        whole = text[:inside] + whole
         if draw:
             if not (draw.isascii() and draw.isdigit()):
                 raise UserError(f"budget {text!r}: behind '#' stands the number of a repetition, as in 10#2.")
@@ -75,7 +77,8 @@ class Budget:
         if raw.startswith("like:"):
             if not raw[5:]:
                 raise UserError("budget 'like:' needs a method name, for example like:pixelprune.")
-            return cls("like", like=raw[5:], reading=reading)
+            name, opened, settings = text.strip()[5:].partition("[")
+            return cls("like", like=name.strip().lower() + opened + settings, reading=reading)
         if raw.endswith("tok"):
             digits = raw[:-3]
             if not digits.isascii() or not digits.isdigit() or int(digits) < 1:

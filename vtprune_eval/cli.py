@@ -27,6 +27,8 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval verify RUN                       python -m vtprune_eval serve-bench --method M[,M...]
        python -m vtprune_eval recall --tasks web-grounding     python -m vtprune_eval redundancy --tasks TASK
        python -m vtprune_eval train --model MODEL --data TASK_OR_JSONL --method M --out FOLDER
+       python -m vtprune_eval plot RUN ... [--x flops]         python -m vtprune_eval export RUN ... --latex
+       python -m vtprune_eval compare RUN_A RUN_B
        python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
        python -m vtprune_eval submit RUN --author NAME         python -m vtprune_eval check-submission FILE ...
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
@@ -40,6 +42,9 @@ _COMMANDS = {
     "show": ("commands.show", "main"),
     "submit": ("commands.submit", "submit"),
     "check-submission": ("commands.submit", "check_submission"),
+    "plot": ("commands.plot", "main"),
+    "export": ("commands.export", "main"),
+    "compare": ("commands.compare", "main"),
     "table": ("report.paper_table", "main"),
     "merge": ("runner.workers.merge", "main"),
     "verify": ("commands.verify", "main"),
@@ -94,7 +99,13 @@ def run_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder of further task folders, for every command (may be given several times)",
     )
-    p.add_argument("--set", dest="params", action="append", metavar="[METHOD.]KEY=VALUE", help="hyper-parameter")
+    p.add_argument(
+        "--set",
+        dest="params",
+        action="append",
+        metavar="[METHOD.]KEY=V[,V...]",
+        help="hyper-parameter; several values are a sweep, one row each",
+    )
     p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
     p.add_argument("--model-path", help="local hub-format folder with the weights")
     p.add_argument(
@@ -276,15 +287,18 @@ def _run(args: list[str]) -> int:
     return execute(spec)
 
 
-def _pairs(items: list[str]) -> dict[str, str]:
-    out = {}
+def _pairs(items: list[str]) -> dict[str, Any]:
+    from .naming import split_values
+
+    out: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise UserError(f"--set {item!r}: write KEY=VALUE, for example --set pixelprune.tau=0.02.")
         if key.strip() in out:
-            raise UserError(f"--set {key.strip()} is given twice; a run has one value of it, so leave one out.")
-        out[key.strip()] = value.strip()
+            raise UserError(f"--set {key.strip()} is given twice; leave one out, or write both values in one: KEY=1,2.")
+        values = split_values(value)
+        out[key.strip()] = values if len(values) > 1 else values[0]
     return out
 
 

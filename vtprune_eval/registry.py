@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import crash_sentence
 from .errors import UserError, unknown_name
+from .naming import bare, parts_of, settings_in
 
 if TYPE_CHECKING:
     from .budget import Reading
@@ -73,23 +74,26 @@ def _owner(source: str) -> str:
 
 
 def check_method_name(name: str) -> None:
-    """Refuse an unknown method (or composition ``a+b``) without importing any.
+    """Refuse an unknown method (or composition ``a+b``, or settings in brackets that cannot be read) without importing
+    any.
 
     Raises:
         UserError: with the nearest names.
     """
-    for part in name.split("+"):
-        if part not in method_names() and not part.startswith(BRIDGE):
-            raise unknown_name("method", part, method_names(), "`python -m vtprune_eval list methods` shows all.")
+    for part in parts_of(name):
+        settings_in(part)
+        if bare(part) not in method_names() and not part.startswith(BRIDGE):
+            raise unknown_name("method", bare(part), method_names(), "`python -m vtprune_eval list methods` shows all.")
 
 
 def method_class(name: str) -> type[Method]:
-    """Import and return the class of one method.
+    """Import and return the class of one method, whatever settings stand behind its name.
 
     Raises:
         UserError: unknown name, or a third-party entry point that cannot be imported or is no method of that name.
     """
     check_method_name(name)
+    name = bare(name)
     from .methods.base import Method
 
     if name.startswith(BRIDGE):
@@ -137,22 +141,30 @@ def make_method(name: str, params: dict[str, Any] | None = None, reading: Readin
     """Build the method ``name`` with hyper-parameters ``params`` (text values are converted to the field's type).
 
     Args:
-        name: of one method; params: by name, what is absent has its default; reading: of its budget, on which some
-            defaults depend.
+        name: of one method, perhaps with settings in brackets, which go first.
+        params: by name, what is absent has its default.
+        reading: of its budget, on which some defaults depend.
 
     Raises:
         UserError: unknown method or hyper-parameter, a value that does not convert or is out of range.
     """
-    cls = method_class(name)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    values = {}
-    for key, value in (params or {}).items():
-        if key not in fields:
-            raise unknown_name(f"hyper-parameter of {name}", key, fields or ["(it has none)"])
-        values[key] = _convert(name, key, value, type(fields[key].default))
+    cls, given = method_class(name), {**(params or {}), **settings_in(name)}
+    values = {key: converted(bare(name), key, value) for key, value in given.items()}
     if reading != "equal":
         values = {**cls.paper_defaults, **values}
     return cls(**values)
+
+
+def converted(name: str, key: str, value: Any) -> Any:
+    """A hyper-parameter's value in the type of its field.
+
+    Raises:
+        UserError: the method has no such hyper-parameter, or a text that does not convert.
+    """
+    fields = {f.name: f for f in dataclasses.fields(method_class(name))}
+    if key not in fields:
+        raise unknown_name(f"hyper-parameter of {name}", key, fields or ["(it has none)"])
+    return _convert(name, key, value, type(fields[key].default))
 
 
 def _convert(method: str, key: str, value: Any, kind: type) -> Any:

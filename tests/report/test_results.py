@@ -93,10 +93,11 @@ def test_a_spoilt_run_folder_is_refused_and_nothing_is_written(run, board, capsy
     assert not list((board / "results").iterdir()) and not (board / "index.html").exists()
 
 
-@pytest.mark.parametrize("action", ["build", "plot"])
-def test_records_edited_by_hand_are_refused(run, board, capsys, action):
+@pytest.mark.parametrize("command", [["leaderboard", "build"], ["plot"], ["export", "--csv"]])
+def test_records_edited_by_hand_are_refused(run, board, capsys, command):
     edit_records(run, "mini-doc--pixelprune@10.jsonl", lambda i, r: r.update(score=1.0), seal=False)
-    assert cli.main(["leaderboard", action, str(run), "--dir", str(board)]) == 2
+    place = ["--dir", str(board)] if command[0] == "leaderboard" else ["--out", str(board / "table.csv")]
+    assert cli.main([*command, str(run), *place]) == 2
     assert "mini-doc--pixelprune@10.jsonl was changed after the run's summary" in capsys.readouterr().err
     assert not list((board / "results").iterdir())
 

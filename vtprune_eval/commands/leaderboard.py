@@ -1,4 +1,4 @@
-"""``python -m vtprune_eval leaderboard build|plot [RUN ...]`` and ``python -m vtprune_eval validate FILE``."""
+"""``python -m vtprune_eval leaderboard build [RUN ...]`` and ``python -m vtprune_eval validate FILE``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def leaderboard(argv: Sequence[str]) -> int:
-    """Add results of run folders and rebuild the pages, or plot runs; returns the exit code.
+    """Add results of run folders and rebuild the pages; returns the exit code.
 
     Raises:
         UserError: a run or a result file that cannot enter; no page is changed then.
@@ -28,8 +28,8 @@ def leaderboard(argv: Sequence[str]) -> int:
     p = _Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
     p.add_argument(
         "action",
-        choices=("build", "plot"),
-        help="build: result files of the runs, then all pages; plot: curves and stage times of each run",
+        choices=("build",),
+        help="result files of the runs, then all pages",
     )
     p.add_argument("runs", nargs="*", metavar="RUN", help="run folders")
     p.add_argument(
@@ -39,8 +39,6 @@ def leaderboard(argv: Sequence[str]) -> int:
         "committed board; without RUN leaderboards/",
     )
     given = p.parse_args(list(argv))
-    if given.action == "plot":
-        return _plot(given.runs)
     from ..report.pages import build
     from ..report.result_file import from_run, write
 
@@ -57,17 +55,6 @@ def leaderboard(argv: Sequence[str]) -> int:
         print(f"page:   {path}")
     if given.runs and not given.dir:
         print("a preview; to enter these runs into a leaderboard, name its folder: --dir leaderboards")
-    return 0
-
-
-def _plot(runs: Sequence[str]) -> int:
-    from ..report.plots import plot_run
-
-    if not runs:
-        raise UserError("leaderboard plot needs the folder of a finished run.")
-    for run in runs:
-        for path in plot_run(_read(run), Path(run) / "plots"):
-            print(f"plot: {path}")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..benchmarks.tasks import definition, rule_name, task_names
 from ..errors import UserError
 from ..models import MODELS
+from ..naming import parts_of
 from ..registry import check_method_name, method_class, method_names
 
 
@@ -78,7 +79,7 @@ def explain(name: str) -> str:
     """Stage, hyper-parameters, paper and deviations of one method, as text."""
     check_method_name(name)
     if "+" in name:
-        return "\n\n".join([f"{name}: a composition", *(explain(part) for part in name.split("+"))])
+        return "\n\n".join([f"{name}: a composition", *(explain(part) for part in parts_of(name))])
     cls = method_class(name)
     module = inspect.getmodule(cls)
     lines = [f"{name}: {(inspect.getdoc(cls) or '').splitlines()[0]}", f"hooks: {', '.join(cls.hooks()) or 'none'}"]

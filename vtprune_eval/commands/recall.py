@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..naming import split_outside, split_values
 
 BUDGETS = ("1", "5", "10", "20", "30", "40", "60", "80")
 
@@ -47,16 +48,25 @@ def recall(argv: Sequence[str]) -> int:
     p.add_argument("--method", "--methods", dest="methods", metavar="M,...", help="default: all that need no model")
     p.add_argument("--budget", "--budgets", dest="budgets", metavar="B,...", default=",".join(BUDGETS),
                    help=f"as in a run (default {','.join(BUDGETS)})")  # fmt: skip
-    p.add_argument("--set", dest="params", action="append", default=[], metavar="METHOD.KEY=VALUE")
+    p.add_argument("--set", dest="params", action="append", default=[], metavar="METHOD.KEY=V[,V...]")
     p.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     given = p.parse_args(list(argv))
     from ..models import image_rules
+    from ..runner import sweeps
     from ..runner.survey import make_cells
 
     names = _split(given.methods) if given.methods else list(_before_vit())
     params = _params(given.params)
     rules = image_rules(given.model, given.model_path)
-    cells = make_cells(given.model, rules, [(n, _made(n, params)) for n in names], _split(given.budgets), given.seed)
+
+    def copied(name: str) -> Any:
+        return sweeps.made(name, params, shared=False)[0]
+
+    cells: list[Any] = []
+    for name in (v for n in names for v in sweeps.variants(n, params)):
+        budgets = [b for text in _split(given.budgets) for b in sweeps.budgets_of(name, text, names, params)]
+        methods = [(name, sweeps.made(name, params, shared=False))]
+        cells += make_cells(given.model, rules, methods, budgets, given.seed, copied)
     return _report(given, _rows_of(given, rules, cells), _RECALL)
 
 
@@ -75,7 +85,7 @@ def redundancy(argv: Sequence[str]) -> int:
 
 
 def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return [part.strip() for part in split_outside(text, ",") if part.strip()]
 
 
 def _before_vit() -> Iterator[str]:
@@ -92,23 +102,17 @@ def _before_vit() -> Iterator[str]:
             yield name
 
 
-def _params(items: Sequence[str]) -> dict[str, str]:
-    out = {}
+def _params(items: Sequence[str]) -> dict[str, Any]:
+    from ..runner.sweeps import checked
+
+    out: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or "." not in key:
             raise UserError(f"--set {item!r}: write METHOD.KEY=VALUE, for example --set pixelprune.tau=0.02.")
-        out[key.strip()] = value.strip()
-    return out
-
-
-def _made(name: str, params: Mapping[str, str]) -> tuple[Any, ...]:
-    from ..registry import make_method
-
-    return tuple(
-        make_method(part, {k.partition(".")[2]: v for k, v in params.items() if k.startswith(part + ".")})
-        for part in name.split("+")
-    )
+        values = split_values(value)
+        out[key.strip()] = values if len(values) > 1 else values[0]
+    return checked(out)
 
 
 @dataclasses.dataclass

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError, unknown_name
 from ..image_file import image_size
 from ..models import MODELS
+from ..naming import parts_of
 from ..registry import method_class
 from ..runner.spec import RunSpec, from_mapping
 from ..sample import Sample
@@ -96,6 +97,8 @@ class Engine:
             raise UserError(f"min_pixels={low}, max_pixels={high}: whole numbers of at least 1, the first the smaller.")
         self.spec: RunSpec = from_mapping({"model": model, "methods": [method], "budgets": [str(budget)], **values})
         cells = self.spec.cells()
+        if len(cells) > 1:
+            raise UserError(f"{model}: {len(cells)} values of a setting were given, and a model of a harness has one.")
         self.cell = cells[0]
         self._pipelines: dict[int, Any] = {}
 
@@ -196,7 +199,7 @@ def default_budget(method: str) -> str:
     Raises:
         UserError: the method does not decide it itself.
     """
-    parts = [method_class(part) for part in method.split("+")]
+    parts = [method_class(part) for part in parts_of(method)]
     if method == "full":
         return "100"
     if any(cls.adaptive or cls.default_like for cls in parts):

@@ -46,7 +46,7 @@ def check_budget(method: Method, budget: Budget, n_layers: int | None = None) ->
             that does not decide itself; a share of FLOPs that the method does not change; a number that the layers
             before the first cut alone exceed; everything, for a method that keeps nothing.
     """
-    from ..registry import make_method
+    from ..registry import method_class
 
     if not method.hooks():
         return
@@ -57,7 +57,7 @@ def check_budget(method: Method, budget: Budget, n_layers: int | None = None) ->
         )
     if budget.kind == "like":
         assert budget.like is not None
-        other = make_method(budget.like)
+        other = method_class(budget.like)
         if not other.adaptive or "select_patches" not in other.hooks():
             raise UserError(
                 f"budget like:{budget.like}: {budget.like} does not decide a count per image; like:pixelprune does."

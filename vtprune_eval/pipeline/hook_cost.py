@@ -11,6 +11,7 @@ import torch
 from ..budget import Budget
 from ..clock import StageClock
 from ..models.base import VlmAdapter
+from ..naming import parts_of
 from ..profiling.launches import Launches, counted
 from ..profiling.memory import PeakMemory
 from ..registry import make_method
@@ -34,7 +35,7 @@ def hook_cost(
     Returns:
         Launches and reads of the stage ``select``: everything that ``full`` does not do.
     """
-    made = tuple(make_method(part, dict(options or {})) for part in method.split("+"))
+    made = tuple(make_method(part, dict(options or {})) for part in parts_of(method))
     pipeline = Pipeline(adapter, made, Budget.parse(budget, reading="paper"), max_new_tokens=1)
     clock = _CountingClock(adapter.device)
     images = load_images(sample, adapter.images, clock, keep_files=True)

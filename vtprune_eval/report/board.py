@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..naming import typed
 from ..results.store import write_atomic
 from ..runner.folder import Key, spec_of, task_of
 from ..sample import Sample, target_box
@@ -284,5 +285,5 @@ def command_of(settings: Mapping[str, Any]) -> str:
             continue
         text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
         words.append(f"--{names.get(key, key).replace('_', '-')} {quote(text)}")
-    words += [f"--set {quote(f'{k}={v}')}" for k, v in (settings.get("params") or {}).items()]
+    words += [f"--set {quote(f'{k}={typed(v)}')}" for k, v in (settings.get("params") or {}).items()]
     return " ".join(words)

@@ -12,12 +12,14 @@ from typing import Any
 
 from ..budget import LEGACY, reading_of
 from ..errors import UserError
+from ..naming import bare, parts_of, settings_in
 from ..notes import Note
 from ..registry import method_class
 from ..results.stats import shown
 from ..results.store import write_atomic
 from ..results.summary import untouched
 from ..results.verified import engine_of, share_of
+from ..runner import sweeps
 from ..runner.folder import Key
 from .board import details_of, page
 from .result_file import GROUPS, device_of, read, result_paths
@@ -68,7 +70,8 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "task": task,
                 "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
                 f"{cell['n']} samples, set {cell['sample_set']})",
-                "method": cell["method"],
+                "method": bare(cell["method"]),
+                "cell": cell["method"],
                 "budget": cell["budget"],
                 "stage": cell["stage"],
                 "set_to": _set_to(result, cell),
@@ -107,7 +110,7 @@ def method_facts(method: str) -> dict[str, Any]:
     """What a reader asks of a method: one sentence, paper, whether it reads the question, whether it was trained."""
     if method == "full":
         return {}
-    parts = [method_class(part) for part in method.split("+")]
+    parts = [method_class(part) for part in parts_of(method)]
     return {
         "description": (parts[0].__doc__ or "").strip().split("\n")[0],
         "paper": "; ".join(p.paper for p in parts if p.paper),
@@ -138,11 +141,11 @@ def _set_to(result: dict[str, Any], cell: dict[str, Any]) -> str:
 
 def settings_of_row(settings: dict[str, Any], method: str) -> str:
     """What was set for a row and is no default: hyper-parameters of its method, what a budget counts, the run's own."""
-    parts = method.split("+")
+    parts = parts_of(method)
+    reading, params = reading_of(settings), sweeps.checked(settings.get("params") or {})
+    shown = parts_of(sweeps.labelled(method, sweeps.made(method, params, reading), reading))
     out = [
-        f"{k}={v}"
-        for k, v in sorted(settings.get("params", {}).items())
-        if (k.split(".")[0] in parts if "." in k else method != "full")
+        f"{f'{bare(part)}.' if len(parts) > 1 else ''}{k}={v}" for part in shown for k, v in settings_in(part).items()
     ]
     counted = {hook for part in parts for hook in method_class(part).hooks()}
     if "compress_kv" in counted and settings.get("budget_of", "visual") != "visual":  # of runs older than readings
@@ -170,7 +173,7 @@ def merge_draws(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         number = row["budget"].partition("#")[0]
-        groups.setdefault((row["result"], row["set"], row["method"], number), []).append(row)
+        groups.setdefault((row["result"], row["set"], row["method"], row.get("set_to"), number), []).append(row)
     out = []
     for (*_, number), own in groups.items():
         accuracies = [r["accuracy"] for r in own if r["accuracy"] is not None]
@@ -393,16 +396,16 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     for r in rows:
         writer.writerow(
             [
-                *(_cell(r.get(k)) for k in plain),
+                *(plain_cell(r.get(k)) for k in plain),
                 *(r["ci95"] or ("", "")),
-                *(_cell(r["dominated"][a]) for a in AXES),
-                _cell("; ".join(r["notes"])),
+                *(plain_cell(r["dominated"][a]) for a in AXES),
+                plain_cell("; ".join(r["notes"])),
             ]
         )
     return out.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
     """A text that a spreadsheet would run as a formula gets a quotation mark in front."""
     if value is None:
         return ""

@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..methods.base import HOOKS
 from ..models import is_foreign
 from ..models.embedded import EMBEDDED
+from ..naming import parts_of
 from ..registry import method_class
 from ..results.compare import compare_cells
 from ..results.record import all_failed
@@ -85,7 +86,7 @@ def group_of(settings: dict[str, Any]) -> str:
 
 def stage_of(method: str) -> str:
     """The stage or stages at which a method (or composition) acts."""
-    stages = [STAGES[hook] for part in method.split("+") for hook in method_class(part).hooks()]
+    stages = [STAGES[hook] for part in parts_of(method) for hook in method_class(part).hooks()]
     return ", ".join(stages) or "none"
 
 
@@ -123,7 +124,7 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]])
             "method": method,
             "budget": budget,
             "stage": stage_of(method),
-            "ranked": not any(method_class(part).sees_target for part in method.split("+")),
+            "ranked": not any(method_class(part).sees_target for part in parts_of(method)),
             "n": len(own),
             "n_failed": sum(r["status"] == "failed" for r in own),
             "sample_set": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:12],

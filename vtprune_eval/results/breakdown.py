@@ -78,7 +78,7 @@ def breakdown_text(summary: Mapping[str, Any]) -> str:
             lines = []
             for row, entry in rows:
                 found = entry.get("measures", {}) if key == "measure" else entry.get("breakdown", {}).get(key, {})
-                lines.append([row["method"], row["budget"], *(_shown(found.get(v)) for v in values)])
+                lines.append([row.get("label", row["method"]), row["budget"], *(_shown(found.get(v)) for v in values)])
             parts.append(
                 f"\n## {task}: by {key}\n\n"
                 + tabulate(lines, headers=["method", "budget", *values], tablefmt="github", disable_numparse=True)

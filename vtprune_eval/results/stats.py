@@ -93,6 +93,42 @@ def paired_ratio(
     return math.exp(ratio), math.exp(low), math.exp(high)
 
 
+def mean_over_groups(
+    groups: Sequence[tuple[Sequence[float], Sequence[str]]], bases: Sequence[Sequence[float]] | None = None
+) -> tuple[float, float, float]:
+    """Mean of the groups' means, each of one weight, with a 95 % percentile interval; or its ratio to another mean.
+
+    The groups are resampled independently of each other, whole clusters at a time. With ``bases`` the result is the
+    mean of the groups over that of the bases, and every resample draws the same samples for both.
+
+    Args:
+        groups: values and cluster labels of every group (task).
+        bases: values on the same samples, per group in the same order.
+
+    Returns:
+        mean (or ratio), low, high; NaN as low and high where a group has fewer than ``MIN_CLUSTERS`` clusters.
+    """
+
+    def resampled(lists: Sequence[Sequence[float]]) -> tuple[float, np.ndarray | None]:
+        draws: list[np.ndarray] = []
+        for seed, (values, (_, clusters)) in enumerate(zip(lists, groups, strict=True)):
+            sums, counts = _by_cluster(np.asarray(values, float), clusters)
+            if len(sums) >= MIN_CLUSTERS:
+                draws.append(_resampled_means(sums, counts, seed))
+        mean = float(np.mean([np.mean(v) for v in lists]))
+        return mean, np.mean(draws, 0) if len(draws) == len(lists) else None
+
+    mean, draws = resampled([values for values, _ in groups])
+    if bases is not None:
+        base, of_base = resampled(bases)
+        mean /= base
+        draws = None if draws is None or of_base is None or not of_base.all() else draws / of_base
+    if draws is None:
+        return mean, math.nan, math.nan
+    low, high = np.quantile(draws, (0.025, 0.975))
+    return mean, float(low), float(high)
+
+
 def stated(low: float, high: float) -> list[float] | None:
     """An interval as results hold it: its two ends, None where there is none."""
     return None if math.isnan(low) or math.isnan(high) else [low, high]

@@ -97,6 +97,7 @@ def summarise(
     records: Mapping[Key, list[dict[str, Any]]],
     trained: bool,
     more: Callable[[str, list[dict[str, Any]]], dict[str, Any]] | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Rows of a run. The records of one cell are held at a time, beside what ratios need of the full model's.
 
@@ -107,9 +108,11 @@ def summarise(
         records: by (task, method, budget), in the order of the task.
         trained: False for random weights, which have costs and no accuracy.
         more: what else a row says of a task, from the records of its cell.
+        labels: per method, its name with every setting that is no default (:meth:`.spec.RunSpec.label`).
 
     Returns:
-        ``{"model", "trained", "rows": [{"model", "method", "budget", "tasks", "costs", "notes"}], "between": [...]}``;
+        ``{"model", "trained", "rows": [{"model", "method", "label", "budget", "tasks", "costs", "notes"}],
+        "between": [...]}``; ``label`` is the method with every setting that is no default;
         ``between`` compares the reduced cells with each other (:func:`.compare.compare_all`).
     """
     base = next((c for c in cells if c[0] == "full"), None)
@@ -135,14 +138,16 @@ def summarise(
             if more is not None:
                 per_task[task] |= more(task, own)
             readings |= {reading_of(r.get("spent") or {}) for r in own if r["status"] == "ok"}
+        label = (labels or {}).get(method, method)
         rows.append(
             {
                 "model": model,
                 "method": method,
+                "label": label,
                 "budget": "-" if method == "full" else budget,
                 "tasks": per_task,
                 "costs": costs_of(everything, reference, trained),
-                "notes": _notes(everything, method, budget) + unscored,
+                "notes": _notes(everything, label, budget) + unscored,
             }
         )
         del own, everything
@@ -413,9 +418,19 @@ def _notes(own: list[dict[str, Any]], method: str, budget: str) -> list[Note]:
     return notes
 
 
+def label_of(row: dict[str, Any]) -> str:
+    """A row's method with its settings; summaries of early versions have no label."""
+    return str(row.get("label", row["method"]))
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """A row as sentences and comparisons name it."""
+    return f"{label_of(row)} at {row['budget']}"
+
+
 def speed_note(row: dict[str, Any]) -> list[Note]:
     """What must be said of a row's speed-up: that none is shown, or that the machine's speed moved."""
-    costs, cell = row["costs"], f"{row['method']} at {row['budget']}"
+    costs, cell = row["costs"], name_of(row)
     out = []
     interval = costs.get("speedup_ci95")
     if row["method"] != "full" and interval and interval[0] <= 1 <= interval[1]:
@@ -461,7 +476,7 @@ def table(summary: dict[str, Any], form: str, width: int | None = None) -> str:
         c = row["costs"]
         lines.append(
             [
-                row["method"],
+                label_of(row),
                 row["budget"],
                 _number(c.get("achieved_pct"), 1),
                 _number(c.get("visual_kept_pct"), 1),
@@ -536,7 +551,7 @@ _CSV_COMPARISON = ("vs full", "vs full low", "vs full high", "p", "p (Holm)", "f
 
 def _against_full(summary: dict[str, Any]) -> list[list[str]]:
     return [
-        [task, f"{row['method']} at {row['budget']}", *_comparison(entry["vs_full"])]
+        [task, name_of(row), *_comparison(entry["vs_full"])]
         for row in summary["rows"]
         for task, entry in row["tasks"].items()
         if "vs_full" in entry
@@ -551,8 +566,13 @@ def _between_title(summary: dict[str, Any], form: str) -> str:
 
 def _between(summary: dict[str, Any], form: str) -> list[list[str]]:
     """All pairs in Markdown; on the terminal only those that differ, because pairs grow with the square of cells."""
+    names = {(row["method"], row["budget"]): name_of(row) for row in summary["rows"]}
+
+    def named(cell: Sequence[str]) -> str:
+        return names.get((cell[0], cell[1]), " at ".join(cell))
+
     return [
-        [c["task"], f"{' at '.join(c['a'])} - {' at '.join(c['b'])}", *_comparison(c)]
+        [c["task"], f"{named(c['a'])} - {named(c['b'])}", *_comparison(c)]
         for c in summary.get("between", [])
         if form == "md" or c["distinguishable"]
     ]
@@ -583,6 +603,9 @@ def footnotes(summary: dict[str, Any]) -> list[Note]:
         out.append(Note("table", {"text": summary["identity"]["note"]}))
     if summary.get("reading") and any(row["budget"] not in {"-", "auto"} for row in summary["rows"]):
         out.append(Note("table", {"text": READINGS_SAY[summary["reading"]]}))
+    if summary.get("set"):
+        stated = ", ".join(f"{k}={v}" for k, v in summary["set"].items())
+        out.append(Note("table", {"text": f"Settings of the run that are no defaults: {stated}."}))
     if not summary["trained"]:
         out.append(Note("table", {"text": "Random weights: costs only, accuracy has no meaning and is not shown."}))
     compared = [e["vs_full"] for row in summary["rows"] for e in row["tasks"].values() if "vs_full" in e]
@@ -607,7 +630,7 @@ def footnotes(summary: dict[str, Any]) -> list[Note]:
         out += row["notes"] + speed_note(row)
         failed = {t: e["failures"] for t, e in row["tasks"].items() if e["n_failed"]}
         if failed:
-            about = {"cell": f"{row['method']} at {row['budget']}", "failures": str(failed)}
+            about = {"cell": name_of(row), "failures": str(failed)}
             out.append(Note("row_failed", about))
     return out
 

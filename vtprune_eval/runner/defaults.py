@@ -10,6 +10,7 @@ from ..benchmarks.tasks import SUITES, has_data
 from ..errors import UserError
 from ..models import MODELS
 from ..models.defaults import resolve
+from ..naming import split_outside
 from .spec import RunSpec
 
 # Models that the suite ``mini`` was made for.
@@ -36,7 +37,7 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
     key = "method" if "method" in out else "methods"
     if key in out and not leave_out:
         given = out[key]
-        names = [n.strip() for n in given.split(",")] if isinstance(given, str) else given
+        names = [n.strip() for n in split_outside(given, ",")] if isinstance(given, str) else given
         if isinstance(names, (list, tuple)) and any(names) and "full" not in names:
             out[key] = ["full", *names]
     model = out.get("model", "nano")

@@ -310,7 +310,9 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         rows,
         identity["trained"],
         (lambda label, own: breakdown(by_label[label].of, own)) if identity["trained"] else None,
+        {c.method: spec.label(c.method) for c in spec.cells()},
     )
+    summary |= {"set": spec.changed}
     summary |= {"run": spec.identity, "identity": identity, "folder": str(folder.path), "digests": digests(folder.path)}
     for task in tasks:
         for row in summary["rows"]:

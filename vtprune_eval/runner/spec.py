@@ -15,10 +15,12 @@ from ..benchmarks.registry import include
 from ..benchmarks.tasks import DEFAULT_TASKS, SUITES, check_protocol, check_task_name, named_task
 from ..budget import LEGACY, READINGS, Budget
 from ..errors import UserError, unknown_name
+from ..naming import bare, parts_of, split_outside
 from ..profiling.gpu import PROFILES
 from ..profiling.plan import n_layers_of
-from ..registry import check_method_name, make_method, method_class
+from ..registry import check_method_name, method_class
 from ..units import parse_bytes
+from . import sweeps
 from .engines import ENGINES, engine_module
 from .workers.shards import Shard
 
@@ -44,6 +46,9 @@ _NOT_IDENTITY = {
 }
 
 
+_OF_ALL_ROWS = ("limit", "protocol", "history", "max_new_tokens", "seed", "seeds", "attn", "engine")
+MAX_SLUG = 120  # characters; a file system takes 255 bytes
+
 BUDGET_OF = (
     "--budget-of is gone: --reading paper counts as each method's paper does (cache methods: the whole prompt), and "
     "without it all methods are counted alike (`python -m vtprune_eval explain METHOD` says how)."
@@ -59,8 +64,16 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """File-name form, e.g. ``pixelprune@auto``; a third-party method's name cannot lead out of the folder."""
-        return re.sub(r"[^A-Za-z0-9.+_@-]", "-", f"{self.method}@{self.budget}")
+        """File-name form, e.g. ``pixelprune@auto`` or ``pixelprune_tau=0.02@auto``; a third-party method's name cannot
+        lead out of the folder, and no two cells share a name."""
+        text = f"{self.method}@{self.budget}"
+        if "[" not in text:
+            return re.sub(r"[^A-Za-z0-9.+_@-]", "-", text)
+        plain = re.sub(r"[^A-Za-z0-9.+_@=-]", "-", re.sub(r"[\[,]", "_", text.replace("]", "")))
+        values = re.findall(r"=((?:\\.|[^\\,\]])*)", text)
+        if len(plain) <= MAX_SLUG and all(re.fullmatch(r"[a-z0-9.-]+", v) for v in values):
+            return plain
+        return f"{plain[:MAX_SLUG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,8 @@ class RunSpec:
     """All settings of a run; every name is checked on construction, nothing is loaded.
 
     Attributes:
-        model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value.
+        model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value; several values
+        (a list) are a sweep, whose cells are named ``method[key=value]`` (:mod:`.sweeps`).
         weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
         trust_remote_code: whether Python code of the model's folder may be run.
         limit: samples per task; seed; seeds: repetitions of random controls; dtype, device: ``auto`` until
@@ -135,7 +149,7 @@ class RunSpec:
         check_device(self.device)
         for method in self.methods:
             check_method_name(method)
-            if "full" in (parts := method.split("+")) and len(parts) > 1:
+            if "full" in (parts := parts_of(method)) and len(parts) > 1:
                 raise UserError(f"{method}: full reduces nothing, so nothing is composed; name the other alone.")
         for name, value, known in (
             ("--weights", self.weights, ("hub", "random")),
@@ -168,6 +182,7 @@ class RunSpec:
         for text in self.budgets:
             if like := Budget.parse(text).like:
                 check_method_name(like)
+        object.__setattr__(self, "params", sweeps.checked(self.params))
         if self.cache is not None and not (isinstance(self.cache, str) and self.cache.strip()):
             raise UserError("--cache needs the name of a folder; leave it out to run without a cache.")
         parse_bytes(self.max_branch_bytes, "--max-branch-bytes")
@@ -196,13 +211,16 @@ class RunSpec:
         """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
         from ..pipeline.budgets import budget_of, check_budget, sees_every_token
 
-        known = {part for m in self.methods for part in m.split("+")}
-        known |= {b.like for b in map(Budget.parse, self.budgets) if b.like}
+        known = {bare(part) for m in self.methods for part in parts_of(m)}
+        known |= {bare(b.like) for b in map(Budget.parse, self.budgets) if b.like}
         if any(Budget.parse(text).kind == "auto" for text in self.budgets):
             known |= {like for part in known for like in [method_class(part).default_like] if like}
         for key in self.params:
             if "." in key and key.split(".")[0] not in known:
                 raise unknown_name("method in --set", key.split(".")[0], known)
+        shared = next((k for k in self.params if "." not in k), None)
+        if shared and len({bare(p) for m in self.methods for p in parts_of(m) if p != "full"}) > 1:
+            raise UserError(f"--set {shared}=... is ambiguous with several methods; write METHOD.{shared}=...")
         used: dict[str, str] = {}
         for cell in self.cells():
             parts = self.make(cell.method)
@@ -221,48 +239,44 @@ class RunSpec:
 
     def make(self, name: str) -> tuple[Any, ...]:
         """The method objects of ``name`` (several for a composition ``a+b``), with this run's hyper-parameters."""
-        parts = name.split("+")
-        out = []
-        for part in parts:
-            own = {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(part + ".")}
-            shared = {k: v for k, v in self.params.items() if "." not in k}
-            if shared and len({p for m in self.methods for p in m.split("+") if p != "full"}) > 1:
-                raise UserError(
-                    f"--set {next(iter(shared))}=... is ambiguous with several methods; write "
-                    f"METHOD.{next(iter(shared))}=..."
-                )
-            leader, follows = method_class(part).default_like, method_class(part).follows
-            own = {k: self.params[f"{leader}.{k}"] for k in follows if f"{leader}.{k}" in self.params} | own
-            given = own if part == "full" else {**shared, **own}
-            out.append(make_method(part, given, self.reading))  # type: ignore[arg-type]
-        return tuple(out)
+        return sweeps.made(name, self.params, self.reading)
+
+    def label(self, name: str) -> str:
+        """The method of a cell as tables name it: with every setting that is no default."""
+        return sweeps.labelled(name, self.make(name), self.reading)
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Settings of the whole run that change answers or costs and are no defaults; hyper-parameters stand in the
+        methods' labels, weights, device and floating type beside the table."""
+        usual = {f.name: f.default for f in dataclasses.fields(self)}
+        return {k: getattr(self, k) for k in _OF_ALL_ROWS if getattr(self, k) != usual[k]}
 
     def copied(self, name: str) -> Any:
         """The method whose count ``auto`` or ``like:`` copies, with the hyper-parameters it has in this run."""
-        if any(name in m.split("+") for m in self.methods):
+        if any(bare(name) in bare(m).split("+") for m in self.methods):
             return self.make(name)[0]
-        given = {k.split(".", 1)[1]: v for k, v in self.params.items() if k.startswith(name + ".")}
-        return make_method(name, given, self.reading)  # type: ignore[arg-type]
+        return sweeps.made(name, self.params, self.reading, shared=False)[0]
 
     def budget(self, cell: Cell) -> Budget:
         """The parsed budget of a cell."""
         return Budget.parse(cell.budget, self.reading)  # type: ignore[arg-type]
 
     def cells(self) -> tuple[Cell, ...]:
-        """Methods x budgets; ``full`` once, at 100; a random control once per seed (``10``, ``10#1``, ...)."""
-        out: list[Cell] = []
+        """Methods x budgets; ``full`` once, at 100; a random control once per seed (``10``, ``10#1``, ...);
+        a method with swept settings once per combination (:mod:`.sweeps`)."""
+        out: dict[Cell, None] = {}
         for method in self.methods:
-            for text in ("100",) if method == "full" else self.budgets:
-                number = str(Budget.parse(text))
-                for draw in range(self._draws(method)):
-                    cell = Cell(method, f"{number}#{draw}" if draw else number)
-                    if cell not in out:
-                        out.append(cell)
+            for name in sweeps.variants(method, self.params):
+                for text in ("100",) if method == "full" else self.budgets:
+                    for number in sweeps.budgets_of(name, str(Budget.parse(text)), self.methods, self.params):
+                        for draw in range(self._draws(method)):
+                            out[Cell(name, f"{number}#{draw}" if draw else number)] = None
         return tuple(out)
 
     def _draws(self, method: str) -> int:
         """How often a method is run: several times where it draws at random."""
-        return self.seeds if self.seeds > 1 and any(method_class(p).draws for p in method.split("+")) else 1
+        return self.seeds if self.seeds > 1 and any(method_class(p).draws for p in parts_of(method)) else 1
 
     def canonical(self) -> dict[str, Any]:
         """The settings that make up the identity, as plain JSON values."""
@@ -317,7 +331,9 @@ def from_mapping(values: dict[str, Any]) -> RunSpec:
         if key not in names:
             raise unknown_name("setting", key, {*names, *aliases})
         if key in {"methods", "budgets", "tasks"}:
-            items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+            items = (
+                split_outside(value, ",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+            )
             value = tuple("" if v is None else str(v).strip() for v in items)
             if any(value) and not all(value):
                 raise UserError(f"--{key}: an empty name stands in {','.join(value)!r}; leave it out, or name one.")

@@ -7,7 +7,7 @@ a model cuts images into blocks.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from ..models.base import ImageRules
 from ..pipeline.generate import Pipeline
 from ..pipeline.images import Images, load_images
 from ..pipeline.recall import blocks_of, share_kept, target_boxes
+from ..registry import make_method
 from ..sample import Sample
 
 # Hooks that run before the ViT.
@@ -110,13 +111,19 @@ class Kept:
 
 
 def make_cells(
-    model: str, rules: ImageRules, methods: Sequence[tuple[str, tuple[Any, ...]]], budgets: Sequence[str], seed: int = 0
+    model: str,
+    rules: ImageRules,
+    methods: Sequence[tuple[str, tuple[Any, ...]]],
+    budgets: Sequence[str],
+    seed: int = 0,
+    copied: Callable[[str], Any] = make_method,
 ) -> list[Cell]:
     """Cells of methods before the ViT.
 
     Args:
         model: short name; rules: of its processor; methods: (name, its method objects); budgets: as on the command
-            line; a method that is told nothing by a budget (``full``) has one cell.
+            line; a method that is told nothing by a budget (``full``) has one cell; copied: makes the method whose
+            count ``auto`` and ``like:`` copy.
 
     Raises:
         UserError: a method that needs a model, or a budget that means nothing for it.
@@ -132,7 +139,7 @@ def make_cells(
                 "(pixelprune, random, stride, conncomp, resize)."
             )
         for text in budgets if any(part.hooks() for part in parts) else ("100",):
-            pipeline = Pipeline(NoModel(model, rules), parts, Budget.parse(text), seed=seed)  # type: ignore[arg-type]
+            pipeline = Pipeline(NoModel(model, rules), parts, Budget.parse(text), seed=seed, copied=copied)  # type: ignore[arg-type]
             cells.append(Cell(name, str(Budget.parse(text)), pipeline))
     return cells
 

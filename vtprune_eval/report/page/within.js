@@ -75,7 +75,7 @@ async function pairsOf(a, b) {
   }
   return out.length ? out : null;
 }
-const cellKey = (row) => `${row.method}@${row.method === "full" ? "100" : row.budget}`;
+const cellKey = (row) => `${row.cell ?? row.method}@${row.method === "full" ? "100" : row.budget}`;
 
 // The difference with a percentile bootstrap over clusters; the seed is fixed, so a view says the same to everybody.
 function pairedFinding(pairs, draws = 1000) {

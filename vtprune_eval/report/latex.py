@@ -1,0 +1,151 @@
+"""Runs as a LaTeX table with booktabs: text of others is escaped, so that it compiles whatever a name holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import unknown_name
+from .gathered import MEAN
+
+_SPECIAL = {
+    **{ch: f"\\{ch}" for ch in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "{''}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "[": "{[}",  # behind a line's end it would be an option
+    "]": "{]}",
+    "-": "{-}",  # two of them would be a dash
+}
+# What a column of costs shows: key of a line, heading, digits, factor.
+CHOICES: dict[str, tuple[str, str, int, float]] = {
+    "achieved": ("achieved_pct", "spent (\\%)", 1, 1.0),
+    "change": ("difference", "change", 1, 100.0),
+    "retention": ("retention", "of full (\\%)", 1, 100.0),
+    "recall": ("target_recall", "recall (\\%)", 1, 100.0),
+    "tokens": ("layer_visual_pct", "tokens/layer (\\%)", 1, 1.0),
+    "flops": ("flops_prefill", "GFLOPs", 2, 1e-9),
+    "flops-all": ("flops", "GFLOPs (all)", 2, 1e-9),
+    "kv": ("kv_bytes", "KV (kB)", 1, 1e-3),
+    "ttft": ("ttft_ms", "TTFT (ms)", 1, 1.0),
+    "e2e": ("e2e_ms", "e2e (ms)", 1, 1.0),
+    "peak": ("peak_bytes", "peak (MB)", 0, 1e-6),
+    "energy": ("energy_j", "J", 2, 1.0),
+    "speedup": ("speedup", "speed-up", 2, 1.0),
+}
+DEFAULT = ("achieved", "change", "flops", "kv")
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it; a character that pdfLaTeX has no glyph for is written as its code point."""
+    return "".join(_SPECIAL.get(ch) or (ch if " " <= ch <= "~" or ch in _LATIN else _code(ch)) for ch in str(text))
+
+
+# Letters that every font encoding of LaTeX can print.
+_LATIN = "".join(ch for ch in map(chr, range(0xC0, 0x100)) if ch not in "ÐÞðþ×÷")
+
+
+def _code(ch: str) -> str:
+    return " " if ch.isspace() else f"{{[}}U+{ord(ch):04X}{{]}}"
+
+
+def latex(
+    lines: Sequence[dict[str, Any]],
+    columns: Sequence[str] = DEFAULT,
+    intervals: bool = True,
+    standalone: bool = False,
+    about: str = "",
+) -> str:
+    """The table.
+
+    Args:
+        lines: of :func:`.tidy.lines_of`.
+        columns: names of :data:`CHOICES` for the columns beside the accuracies; they are of the mean over tasks, where
+            there is one, else of the only task.
+        intervals: whether accuracies, changes and speed-ups carry their 95 % intervals.
+        standalone: a whole document instead of a ``tabular``.
+        about: a sentence for the comment above it.
+
+    Raises:
+        UserError: an unknown column.
+    """
+    for name in columns:
+        if name not in CHOICES:
+            raise unknown_name("column", name, CHOICES)
+    tasks = list(dict.fromkeys(line["task"] for line in lines))
+    rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for line in lines:
+        rows.setdefault((line["label"], line["budget"]), {})[line["task"]] = line
+    graded = [t for t in tasks if any(line["accuracy"] is not None for line in lines if line["task"] == t)]
+    of_costs = MEAN if MEAN in tasks else tasks[-1]
+    heads = ["method", "budget", *(escaped(t) for t in graded), *(CHOICES[c][1] for c in columns)]
+    body = []
+    for (label, budget), own in rows.items():
+        cells = [escaped(label), "--" if label == "full" else escaped(budget)]
+        cells += [_share(own.get(t), "accuracy", intervals) for t in graded]
+        line = own.get(of_costs) or next(reversed(own.values()))
+        cells += [_cost(line, c, intervals) for c in columns]
+        body.append(" & ".join(cells) + r" \\")
+    table = [
+        f"% {' '.join(about.split())}" if about else "",
+        r"% needs \usepackage{booktabs} and \usepackage{textcomp}",
+        r"\begin{tabular}{ll" + "r" * (len(heads) - 2) + "}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    text = "\n".join(t for t in table if t) + "\n"
+    if not standalone:
+        return text
+    return _DOCUMENT.replace("TABLE", text)
+
+
+# A page as large as its table, with nothing that a bare installation of LaTeX lacks.
+_DOCUMENT = r"""\documentclass{article}
+\usepackage{textcomp}
+\usepackage{booktabs}
+\newsavebox{\thewhole}
+\begin{document}
+\begin{lrbox}{\thewhole}
+TABLE\end{lrbox}
+\pdfpagewidth=\dimexpr\wd\thewhole+8mm\relax
+\pdfpageheight=\dimexpr\ht\thewhole+\dp\thewhole+8mm\relax
+\hoffset=-1in
+\voffset=-1in
+\shipout\vbox{\kern4mm\hbox{\kern4mm\usebox{\thewhole}}}
+\end{document}
+"""
+
+
+def _share(line: dict[str, Any] | None, key: str, intervals: bool) -> str:
+    if line is None or line[key] is None:
+        return "--"
+    text = f"{100 * line[key]:.1f}"
+    low, high = line[f"{key}_low"], line[f"{key}_high"]
+    return text + (_interval(100 * low, 100 * high, ".1f") if intervals and low is not None else "")
+
+
+def _cost(line: dict[str, Any], name: str, intervals: bool) -> str:
+    key, _, digits, factor = CHOICES[name]
+    value = line[key]
+    if value is None:
+        return "--"
+    signed = "+" if key == "difference" else ""
+    low, high = line.get(f"{key}_low"), line.get(f"{key}_high")
+    end = ""
+    if intervals and low is not None and high is not None:
+        end = _interval(factor * low, factor * high, f"{signed}.{digits}f")
+    return f"${factor * value:{signed}.{digits}f}${end}"
+
+
+def _interval(low: float, high: float, form: str) -> str:
+    return rf" {{\scriptsize $[{low:{form}},\,{high:{form}}]$}}"
