@@ -5,16 +5,18 @@
     python scripts/train_crossing.py --out CROSSING --table
 
 Every training starts from the embedded nano (which was trained with all tokens) and sees the same samples in the same
-order; only the method in the loop differs. Each result is then evaluated with every method; ``random`` and ``resize``
-keep as many tokens per image as PixelPrune. Stopped and started again, it goes on where it was.
+order; only the method in the loop differs. Each result is then evaluated with all tokens and with its own method, that
+of all tokens with every method; ``random`` and ``resize`` keep as many tokens per image as PixelPrune. Stopped and
+started again, it goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -23,10 +25,19 @@ ARMS = ("pixelprune", "full", "random", "resize")
 TASKS = ("mini-grounding", "mini-doc")
 
 
+# What each training is evaluated with: all tokens, its own method, and everything where all tokens were trained.
+CROSSED = {arm: tuple(dict.fromkeys(("full", arm))) if arm != "full" else ARMS for arm in ARMS}
+
+
 def call(*arguments: str) -> None:
     """Run one command of the package; its own folders make it resumable."""
+    from vtprune_eval.cli import main as command
+
     print("+ python -m vtprune_eval", *arguments, flush=True)
-    subprocess.run([sys.executable, "-m", "vtprune_eval", *arguments], check=True, stdout=subprocess.DEVNULL)
+    with redirect_stdout(io.StringIO()):
+        code = command(list(arguments))
+    if code:
+        raise SystemExit(code)
 
 
 def train(args: argparse.Namespace, arm: str, seed: int) -> Path:
@@ -35,21 +46,21 @@ def train(args: argparse.Namespace, arm: str, seed: int) -> Path:
     if not (out / "training" / "summary.json").exists():
         call(
             *("train", "--model", "nano", "--data", str(args.data), "--method", arm, "--budget", "auto"),
-            *("--steps", str(args.steps), "--batch", "4", "--questions", "6", "--lr", str(args.lr)),
-            *("--warmup", "20", "--seed", str(seed), "--device", "cpu", "--save-every", "25", "--out", str(out)),
+            *("--steps", str(args.steps), "--batch", str(args.batch), "--questions", "6", "--lr", str(args.lr)),
+            *("--warmup", "10", "--seed", str(seed), "--device", "cpu", "--save-every", "25", "--out", str(out)),
         )
     return out
 
 
-def evaluate(args: argparse.Namespace, folder: Path | None, name: str) -> None:
-    """Answers of one model with every method."""
+def evaluate(args: argparse.Namespace, folder: Path | None, name: str, methods: tuple[str, ...] = ARMS) -> None:
+    """Answers of one model with some methods."""
     out = args.out / f"eval-{name}"
     if (out / "summary.json").exists():
         return
     more = [] if args.limit is None else ["--limit", str(args.limit)]
     where = [] if folder is None else ["--model-path", str(folder)]
     call(
-        *("--model", "nano", *where, "--method", ",".join(ARMS), "--budget", "auto", "--tasks", ",".join(TASKS)),
+        *("--model", "nano", *where, "--method", ",".join(methods), "--budget", "auto", "--tasks", ",".join(TASKS)),
         *(*more, "--device", "cpu", "--timings", "0", "--profile", "off", "--out", str(out)),
     )
 
@@ -82,6 +93,9 @@ def table(args: argparse.Namespace) -> str:
         arm, _, seed = name.partition("-")
         cells = []
         for method in ARMS:
+            if (TASKS[0], method) not in own:
+                cells.append("-")
+                continue
             mine = [v for task in TASKS for v in own[task, method]]
             base = [v for task in TASKS for v in start[task, method]]
             text = f"{100 * sum(mine) / len(mine):.1f}"
@@ -99,6 +113,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="pages.jsonl of scripts/training_data.py")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batch", type=int, default=4, help="pages per step, six questions each")
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--limit", type=int, help="samples per task in evaluation (default all)")
@@ -112,7 +127,7 @@ def main() -> int:
         evaluate(args, None, "start")
         for seed in range(args.seeds):
             for arm in ARMS:
-                evaluate(args, train(args, arm, seed), f"{arm}-{seed}")
+                evaluate(args, train(args, arm, seed), f"{arm}-{seed}", CROSSED[arm])
                 print(table(args), flush=True)
     print(table(args))
     return 0

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weight-decay", type=float, help="default 0.01")
     p.add_argument("--clip", type=float, help="norm of the gradient (default 1)")
     p.add_argument("--dtype", help="bfloat16 (mixed precision; default on a GPU) or float32 (default on a CPU)")
-    p.add_argument("--device", help="cpu or cuda (default: the best one); several GPUs: `accelerate launch -m`")
+    p.add_argument("--device", help="cpu or cuda (default: the best one); several GPUs: `torchrun -m`")
     p.add_argument("--checkpointing", action="store_true", help="run layers twice instead of keeping activations")
     p.add_argument("--save-every", type=int, metavar="N", help="steps between checkpoints (default 100)")
     p.add_argument("--export-every", type=int, metavar="N", help="also write the model every N steps, to OUT/step-N")

@@ -344,6 +344,10 @@ def passes(
         for name, value in out.items():
             per = n_questions if name in {"saliency", "action"} else n_tokens
             sums[name] = sums.get(name, 0.0) + float(value) / max(1, per)
+    if accelerator.num_processes > 1:  # what is logged is of all processes
+        names = sorted(sums)
+        means = accelerator.reduce(torch.tensor([sums[n] for n in names], device=device), "mean")
+        sums = dict(zip(names, means.tolist(), strict=True))
     work: Work = total_work(works)
     return {
         **sums,
