@@ -210,6 +210,18 @@ def test_keyboard(page):
     assert page.locator("tr.open").count() == 0
 
 
+def test_the_curves_are_one_stop_and_arrows_walk_their_points(page):
+    points = page.locator("#curves .point")
+    assert page.locator('#curves .point[tabindex="0"]').count() == 1
+    points.first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.line") == points.nth(2).get_attribute("data-line")
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert page.locator("tr.open").get_attribute("data-line") == points.nth(1).get_attribute("data-line")
+
+
 @pytest.mark.parametrize("width", [1280, 400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(page, width, scheme):

@@ -23,6 +23,7 @@ from vtprune_eval.report.pictures import (
     MARGIN,
     PER_ROW,
     POINT,
+    TALLEST,
     TARGET,
     Panel,
     block_size,
@@ -198,6 +199,26 @@ def test_samples_without_a_readable_image_are_skipped_and_counted(tmp_path, caps
     assert "cannot be opened" in capsys.readouterr().err
 
 
+def test_samples_that_cannot_be_drawn_say_why(sample):
+    with pytest.raises(UserError, match="'s' has no image"):
+        draw(Sample("s", (), "q", sample.target), [Panel("m", record())])
+    old = record()
+    del old["counts"]["cache_heads"], old["counts"]["layer_visual"]
+    with pytest.raises(UserError, match="of an earlier version"):
+        draw(sample, [Panel("m", old)])
+    reduced = record(kept="1", size=(32, 32), n=4, visual=1)
+    assert draw(sample, [Panel("resize", reduced)], every=[Panel("full", record())]).width > COLUMN
+    with pytest.raises(UserError, match="merge blocks are not known"):
+        draw(sample, [Panel("resize", {**reduced, "counts": {**reduced["counts"], "visual_full": [7]}})])
+
+
+def test_a_tall_screen_is_not_taller_than_a_page_and_a_huge_one_is_drawn(tmp_path):
+    Image.new("RGB", (64, 6400)).save(tmp_path / "tall.png")
+    r = record(kept="f", size=(64, 6400), n=400, visual=2)
+    picture = draw(Sample("s", (tmp_path / "tall.png",), "q", {"type": "text"}), [Panel("m", r)])
+    assert picture.height < TALLEST + 20 * CAPTION_LINE
+
+
 def test_points_that_are_none():
     for parsed in (
         None,
@@ -354,6 +375,8 @@ def test_file_names_cannot_leave_the_folder():
         (["--limit", "0"], "at least 1"),
         (["--only", "both-wrong"], "compares two cells, A and B; name them, such as --cells full pixelprune@25"),
         (["--cells", "nosuch"], "unknown cell of this run"),
+        (["--method", ""], "an empty name stands in ''"),
+        (["--budget", "25,"], "an empty name stands in '25,'"),
         (["--group", "platform"], "write KEY=VALUE"),
         (["--group", "nosuch=1"], "unknown key of --group"),
         (["--group", "platform=x"], "unknown value of --group platform 'x'"),

@@ -16,7 +16,7 @@ from tabulate import tabulate
 from ..benchmarks.tasks import Task
 from ..errors import UserError, unknown_name
 from ..report.gallery import figure, gallery
-from ..report.pictures import Panel, Undrawable, block_size, draw
+from ..report.pictures import Panel, Undrawable, draw
 from ..report.selection import FILTERS, PAIRS, chosen, fits, group_table, groups_of, label_of
 from ..results.store import write_atomic
 from ..runner.folder import Run, identity_of, read_run, task_of
@@ -35,8 +35,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--run", required=True, metavar="RUN", help="folder of a finished run")
     p.add_argument("--sample", action="append", default=[], metavar="ID", help="sample id; repeat for several")
     p.add_argument("--task", help="one task of the run (default all)")
-    p.add_argument("--method", metavar="M[,M...]", default="", help="cells of these methods, with full as reference")
-    p.add_argument("--budget", metavar="B[,B...]", default="", help="cells at these budgets, with full as reference")
+    p.add_argument("--method", metavar="M[,M...]", help="cells of these methods, with full as reference")
+    p.add_argument("--budget", metavar="B[,B...]", help="cells at these budgets, with full as reference")
     p.add_argument(
         "--cells",
         nargs="+",
@@ -84,7 +84,12 @@ def main(argv: Sequence[str]) -> int:
     run.tell_unsealed()
     if given.task is not None and given.task not in run.spec.tasks:
         raise unknown_name("task of this run", given.task, run.spec.tasks)
-    cells = chosen(run.spec.cells(), names=given.cells, methods=_split(given.method), budgets=_split(given.budget))
+    cells = chosen(
+        run.spec.cells(),
+        names=given.cells,
+        methods=_split("--method", given.method),
+        budgets=_split("--budget", given.budget),
+    )
     _check_filter(given, cells, run)
     found: list[Seen] = []
     known: list[str] = []
@@ -116,8 +121,16 @@ def main(argv: Sequence[str]) -> int:
     return _write(run, given, found, tables)
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _split(name: str, text: str | None) -> list[str]:
+    """Names between commas.
+
+    Raises:
+        UserError: none, or an empty one.
+    """
+    parts = [part.strip() for part in text.split(",")] if text is not None else []
+    if not all(parts):
+        raise UserError(f"{name}: an empty name stands in {text!r}; leave it out, or name one.")
+    return parts
 
 
 def _task(run: Run, name: str, data_path: str | None) -> Task:
@@ -192,8 +205,7 @@ def _write(run: Run, given: argparse.Namespace, found: list[Seen], tables: list[
             break
         file = file_name(seen.task.name, seen.sample.id)
         try:
-            block = block_size(seen.every)
-            picture = draw(seen.sample, seen.panels, seen.task.of, block=block)
+            picture = draw(seen.sample, seen.panels, seen.task.of, every=seen.every)
         except Undrawable as error:  # a broken screenshot is no reason to hide the others
             skipped.append(error)
             continue

@@ -83,7 +83,7 @@ def block_size(panels: list[Panel]) -> int:
 
 
 def draw(
-    sample: Sample, panels: list[Panel], benchmark: Benchmark | None = None, *, block: int | None = None
+    sample: Sample, panels: list[Panel], benchmark: Benchmark | None = None, *, every: list[Panel] | None = None
 ) -> Image.Image:
     """The whole picture of a sample.
 
@@ -91,19 +91,25 @@ def draw(
         sample: with its images.
         panels: its cells, :data:`PER_ROW` side by side.
         benchmark: of its task; says how the target is written down.
-        block: pixels per merge-block side, None to find it in ``panels``.
+        every: all cells of the run, which know the size of a merge block where ``panels`` do not.
 
     Raises:
-        Undrawable: no image, one that cannot be opened, or no record with its size.
+        Undrawable: no image, one that cannot be opened, or records without what a picture needs.
         UserError: records that do not fit the image.
     """
     if not sample.images:
-        raise Undrawable(f"sample {sample.id!r} has no image.")
+        raise Undrawable(f"sample {sample.id!r} has no image; choose others with --sample or --task.")
     frames = [_Frame.of(path) for path in sample.images]
-    block = block or block_size(panels)
-    strips = [
-        _strip(sample, panels[at : at + PER_ROW], frames, block, benchmark) for at in range(0, len(panels), PER_ROW)
-    ]
+    try:
+        block = block_size(every or panels)
+        strips = [
+            _strip(sample, panels[at : at + PER_ROW], frames, block, benchmark) for at in range(0, len(panels), PER_ROW)
+        ]
+    except (KeyError, IndexError) as error:
+        raise Undrawable(
+            f"the records of {sample.id!r} lack what a picture needs ({error}): they are of an earlier version; run it "
+            "again in a new folder."
+        ) from None
     sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
     y = 0
     for strip in strips:

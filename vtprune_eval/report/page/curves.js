@@ -67,7 +67,7 @@ function drawCurves() {
   const fullY = full && has(valueOf(full)) ? valueOf(full) : null, fullX = full && has(full[axis.key]) ? full[axis.key] * axis.factor : null;
   const points = shown.flatMap((c) => c.points);
   if (!points.length) {
-    const why = lines.some((l) => has(valueOf(l))) ? (all.length ? "Choose a method." : "No row has this cost.") : `These rows have no ${MEASURES[state.y]}.`;
+    const why = lines.some((l) => has(valueOf(l))) ? (all.length ? "Choose a method." : "No row has this cost.") : scope()?.group === "random" ? "Random weights have costs and no accuracy; the table below ranks nothing." : `These rows have no ${MEASURES[state.y]}.`;
     svg.append(make("svg:text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, why));
     byId("curves-note").textContent = "";
     return;
@@ -99,13 +99,14 @@ function drawCurves() {
     }
     group.append(make("svg:path", { d: curve.points.map((p, i) => `${i ? "L" : "M"}${px(p.x)} ${py(p.y)}`).join(""), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": dash || null }));
     for (const p of curve.points) {
-      const node = make("svg:g", { class: "point", tabindex: "0", role: "button", "data-x": p.x, "data-line": p.line.key, "aria-label": tip(p, axis),
-        onclick: () => openLine(p.line.key), onkeydown: (e) => { if (e.key === "Enter") openLine(p.line.key); },
+      const node = make("svg:g", { class: "point", tabindex: "-1", role: "button", "data-x": p.x, "data-line": p.line.key, "aria-label": tip(p, axis),
+        onclick: () => openLine(p.line.key), onkeydown: (e) => pointKey(e, p),
         onfocus: () => focusCurve(curve.name), onblur: () => focusCurve(null), onmouseenter: () => focusCurve(curve.name), onmouseleave: () => focusCurve(null) },
         make("svg:title", {}, tip(p, axis)), make("svg:circle", { cx: px(p.x), cy: py(p.y), r: 9, fill: "transparent" }), markerNode(marker, px(p.x), py(p.y), colour, !curve.ranked));
       group.append(node);
     }
     svg.append(group);
+    svg.querySelector(".point").setAttribute("tabindex", "0");
     const last = curve.points.at(-1);
     ends.push({ x: px(last.x), y: py(last.y), name: curve.name, colour });
   }
@@ -122,7 +123,18 @@ function drawCurves() {
       make("svg:text", { x: right + 13, y: e.at + 4, class: "halo name", "data-method": e.name, style: `fill:${e.colour}` }, text));
   }
   const machine = axis.machine ? " Times and energy depend on the machine: rows of several machines are several measurements." : "";
-  byId("curves-note").textContent = `Bands: 95 % intervals. Dotted: the full model. Hollow: not ranked (reads the target).${machine} Choose a point to open its row.`;
+  byId("curves-note").textContent = `Bands: 95 % intervals. Dotted: the full model. Hollow: not ranked (reads the target).${machine} Choose a point to open its row (arrow keys go from point to point).`;
+}
+// The curves are one stop of the tabulator; arrows go from point to point, along a curve and then to the next one.
+function pointKey(event, p) {
+  if (event.key === "Enter" || event.key === " ") { event.preventDefault(); openLine(p.line.key); return; }
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!step) return;
+  event.preventDefault();
+  const all = [...document.querySelectorAll("#curves .point")], at = all.indexOf(event.currentTarget), next = all[(at + step + all.length) % all.length];
+  all[at].setAttribute("tabindex", "-1");
+  next.setAttribute("tabindex", "0");
+  next.focus();
 }
 const tip = (p, axis) => `${p.line.label}: ${percent(p.y)} % ${interval(p.ci)}, ${short(p.x)} ${axis.unit}`;
 function focusCurve(name) {
@@ -143,7 +155,7 @@ function drawMethods(all, chosen) {
     if (fitting.length) parts.push(make("h3", {}, title), ...fitting.map(entry));
   }
   const active = document.activeElement?.value;
-  byId("methods").replaceChildren(...(parts.length ? parts : [make("p", { class: "note" }, "No method of this name.")]));
+  byId("methods").replaceChildren(...(parts.length ? parts : [make("p", { class: "note" }, all.length ? "No method of this name." : "No curve of these rows.")]));
   if (active) [...document.querySelectorAll("#methods input")].find((b) => b.value === active)?.focus();
   const stages = unique(all.flatMap((c) => (c.points[0].line.first.stage ?? "").split(", "))).filter(Boolean);
   byId("presets").replaceChildren(

@@ -23,7 +23,7 @@ const scopeText = (s) => `${s.model} · ${data.groups[s.group] ?? s.group} · ${
 
 const scope = () => scopes.find((s) => s.key === state.scope) ?? scopes[0];
 // Results that hold the same sample sets; each is a choice of samples, named by its first result.
-function collections() {
+const collections = () => once("collections", () => {
   const sets = new Map(), out = new Map();
   for (const row of scope()?.rows ?? []) sets.set(row.result, new Set([...(sets.get(row.result) ?? []), row.set]));
   for (const [result, own] of sets) {
@@ -32,7 +32,7 @@ function collections() {
     out.get(key).results.add(result);
   }
   return [...out.values()];
-}
+});
 // Those that differ from the opening view.
 function otherCollections() {
   const most = new Map();
@@ -40,8 +40,15 @@ function otherCollections() {
   const largest = new Set([...most.values()].map((r) => r.set));
   return collections().filter((c) => [...c.sets].some((s) => !largest.has(s)));
 }
+// What follows from the scope and the samples alone is computed once for a view: it is asked for by every line.
+const remembered = new Map();
+function once(name, compute) {
+  const key = `${name}|${state.scope}|${state.samples}`;
+  if (!remembered.has(key)) remembered.set(key, compute());
+  return remembered.get(key);
+}
 // Per task one sample set: the one with most samples, or that of the chosen collection; sets are never mixed.
-function chosenSets() {
+const chosenSets = () => once("sets", () => {
   const out = new Map(), only = collections().find((c) => c.name === state.samples)?.sets;
   for (const row of scope()?.rows ?? []) {
     if (only && !only.has(row.set)) continue;
@@ -49,16 +56,16 @@ function chosenSets() {
     if (!known || row.n > known.n) out.set(row.task, { set: row.set, n: row.n });
   }
   return out;
-}
-const tasksOf = () => [...chosenSets().keys()].sort();
+});
+const tasksOf = () => once("tasks", () => [...chosenSets().keys()].sort());
 // A task with few answers beside the others is looked at on its own: in a mean it would hide every row that lacks it.
 const SHARE_OF_MEAN = 0.2;
-function meanTasks() {
+const meanTasks = () => once("mean", () => {
   const answers = new Map(), sets = chosenSets();
   for (const row of scope()?.rows ?? []) if (sets.get(row.task)?.set === row.set) answers.set(row.task, (answers.get(row.task) ?? 0) + row.n);
   const most = Math.max(0, ...answers.values());
   return tasksOf().filter((t) => answers.get(t) >= SHARE_OF_MEAN * most);
-}
+});
 
 // A line is a method at a budget with its settings; it has one row per task, and their mean where every task has one.
 function allLines() {

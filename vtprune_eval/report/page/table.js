@@ -40,7 +40,7 @@ function isSeen(line) {
   return line.method === "full" || ((line.label.toLowerCase().includes(find) || (line.first.stage ?? "").includes(find)) && within(line));
 }
 function nameCell(line, rank) {
-  const r = line.first, tags = [r.stage, paperOf(r), r.query_aware === true ? "query-aware" : "", r.trained === true ? "trained" : "", r.origin, line.ranked ? "" : "not ranked: reads the target", line.noEffect ? "dropped nothing" : "", ...statesOf(line)];
+  const r = line.first, tags = [r.stage === "none" ? "" : r.stage, paperOf(r), r.query_aware === true ? "query-aware" : "", r.trained === true ? "trained" : "", r.origin, line.ranked ? "" : "not ranked: reads the target", line.noEffect ? "dropped nothing" : "", ...statesOf(line)];
   const notes = line.method === "full" ? [] : unique(line.here.flatMap((x) => x.notes ?? []));
   return make("td", { class: "left name", "data-key": "name" }, make("span", {}, rank ? `${rank}. ` : "", make("b", {}, line.method)),
     line.set_to ? sub("sub", line.set_to) : "", make("span", { class: "sub" }, ...tags.filter(Boolean).map((t) => make("span", { class: "tag" }, t))),

@@ -37,7 +37,7 @@ async function drawWithin() {
   const fitting = lines.filter((l) => l.ranked && has(valueOf(l)) && within(l));
   const best = undominated(fitting).sort((a, b) => valueOf(b) - valueOf(a));
   if (!best.length) {
-    box.replaceChildren(make("p", { class: "note" }, lines.length ? "No ranked row is within these limits." : "No result is here yet."));
+    box.replaceChildren(make("p", { class: "note" }, lines.length ? (lines.some((l) => has(valueOf(l))) ? "No ranked row is within these limits." : `These rows have no ${MEASURES[state.y]}, so that none is better than another.`) : "No result is here yet."));
     return;
   }
   const axis = axisOf(state.axis);
