@@ -13,7 +13,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import yaml
 
+from tests.conftest import ROOT
 from tests.report.conftest import HOSTILE, forge
 from vtprune_eval import cli
 from vtprune_eval.commands import submit as command
@@ -291,6 +293,32 @@ def test_only_the_submitted_files_are_taken(repository, tmp_path):
     found = command._of_ref(repository(brought))
     assert sorted(found) == ["leaderboards/results/new.json", "vtprune_eval/methods/mine.py"]
     assert (tmp_path / found[0]).is_file() and not (tmp_path / "vtprune_eval/report").exists()
+
+
+def test_a_link_is_no_submission(repository, tmp_path):
+    (tmp_path / "target").write_text("x")
+    subprocess.run(["git", "checkout", "-qb", "linked"], check=True)
+    (tmp_path / "leaderboards/results/new.json").symlink_to("/etc/hostname")
+    who = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", "add", "-A"], check=True)
+    subprocess.run(["git", *who, "commit", "-qm", "m"], check=True)
+    subprocess.run(["git", "checkout", "-q", "main"], check=True)
+    with pytest.raises(UserError, match="is a link"):
+        command._of_ref("linked")
+
+
+def test_a_pull_request_without_a_submission_is_left_to_people(repository, capsys):
+    assert cli.main(["check-submission", "--ref", repository({"README.md": "y"})]) == 0
+    assert "nothing to check here" in capsys.readouterr().out
+
+
+def test_the_workflow_needs_no_secret_and_trusts_no_text_of_a_stranger():
+    text = (ROOT / ".github" / "workflows" / "submission.yml").read_text()
+    flow = yaml.safe_load(text)
+    assert list(flow[True]) == ["pull_request"] and flow["permissions"] == {"contents": "read"}
+    assert "secrets." not in text and "pull_request_target" not in text
+    for step in flow["jobs"]["check"]["steps"]:
+        assert "${{" not in step.get("run", "")
 
 
 # A new method

@@ -122,7 +122,10 @@ def check_submission(argv: Sequence[str]) -> int:
         raise UserError(f"--write {given.write}: no such folder; name that of the leaderboard.")
     names = _of_ref(given.ref) if given.ref else given.files
     seed = given.seed or secrets.token_hex(8)
-    results, methods = _sorted(names, strict=bool(given.ref))
+    results, methods = _sorted(names)
+    if not results and not methods:
+        print("no result and no new method: nothing to check here.")
+        return 0
     print(f"checking {len(results)} results and {len(methods)} methods; draws of samples have the seed {seed}")
     for path in results:
         _check_result(path, given, seed)
@@ -132,7 +135,7 @@ def check_submission(argv: Sequence[str]) -> int:
     return 0
 
 
-def _sorted(names: Sequence[str], strict: bool) -> tuple[list[Path], list[Path]]:
+def _sorted(names: Sequence[str]) -> tuple[list[Path], list[Path]]:
     """Result files and method files of a submission.
 
     Raises:
@@ -183,6 +186,9 @@ def _of_ref(ref: str) -> list[str]:
             found.append(name)
     if found:
         _git("checkout", "--quiet", ref, "--", *found)
+        linked = next((name for name in found if Path(name).is_symlink()), None)
+        if linked:
+            raise UserError(f"{linked} is a link; a submission holds files.")
     others = (len(changed) - 1) // 2 - len(found)
     if others:
         print(f"{others} other files are no submission: people and the test suite look at them.")
