@@ -138,6 +138,9 @@ def run_parser() -> argparse.ArgumentParser:
         "(state of start and end), off; stage times and memory are always taken",
     )
     p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")
+    p.add_argument(
+        "-q", "--quiet", action="store_true", help="print the main table and warnings alone; all else is in report.md"
+    )
     p.add_argument("--wide", action="store_true", help="tables in one piece, however wide the terminal is")
     p.add_argument(
         "--decode-batch",

@@ -47,7 +47,7 @@ def test_pairs_are_counted_by_hand(finished, other):
     assert ("set pixelprune.tau", "-", "0.5") in changes and ("budgets", "10, 50", "10") in changes
 
 
-@pytest.mark.parametrize("form", ["table", "md", "csv", "json"])
+@pytest.mark.parametrize("form", ["table", "md", "csv", "json", "latex"])
 def test_every_form_says_the_same(finished, other, capsys, form):
     assert cli.main(["compare", str(finished), str(other), "--format", form]) == 0
     out, err = capsys.readouterr()
@@ -58,6 +58,8 @@ def test_every_form_says_the_same(finished, other, capsys, form):
     elif form == "csv":
         rows = list(csv.DictReader(out.splitlines()))
         assert len(rows) == 6 and rows[3]["b"] == "pixelprune[tau=0.5] at 10" and "set pixelprune.tau" in err
+    elif form == "latex":
+        assert out.count(r" \\") == 7 and "pixelprune{[}tau=0.5{]} at 10" in out and r"\bottomrule" in out
     else:
         assert "set pixelprune.tau" in out and "pixelprune[tau=0.5] at 10" in out and "equal on every sample" in out
 
@@ -67,6 +69,9 @@ def test_a_pair_of_one_s_own(finished, other, capsys):
     assert cli.main(arguments) == 0
     pairs = json.loads(capsys.readouterr().out)["pairs"]
     assert {(p["a"], p["b"]) for p in pairs} == {("resize at 50", "full")} and len(pairs) == 3
+    twice = ["--a", "resize@50", "--a", "resize@10", "--b", "full", "--b", "pixelprune@10"]
+    assert cli.main(["compare", str(finished), str(other), *twice, "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["pairs"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -92,6 +97,7 @@ def test_what_cannot_be_paired_is_one_sentence(finished, tmp_path, capsys, chang
         (["A", "A", "--a", "pixelprune@11"], "no row of A is called 'pixelprune@11'; it has full, pixelprune@10"),
         (["A", "A", "--b", "pixelprune"], "2 rows of A are called 'pixelprune'"),
         (["A", "nosuch"], "is not a run folder"),
+        (["A", "A", "--a", "full", "--a", "resize@10", "--b", "full"], "give one --b for every --a"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(finished, capsys, arguments, says):

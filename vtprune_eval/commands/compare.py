@@ -38,9 +38,13 @@ def main(argv: Sequence[str]) -> int:
         description="Two runs, sample by sample: paired differences, McNemar's test, and what differs in the runs.",
     )
     p.add_argument("runs", nargs=2, metavar="RUN", help="run folders or result files, A then B")
-    p.add_argument("--a", metavar="METHOD@BUDGET", help="one row of A (default: every row that B has, too)")
-    p.add_argument("--b", metavar="METHOD@BUDGET", help="the row of B that it is held against (default: the same)")
-    p.add_argument("--format", choices=("table", "md", "csv", "json"), default="table")
+    p.add_argument(
+        "--a", action="append", metavar="METHOD@BUDGET", help="a row of A (default: every row that B has, too)"
+    )
+    p.add_argument(
+        "--b", action="append", metavar="METHOD@BUDGET", help="the row of B that it is held against (default: the same)"
+    )
+    p.add_argument("--format", choices=("table", "md", "csv", "json", "latex"), default="table")
     p.add_argument("--wide", action="store_true", help="tables in one piece, however wide the terminal is")
     given = p.parse_args(list(argv))
     from ..report.versus import held_against
@@ -50,6 +54,10 @@ def main(argv: Sequence[str]) -> int:
     if given.format == "json":
         found = {"differing": [dict(zip(("name", "a", "b"), c, strict=True)) for c in changes], "pairs": lines}
         print(json.dumps(found, indent=2, allow_nan=False))
+    elif given.format == "latex":
+        from ..report.latex import latex_pairs
+
+        print(latex_pairs(lines), end="")
     elif given.format == "csv":
         for name, one, other in changes:
             print(f"note: {name}: {one} in A, {other} in B", file=sys.stderr)
@@ -64,7 +72,7 @@ def _text(
 ) -> str:
     from tabulate import tabulate
 
-    from ..results.summary import folded
+    from ..results.folding import folded
     from ..runner.execute import terminal_width
 
     form = "github" if md else "simple"

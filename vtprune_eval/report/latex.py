@@ -126,6 +126,34 @@ TABLE\end{lrbox}
 """
 
 
+def latex_pairs(lines: Sequence[dict[str, Any]]) -> str:
+    """Paired comparisons (:func:`.versus.held_against`) as a ``tabular``: one line per pair and task."""
+    heads = ["task", "A", "B", "samples", r"A (\%)", r"B (\%)", "A $-$ B", "only A", "only B", "$p$ (Holm)", "finding"]
+    body = []
+    for line in lines:
+        cells = [escaped(line["task"]), escaped(line["a"]), escaped(line["b"]), str(line["n"])]
+        if "difference" in line:
+            low, high = line["ci95"] or (None, None)
+            interval = "" if low is None else _interval(100 * low, 100 * high, "+.1f")
+            cells += [f"{100 * line['accuracy_a']:.1f}", f"{100 * line['accuracy_b']:.1f}"]
+            cells += [f"${100 * line['difference']:+.1f}${interval}", str(line["only_own"]), str(line["only_other"])]
+        else:
+            cells += ["--"] * 5
+        cells += [f"{line['p_holm']:.2g}", escaped(line["verdict"])] if "p" in line else ["--", "--"]
+        body.append(" & ".join(cells) + r" \\")
+    table = [
+        r"% needs \usepackage{booktabs} and \usepackage{textcomp}",
+        r"\begin{tabular}{lllrrrrrrrl}",
+        r"\toprule",
+        " & ".join(heads) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(table) + "\n"
+
+
 def _share(line: dict[str, Any] | None, key: str, intervals: bool) -> str:
     if line is None or line[key] is None:
         return "--"

@@ -71,7 +71,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
                 f"{cell['n']} samples, set {cell['sample_set']})",
                 "method": bare(cell["method"]),
-                "cell": cell["method"],
+                "cell": cell["method"] if "[" in cell["method"] else None,
                 "budget": cell["budget"],
                 "stage": cell["stage"],
                 "set_to": _set_to(result, cell),

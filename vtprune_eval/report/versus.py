@@ -44,21 +44,24 @@ def _flat(source: Source) -> dict[str, str]:
     return out
 
 
-def pairs_of(a: Source, b: Source, one: str | None = None, other: str | None = None) -> list[tuple[Row, Row]]:
+def pairs_of(
+    a: Source, b: Source, one: Sequence[str] | None = None, other: Sequence[str] | None = None
+) -> list[tuple[Row, Row]]:
     """Rows that belong together: of one label and budget, else of one method and budget where each run has one.
 
     Args:
-        a, b: the runs; one, other: names of one row each (``METHOD@BUDGET``, or ``full``), for a pair of one's own.
+        a, b: the runs; one, other: names of rows (``METHOD@BUDGET``, or ``full``), for pairs of one's own; where only
+            one of the two is given, the names are meant in both.
 
     Raises:
         UserError: a name that no row has, or nothing that belongs together.
     """
     rows = [rows_of_source(s) for s in (a, b)]
-    if one is not None or other is not None:
-        name = one if one is not None else other
-        assert name is not None
-        first, second = (_row(rows[i], n or name, s) for i, (n, s) in enumerate(((one, a), (other, b))))
-        return [(first, second)]
+    if one or other:
+        if one and other and len(one) != len(other):
+            raise UserError(f"--a names {len(one)} rows and --b {len(other)}; give one --b for every --a.")
+        names = zip(one or other or (), other or one or (), strict=True)
+        return [(_row(rows[0], x, a), _row(rows[1], y, b)) for x, y in names]
     out = []
     for row in rows[0]:
         same = [r for r in rows[1] if (r.label, r.budget) == (row.label, row.budget)]
@@ -123,7 +126,7 @@ def check_samples(a: Source, b: Source) -> list[str]:
 
 
 def held_against(
-    first: str, second: str, one: str | None = None, other: str | None = None
+    first: str, second: str, one: Sequence[str] | None = None, other: Sequence[str] | None = None
 ) -> tuple[list[tuple[str, str, str]], list[dict[str, Any]]]:
     """Two runs: what differs in them, and their rows compared.
 

@@ -16,6 +16,7 @@ from ..budget import reading_of
 from ..notes import Note
 from ..sample import UNSCORABLE
 from .compare import ALPHA, NO_VERDICT, Scores, compare_all
+from .folding import folded, in_lines, narrowed
 from .stats import mean_interval, paired_ratio, shown, stated
 
 # A change of speed between the first and the last third of the timed samples from which on a row says so.
@@ -442,13 +443,14 @@ def speed_note(row: dict[str, Any]) -> list[Note]:
     return out
 
 
-def table(summary: dict[str, Any], form: str, width: int | None = None) -> str:
+def table(summary: dict[str, Any], form: str, width: int | None = None, quiet: bool = False) -> str:
     """The summary as text.
 
     Args:
         summary: of :func:`summarise`.
         form: ``table``, ``md``, ``csv`` or ``json``.
         width: characters of a terminal's line, to which a ``table`` is folded; None for as wide as it is.
+        quiet: whether a ``table`` is without comparisons and notes; warnings stay.
     """
     if form == "json":
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
@@ -508,44 +510,30 @@ def table(summary: dict[str, Any], form: str, width: int | None = None) -> str:
         if form == "md" or width is None
         else folded(heads, lines, width)
     )
+    if quiet and form == "table":
+        return "\n".join([*parts, "", *in_lines([str(n) for n in footnotes(summary) if n.warning], width)]).rstrip()
     for title, rows in (
         ("Against full, on the same samples:", _against_full(summary)),
         (_between_title(summary, form), _between(summary, form)),
     ):
         if rows:
-            parts += ["", title, "", tabulate(rows, headers=_COMPARISON, tablefmt=tablefmt, disable_numparse=True)]
+            heads = list(_COMPARISON)
+            if form != "md" and width is not None:
+                heads, rows = narrowed(heads, rows, width, spare=_SPARE)
+            parts += ["", *in_lines([title], width), ""]
+            parts.append(tabulate(rows, headers=heads, tablefmt=tablefmt, disable_numparse=True))
+        elif title.startswith("Between"):
+            parts += ["", *in_lines([title], width)]
     notes = [str(note) for note in footnotes(summary)]
+    if form != "md":
+        notes = in_lines(notes, width)
     if form == "md":  # a line right below a table would be a row of it
         return "\n".join([*parts, "", *(f"- {note}" for note in notes)])
     return "\n".join([*parts, "", *notes])
 
 
-def folded(heads: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[str]:
-    """A table as several that are no wider than the terminal: method and budget stand in each, columns are shared out.
-
-    Args:
-        heads: names of the columns; the first two are in every part.
-        lines: their cells as text.
-        width: characters of a line.
-    """
-    from tabulate import tabulate
-
-    def size(column: int) -> int:
-        return max(len(str(heads[column])), *(len(str(line[column])) for line in lines), 0) + 2
-
-    parts: list[list[int]] = [[0, 1]]
-    for column in range(2, len(heads)):
-        if len(parts[-1]) > 2 and sum(map(size, [*parts[-1], column])) > width:
-            parts.append([0, 1])
-        parts[-1].append(column)
-    out: list[str] = []
-    for part in parts:
-        rows = [[line[column] for column in part] for line in lines]
-        out += ["", tabulate(rows, headers=[heads[c] for c in part], tablefmt="simple", disable_numparse=True)]
-    return out[1:]
-
-
 _COMPARISON = ("task", "cell", "samples", "points [95 %]", "p", "p (Holm)", "finding")
+_SPARE = (4, 2)  # the p before its adjustment, then how many samples: what a narrow terminal does without
 _CSV_COMPARISON = ("vs full", "vs full low", "vs full high", "p", "p (Holm)", "finding")
 
 
@@ -559,9 +547,21 @@ def _against_full(summary: dict[str, Any]) -> list[list[str]]:
 
 
 def _between_title(summary: dict[str, Any], form: str) -> str:
+    """What the table of pairs shows, and on a terminal what it hides; "" where there is no pair."""
+    pairs = summary.get("between", [])
+    if not pairs:
+        return ""
     title = "Between methods (first minus second), on the same samples"
-    n = len(summary.get("between", []))
-    return title + (":" if form == "md" else f"; of {n} pairs those that differ, all are in report.md:")
+    if form == "md":
+        return f"{title}:"
+    found = sum(c["distinguishable"] for c in pairs)
+    n = f"{len(pairs)} pair{'s' * (len(pairs) != 1)}"
+    if not found:
+        return f"{title}: none of {n} is distinguishable, so none is shown here; all stand in report.md."
+    hidden = len(pairs) - found
+    return f"{title}: the {found} of {n} that are distinguishable; " + (
+        f"{hidden} that are not stand only in report.md." if hidden else "none is hidden."
+    )
 
 
 def _between(summary: dict[str, Any], form: str) -> list[list[str]]:

@@ -57,7 +57,7 @@ def execute(spec: RunSpec, adapter: VlmAdapter | None = None, progress: bool = T
         The exit code: 0 done, 1 after a crash, 130 interrupted.
     """
     try:
-        return _execute(spec, adapter, progress)
+        return _execute(spec, adapter, progress and not spec.quiet)
     except SystemExit as error:  # of somebody's method: a run never ends without a word
         tell_crash(error)
         raise UserError(
@@ -331,7 +331,7 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
         + "\n"
     )
     write_atomic(folder.path / "report.md", heading + table(summary, "md") + about + breakdown_text(summary))
-    print(table(summary, spec.format, terminal_width(spec.wide)))
+    print(table(summary, spec.format, terminal_width(spec.wide), spec.quiet))
     where = sys.stdout if spec.format == "table" else sys.stderr
     print(f"\nrun folder: {folder.path}\nreport:     {folder.path / 'report.md'}", file=where)
     if spec.format != "table":  # where they already stand

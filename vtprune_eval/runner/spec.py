@@ -35,6 +35,7 @@ _NOT_IDENTITY = {
     "share",
     "decode_batch",
     "wide",
+    "quiet",
     "timings",
     "max_branch_bytes",
     "cache",
@@ -98,7 +99,7 @@ class RunSpec:
         cache_size: its limit.
         record_kept: ``off``, or ``full``: records say which blocks every layer and head holds.
         logprobs: whether records say how probable the model found each token of its answer.
-        wide: whether tables may be wider than the terminal.
+        wide: whether tables may be wider than the terminal; quiet: whether a terminal shows the main table alone.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
         engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once); workers: of the engine
         ray, None for its own number, or replicas of vLLM under Ray, None for one engine without Ray.
@@ -126,6 +127,7 @@ class RunSpec:
     out: str | None = None
     format: str = "table"
     wide: bool = False
+    quiet: bool = False
     profile: str = "full"
     share: str = "auto"
     decode_batch: str = "auto"
@@ -164,7 +166,12 @@ class RunSpec:
         ):
             if value not in known:
                 raise unknown_name(f"value of {name}", str(value), known)
-        for name, flag in (("trust_remote_code", self.trust_remote_code), ("logprobs", self.logprobs)):
+        for name, flag in (
+            ("trust_remote_code", self.trust_remote_code),
+            ("logprobs", self.logprobs),
+            ("wide", self.wide),
+            ("quiet", self.quiet),
+        ):
             if not isinstance(flag, bool):
                 raise UserError(f"{name}={flag!r}: true or false is needed.")
         if self.logprobs and self.engine == "vllm":

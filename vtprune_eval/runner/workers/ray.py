@@ -319,7 +319,15 @@ def run_on_ray(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dic
         total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
         with (
             loop.interrupts() as stop,
-            tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar,
+            tqdm(
+                total=total,
+                initial=before,
+                file=sys.stderr,
+                unit="sample",
+                smoothing=0.1,
+                mininterval=0.5,
+                disable=spec.quiet,
+            ) as bar,
         ):
             finished = engine.answer(plan, bar, stop)
         engine.write_environment(folder)  # again, with what disturbed the run

@@ -50,7 +50,15 @@ def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[di
     total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
     with (
         loop.interrupts() as stop,
-        tqdm(total=total, initial=before, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5) as bar,
+        tqdm(
+            total=total,
+            initial=before,
+            file=sys.stderr,
+            unit="sample",
+            smoothing=0.1,
+            mininterval=0.5,
+            disable=spec.quiet,
+        ) as bar,
     ):
         for task, cell, path, done in plan:
             answer_cell(engine, spec, OpenCell(task, cell, loop.cell_key(spec, task, cell), path, done), bar, stop)
