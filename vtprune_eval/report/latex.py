@@ -133,8 +133,8 @@ def latex_pairs(lines: Sequence[dict[str, Any]]) -> str:
     for line in lines:
         cells = [escaped(line["task"]), escaped(line["a"]), escaped(line["b"]), str(line["n"])]
         if "difference" in line:
-            low, high = line["ci95"] or (None, None)
-            interval = "" if low is None else _interval(100 * low, 100 * high, "+.1f")
+            ends = [100 * v for v in line["ci95"] or ()]
+            interval = _interval(ends[0], ends[1], "+.1f") if ends else ""
             cells += [f"{100 * line['accuracy_a']:.1f}", f"{100 * line['accuracy_b']:.1f}"]
             cells += [f"${100 * line['difference']:+.1f}${interval}", str(line["only_own"]), str(line["only_other"])]
         else:
