@@ -336,6 +336,7 @@ def test_gallery_of_a_run(run, capsys):
     assert cli.main(["show", "--run", str(run), "--only", "full-right", "--limit", "3"]) == 0
     page = (run / "show" / "index.html").read_text()
     assert page.count("<figure") == page.count('data-full-right="true"') == page.count("<img") == 3
+    assert page.count("visual tokens: ") == 3 * len(METHODS)  # what the captions say, as text
     pictures = list((run / "show").glob("*.png"))
     assert len(pictures) == 3
     with Image.open(pictures[0]) as picture:

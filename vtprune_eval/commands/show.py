@@ -16,7 +16,7 @@ from tabulate import tabulate
 from ..benchmarks.tasks import Task
 from ..errors import UserError, unknown_name
 from ..report.gallery import figure, gallery
-from ..report.pictures import Panel, Undrawable, draw
+from ..report.pictures import Panel, Undrawable, draw, sentences
 from ..report.selection import FILTERS, PAIRS, chosen, fits, group_table, groups_of, label_of
 from ..results.store import write_atomic
 from ..runner.folder import Run, identity_of, read_run, task_of
@@ -206,11 +206,12 @@ def _write(run: Run, given: argparse.Namespace, found: list[Seen], tables: list[
         file = file_name(seen.task.name, seen.sample.id)
         try:
             picture = draw(seen.sample, seen.panels, seen.task.of, every=seen.every)
+            kept = sentences(seen.sample, seen.panels, seen.every)
         except Undrawable as error:  # a broken screenshot is no reason to hide the others
             skipped.append(error)
             continue
         picture.save(folder / file)
-        figures.append(figure(file, seen.task.name, seen.sample, seen.panels, seen.fits("full-right")))
+        figures.append(figure(file, seen.task.name, seen.sample, seen.panels, kept, seen.fits("full-right")))
     if not figures:
         raise skipped[0]
     asked = [f"--only {given.only}"] if given.only else []

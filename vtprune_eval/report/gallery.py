@@ -11,19 +11,24 @@ from ..turns import readable
 from .pictures import Panel, printable, verdict_of
 
 
-def figure(file: str, task: str, sample: Sample, panels: Sequence[Panel], full_right: bool) -> str:
+def figure(file: str, task: str, sample: Sample, panels: Sequence[Panel], kept: Sequence[str], full_right: bool) -> str:
     """One sample: question, picture (a link to itself at full size), answers.
 
     Args:
-        file: of the picture; task: its name; sample; panels: the cells that are shown.
+        file: of the picture.
+        task: its name.
+        sample: that is shown.
+        panels: its cells.
+        kept: per cell what the picture's captions say, for those who cannot see it or read it at this size.
         full_right: whether full is right and a shown cell is wrong.
     """
     wrong = [p.label for p in panels if p.right is False]
     state = f"wrong: {', '.join(wrong)}" if wrong else "no cell is wrong"
     rows = "".join(
         f"<tr><td>{html.escape(p.label)}</td><td>{html.escape(verdict_of(p))}</td>"
-        f"<td>{html.escape(printable(p.record['answer'], 300))}</td><td>{html.escape(str(p.record['score']))}</td></tr>"
-        for p in panels
+        f"<td>{html.escape(printable(p.record['answer'], 300))}</td><td>{html.escape(str(p.record['score']))}</td>"
+        f"<td>{html.escape(said)}</td></tr>"
+        for p, said in zip(panels, kept, strict=True)
     )
     name = html.escape(file)
     return (
@@ -32,8 +37,8 @@ def figure(file: str, task: str, sample: Sample, panels: Sequence[Panel], full_r
         f"{html.escape(printable(readable(sample.question), 400))} <i>({html.escape(state)})</i></figcaption>"
         f'<a href="{name}" title="full size"><img src="{name}" loading="lazy" '
         f'alt="what each method kept of {html.escape(sample.id)}"></a>'
-        "<details><summary>answers</summary><table><tr><th>cell</th><th>verdict</th><th>answer</th><th>score</th></tr>"
-        f"{rows}</table></details></figure>"
+        '<details><summary>answers, and what was kept</summary><div class="scroll"><table><tr><th>cell</th>'
+        f"<th>verdict</th><th>answer</th><th>score</th><th>kept</th></tr>{rows}</table></div></details></figure>"
     )
 
 

@@ -277,6 +277,17 @@ def _caption(sample: Sample, panel: Panel, kept: Kept | None) -> list[str]:
     return [*out, *filter(None, [recall_sentence(r), *looked(sample, kept), kept.lacks])]
 
 
+def sentences(sample: Sample, panels: list[Panel], every: list[Panel]) -> list[str]:
+    """What stands over each column of a drawn sample, behind the verdict and the answer, as one text.
+
+    Args:
+        sample: that was drawn; panels: its cells; every: all cells of the run.
+    """
+    block = block_size(every)
+    answered = [Kept(p.record, block) if p.record["status"] == "ok" else None for p in panels]
+    return ["; ".join(_caption(sample, p, kept)[2:]) for p, kept in zip(panels, answered, strict=True)]
+
+
 def printable(text: str, length: int = 90) -> str:
     """A model's text on one line without control characters, cut to ``length``."""
     flat = "".join(ch if ch.isprintable() else " " for ch in text[: 4 * length])
