@@ -43,7 +43,7 @@ def main() -> int:
     if not (trained / "training" / "summary.json").exists():
         call(
             *("train", "--model", "nano", "--data", str(args.data), "--method", "focusui", "--train", "marker"),
-            *("--budget", "uniform:10:100", "--steps", str(args.steps), "--batch", "4", "--questions", "3"),
+            *("--budget", "uniform:10:100", "--steps", str(args.steps), "--batch", "4"),
             *("--lr", str(args.lr), "--warmup", "10", "--device", "cpu", "--save-every", "25", "--out", str(trained)),
         )
     runs = {}

@@ -104,7 +104,13 @@ def export(adapter: VlmAdapter, wrapped: Any, out: Path, scorer: Path | None = N
     source = adapter.folder
     named = json.loads((source / "config.json").read_text()) if source is not None else {}
     kind = named.get("dtype") or named.get("torch_dtype") or (named.get("text_config") or {}).get("dtype")
-    weights = model.state_dict()
+    weights: dict[str, Any] = {}
+    held_by: set[tuple[int, Any]] = set()
+    for name, tensor in model.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape)  # a tied LM head is written once, as the class does
+        if place not in held_by:
+            held_by.add(place)
+            weights[name] = tensor
     if kind in {"bfloat16", "float16", "float32"}:
         weights = {k: v.to(getattr(torch, kind)) if v.is_floating_point() else v for k, v in weights.items()}
     text = model.config.get_text_config()
