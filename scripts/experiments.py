@@ -84,6 +84,7 @@ def page(studies: list[Study]) -> str:
     """The Markdown page."""
     n = {s.model.name: "; ".join(f"{name}: {len(t.samples)} samples" for name, t in s.loaded.items()) for s in studies}
     parts = [HEAD.format(models="\n".join(f"- {model}: {text}" for model, text in n.items()))]
+    parts.append((ROOT / "scripts" / "study" / "conclusions.md").read_text(encoding="utf-8"))  # read by hand
     for number, section in SECTIONS.items():
         parts.append(f"\n## {number}. {section.title}\n")
         parts.append(NOTES[number])

@@ -385,7 +385,8 @@ def page(folder: Path, limit: int | None) -> str:
 
 HEAD = """# Findings on the embedded model
 
-Made by `python scripts/findings.py`; {limit}.
+Made by `python scripts/findings.py`; {limit}. What one table cannot tell (random against design per stage, resize,
+positions, two questions, calibration, target recall) is in [Experiments](experiments.md).
 
 nano: 9.8 M parameters, a decoder of 5 layers, screenshots of 36 to 40 merge blocks, float32, greedy, one seed. The
 question is which qualitative claims of the papers show on this small instrument, not what the methods are worth on a

@@ -32,7 +32,7 @@ NOTES = {
     ),
     7: (
         "A page with two questions: what was kept for the first one answers the second, against what is kept "
-        'for the second itself ([`SecondQuestion`](../vtprune_eval/pipeline/second.py)). "Reads the question" '
+        'for the second itself (`vtprune_eval/pipeline/second.py`). "Reads the question" '
         "is the method's own flag. Difference: for the first less for itself."
     ),
     8: (
