@@ -174,7 +174,7 @@ class Result:
         default), the costs (``visual_kept_pct``, ``flops``,
         ``kv_bytes``, ``ttft_ms``, ...), per task ``TASK accuracy``, ``TASK low``, ``TASK high`` (95 % interval) and
         ``TASK n``, and ``accuracy``, the mean over tasks."""
-        from .results.summary import label_of
+        from .results.table import label_of
 
         lines = []
         for row in self.summary["rows"]:
@@ -197,7 +197,7 @@ class Result:
         lines = []
         for (task, method, budget), own in self._run.records.items():
             for record in own.values():
-                flat = {"task": task, "method": method, "budget": budget}
+                flat: dict[str, Any] = {"task": task, "method": method, "budget": budget}
                 for key, value in record.items():
                     if isinstance(value, dict) and key in ("counts", "times", "flops", "target_recall"):
                         flat |= {f"{key}.{k}": v for k, v in value.items()}

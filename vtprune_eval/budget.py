@@ -18,7 +18,7 @@ All arithmetic is exact: fractions and whole numbers, no floats.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -34,7 +34,7 @@ READINGS: tuple[Reading, ...] = ("equal", "paper")
 LEGACY: Reading = "legacy"
 
 
-def reading_of(settings: dict[str, Any]) -> str:
+def reading_of(settings: Mapping[str, Any]) -> str:
     """The reading of a run's budgets, from its settings (or what a record says it ``spent``)."""
     return str(settings.get("reading") or LEGACY)
 

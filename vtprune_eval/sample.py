@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 # Reason of a score of None: the rule cannot read the annotation, so that no answer could be right.
 UNSCORABLE = "unscorable"
@@ -56,6 +56,21 @@ def target_box(target: dict[str, Any]) -> tuple[float, float, float, float] | No
         return None
     xs, ys = corners[::2], corners[1::2]
     return (float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys)))
+
+
+class Frame(TypedDict):
+    """The frame of an answer's coordinates.
+
+    Attributes:
+        coordinates: what the model's numbers are: ``hundredths``, ``thousandths``, ``resized_pixels`` or
+            ``fractions``.
+        model_sizes: [width, height] of every image as the model saw it.
+        file_sizes: [width, height] of every image file.
+    """
+
+    coordinates: str
+    model_sizes: list[list[int]]
+    file_sizes: list[list[int]]
 
 
 @dataclass(frozen=True)

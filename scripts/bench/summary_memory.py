@@ -72,7 +72,8 @@ def measure(folder: Path, n_cells: int) -> None:
     """In a process of its own: summarise the files of ``folder``, print MB and seconds."""
     from vtprune_eval.results.record import light
     from vtprune_eval.results.store import read_records
-    from vtprune_eval.results.summary import Streamed, merge_draws, summarise, table
+    from vtprune_eval.results.summary import Streamed, merge_draws, summarise
+    from vtprune_eval.results.table import table
 
     files = sorted(folder.glob("*.jsonl"))
     cells = [("full", "100"), *((f"m{i // BUDGETS}", str(5 * (1 + i % BUDGETS))) for i in range(n_cells - 1))]

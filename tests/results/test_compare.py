@@ -10,8 +10,10 @@ import json
 import pytest
 
 from vtprune_eval.results.compare import adjust, compare, compare_cells
+from vtprune_eval.results.costs import costs_of
 from vtprune_eval.results.stats import mcnemar, sign_flip
-from vtprune_eval.results.summary import costs_of, summarise, table
+from vtprune_eval.results.summary import summarise
+from vtprune_eval.results.table import table
 
 
 def cell(scores, clusters=None, **more):

@@ -9,8 +9,10 @@ import pytest
 
 from vtprune_eval.benchmarks.screenspot import ScreenSpot
 from vtprune_eval.results.breakdown import breakdown, breakdown_text
+from vtprune_eval.results.costs import costs_of
 from vtprune_eval.results.record import light
-from vtprune_eval.results.summary import costs_of, footnotes, summarise, table
+from vtprune_eval.results.summary import summarise
+from vtprune_eval.results.table import footnotes, table
 
 from .test_compare import cell
 

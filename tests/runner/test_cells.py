@@ -16,8 +16,8 @@ from tests.sure import PATIENCE, signalling
 from vtprune_eval import cli
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.pipeline.images import ahead
+from vtprune_eval.results.costs import costs_of
 from vtprune_eval.results.record import result_of
-from vtprune_eval.results.summary import costs_of
 from vtprune_eval.runner import cells
 from vtprune_eval.runner.spec import from_mapping
 from vtprune_eval.sample import Sample

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import SampleError, UserError
 from ..results.store import RunFolder, write_atomic
+from ..results.types import Record
 from ..results.verified import LEAST_EQUAL, NAME, engine_of, shares
 from ..runner.folder import Run, read_run, task_of
 from ..runner.spec import RunSpec
@@ -122,7 +123,7 @@ def compare(run: Run, n_samples: int, data_path: str | None = None) -> list[dict
     return out
 
 
-def _same(pipeline: Any, sample: Any, record: dict[str, Any]) -> tuple[bool, bool]:
+def _same(pipeline: Any, sample: Any, record: Record) -> tuple[bool, bool]:
     """Whether the record has the pipeline's ids, and its kept tokens; samples that fail in both are the same."""
     from ..results.record import bitmap
 

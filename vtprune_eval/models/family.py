@@ -11,6 +11,7 @@ from ..errors import UserError
 from .base import ImageRules
 from .defaults import SPREAD
 from .folder import chat_tokenizer, fingerprint, first_line, processor_settings, read_json
+from .identity import ModelIdentity
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +40,7 @@ class Request:
     device: str
     attn: str
     coordinates: str
-    identity: Mapping[str, Any]
+    identity: ModelIdentity
     tokenizer_folder: Path
     trust_remote_code: bool = False
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .base import ImageRules
 from .family import Family
+from .identity import ModelIdentity
 from .qwen3_vl import DEFAULT_PIXELS, Qwen3VL
 
 _VISION_300M = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16}
@@ -113,7 +114,7 @@ class Qwen3_5(Qwen3VL):
         model: Any,
         tokenizer: Any,
         images: ImageRules,
-        identity: dict[str, Any],
+        identity: ModelIdentity,
         coordinates: str = "thousandths",
     ) -> None:
         """See :class:`QwenVL`."""

@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..turns import messages
 from .base import Encoded, ImageRules, Merging, VlmAdapter
 from .dims import ModelDims
+from .identity import ModelIdentity
 from .vit_extras import block_extras, read_needs
 from .vit_merging import Merger
 
@@ -59,7 +60,7 @@ class QwenVL(VlmAdapter):
         model: Any,
         tokenizer: Any,
         images: ImageRules,
-        identity: dict[str, Any],
+        identity: ModelIdentity,
         coordinates: str = "thousandths",
     ) -> None:
         """Take the modules of a loaded ``model``.

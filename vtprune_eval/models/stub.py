@@ -14,9 +14,10 @@ from typing import Any
 from ..budget import Budget
 from ..outcome import Counts, Outcome, Times
 from ..sample import Sample
+from .identity import ModelIdentity
 
 COORDINATES = "hundredths"
-IDENTITY: dict[str, Any] = {
+IDENTITY: ModelIdentity = {
     "model": "stub",
     "hub_id": None,
     "architecture": "stub",

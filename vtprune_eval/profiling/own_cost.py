@@ -7,7 +7,7 @@ shows (``scripts/bench/profiler_cost.py``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,7 @@ def fastest_us(call: Callable[[], Any], n: int) -> float:
     return best
 
 
-def sentence(cost: dict[str, float] | None, records: Sequence[Sequence[dict[str, Any]]]) -> str:
+def sentence(cost: dict[str, float] | None, records: Sequence[Sequence[Mapping[str, Any]]]) -> str:
     """What a report says of the profiler; empty where nothing was timed.
 
     Args:

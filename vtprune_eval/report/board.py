@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import UserError
 from ..naming import typed
 from ..results.store import write_atomic
+from ..results.types import Record
 from ..runner.folder import Key, spec_of, task_of
 from ..sample import Sample, target_box
 from .maps import Kept
@@ -99,7 +100,7 @@ def packed(data: Any) -> str:
 
 def details_of(
     result: dict[str, Any],
-    records: dict[Key, list[dict[str, Any]]],
+    records: dict[Key, list[Record]],
     folder: Path | None,
     data_path: str | None = None,
 ) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def _samples_of(settings: dict[str, Any], task: str, data_path: str | None) -> d
 
 def _task_details(
     task: str,
-    cells: dict[tuple[str, str], list[dict[str, Any]]],
+    cells: dict[tuple[str, str], list[Record]],
     samples: Mapping[str, Sample],
     folder: Path | None,
 ) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def _task_details(
     return out
 
 
-def _block(cells: Mapping[Any, list[dict[str, Any]]]) -> int:
+def _block(cells: Mapping[Any, list[Record]]) -> int:
     """Pixels per merge-block side, 0 where no record tells."""
     from .pictures import Panel, Undrawable, block_size
 
@@ -219,9 +220,9 @@ def _held(record: dict[str, Any], block: int) -> tuple[str, list[str]]:
     return ("known" if digits else "unknown") if cut else "", digits
 
 
-def _contest(number: int, cells: Mapping[Any, list[dict[str, Any]]]) -> float:
+def _contest(number: int, cells: Mapping[Any, list[Record]]) -> float:
     """How evenly a sample divides the cells into right and wrong, 0 to 0.25."""
-    scores = [own[number]["score"] for own in cells.values() if own[number]["score"] is not None]
+    scores = [score for own in cells.values() if (score := own[number]["score"]) is not None]
     share = sum(scores) / len(scores) if scores else 0.0
     return share * (1 - share)
 

@@ -8,7 +8,7 @@ how long the text is, and how many entries a cache method left.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -78,7 +78,7 @@ class Measured:
 
 
 def fault(
-    record: dict[str, Any], methods: Sequence[Method], model: Measured, file_sizes: Sequence[Size] | None = None
+    record: Mapping[str, Any], methods: Sequence[Method], model: Measured, file_sizes: Sequence[Size] | None = None
 ) -> str | None:
     """The first cost of an answered record that cannot be, as a clause ("visual is ..."); None if there is none.
 
@@ -93,7 +93,7 @@ def fault(
 
 
 def _faults(
-    record: dict[str, Any], methods: Sequence[Method], model: Measured, file_sizes: Sequence[Size] | None
+    record: Mapping[str, Any], methods: Sequence[Method], model: Measured, file_sizes: Sequence[Size] | None
 ) -> Iterator[str]:
     hooks = {hook for m in methods for hook in m.hooks()}
     yield from _images(record, hooks, model, file_sizes)
@@ -105,7 +105,7 @@ def _faults(
 
 
 def _images(
-    record: dict[str, Any], hooks: set[str], model: Measured, file_sizes: Sequence[Size] | None
+    record: Mapping[str, Any], hooks: set[str], model: Measured, file_sizes: Sequence[Size] | None
 ) -> Iterator[str]:
     """Full lengths from the files' sizes, kept ones from the bitmaps."""
     c, frame, merge = record["counts"], record["frame"], model.dims.merge
@@ -148,7 +148,7 @@ def _images(
         yield f"patches_entered is {c['patches_entered']}, its images have {whole}"
 
 
-def _lengths(record: dict[str, Any], hooks: set[str], dims: ModelDims, methods: Sequence[Method]) -> Iterator[str]:
+def _lengths(record: Mapping[str, Any], hooks: set[str], dims: ModelDims, methods: Sequence[Method]) -> Iterator[str]:
     """Prompt and layers."""
     c = record["counts"]
     tokens, visual, n_text = list(c["layer_tokens"]), list(c["layer_visual"]), c["n_text"]
@@ -171,7 +171,7 @@ def _lengths(record: dict[str, Any], hooks: set[str], dims: ModelDims, methods: 
         yield f"n_new is {c['n_new']}, its answer has {expected} tokens"
 
 
-def _cache(record: dict[str, Any], hooks: set[str], model: Measured, methods: Sequence[Method]) -> Iterator[str]:
+def _cache(record: Mapping[str, Any], hooks: set[str], model: Measured, methods: Sequence[Method]) -> Iterator[str]:
     """Entries, heads and bytes, of the layers that have a cache."""
     c, dims = record["counts"], model.dims
     entries, heads = list(c["cache_entries"]), list(c["cache_heads"])
@@ -194,7 +194,7 @@ def _cache(record: dict[str, Any], hooks: set[str], model: Measured, methods: Se
         yield f"kv_bytes is {record['kv_bytes']}, its entries take {size}"
 
 
-def _visual_entries(record: dict[str, Any], hooks: set[str], held: list[int], cached: list[int]) -> Iterator[str]:
+def _visual_entries(record: Mapping[str, Any], hooks: set[str], held: list[int], cached: list[int]) -> Iterator[str]:
     """Entries of visual tokens, where they were counted (records from before there were readings lack them)."""
     c = record["counts"]
     if not c.get("cache_visual"):
@@ -209,7 +209,7 @@ def _visual_entries(record: dict[str, Any], hooks: set[str], held: list[int], ca
             return
 
 
-def _inside(record: dict[str, Any], block: int) -> Iterator[str]:
+def _inside(record: Mapping[str, Any], block: int) -> Iterator[str]:
     """What is said of layers and heads, where a run recorded it, against the counts."""
     stored, c = record.get("kept_inside"), record["counts"]
     if stored is None:
@@ -236,7 +236,7 @@ def _inside(record: dict[str, Any], block: int) -> Iterator[str]:
         at += own
 
 
-def _budget(record: dict[str, Any], hooks: set[str], dims: ModelDims) -> Iterator[str]:
+def _budget(record: Mapping[str, Any], hooks: set[str], dims: ModelDims) -> Iterator[str]:
     """What was achieved, and whether the reading ``equal`` was kept to."""
     budget, c = record.get("spent"), record["counts"]
     if not budget:
@@ -253,7 +253,7 @@ def _budget(record: dict[str, Any], hooks: set[str], dims: ModelDims) -> Iterato
             yield f"it spent {spent / places:.1f} visual tokens per layer, and {allowed} were asked for"
 
 
-def _times_and_memory(record: dict[str, Any], model: Measured) -> Iterator[str]:
+def _times_and_memory(record: Mapping[str, Any], model: Measured) -> Iterator[str]:
     """Times add up; a peak holds at least the weights on a GPU, and the cache anywhere."""
     times, peak = record["times"], record["peak_bytes"]
     if times is not None:

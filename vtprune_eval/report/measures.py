@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, unknown_name
+from ..results.costs import costs_of
 from ..results.stats import mean_interval, mean_over_groups
-from ..results.summary import costs_of
 from .gathered import Row, has_tasks
 
 

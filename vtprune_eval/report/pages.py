@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from ..errors import UserError
 from ..naming import bare, parts_of, settings_in
 from ..notes import Note
 from ..registry import method_class
+from ..results.costs import untouched
 from ..results.stats import shown
 from ..results.store import write_atomic
-from ..results.summary import untouched
+from ..results.types import Record
 from ..results.verified import engine_of, share_of
 from ..runner import sweeps
 from ..runner.folder import Key
@@ -49,7 +50,7 @@ NANO_NOTE = (
 )
 
 
-def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def rows_of(result: dict[str, Any], records: dict[Key, list[Record]]) -> list[dict[str, Any]]:
     """One row per cell of a result, as plain values; records give the answers that the page shows."""
     settings = result["settings"]
     device = device_of(settings, result["environment"])
@@ -90,7 +91,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) ->
                 "speedup": costs.get("speedup"),
                 "speedup_ci95": costs.get("speedup_ci95"),
                 "no_effect": untouched(own),
-                "flops_prefill": _mean(own, lambda r: r["flops"]["total_prefill"]),
+                "flops_prefill": _mean(own, lambda flops: flops["total_prefill"]),
                 "layer_visual_pct": costs.get("layer_visual_pct"),
                 "achieved_pct": costs.get("achieved_pct"),
                 "e2e_ms": costs.get("e2e_ms"),
@@ -121,10 +122,10 @@ def method_facts(method: str) -> dict[str, Any]:
     }
 
 
-def _mean(own: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float]) -> float | None:
+def _mean(own: Sequence[Record], value: Callable[[Mapping[str, float]], float]) -> float | None:
     """Mean over the answered records; None where the records do not say."""
     try:
-        found = [value(r) for r in own if r["status"] == "ok" and r["flops"]]
+        found = [value(flops) for r in own if (flops := r["flops"])]
     except KeyError:
         return None
     return sum(found) / len(found) if found else None
@@ -156,7 +157,7 @@ def settings_of_row(settings: dict[str, Any], method: str) -> str:
     return ", ".join(out)
 
 
-def _notes(own: Sequence[dict[str, Any]], full: Sequence[dict[str, Any]] | None) -> list[str]:
+def _notes(own: Sequence[Record], full: Sequence[Record] | None) -> list[str]:
     """Markers that nobody trained, and why a cache that was cut may hold more bytes than the full one.
 
     Args:

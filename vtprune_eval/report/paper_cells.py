@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from ..benchmarks.tasks import task_names
 from ..models import MODELS
 from ..registry import method_names
-from ..results.summary import costs_of
+from ..results.costs import costs_of
 from ..runner.folder import Run
 from . import paper_training
 
@@ -308,9 +308,10 @@ def measured(paper: str, found: Plan, metric: str, read: Callable[[Path], Run | 
     name, unit = COSTS[metric]
     own, full = ([r for g in groups for r in g[i]] for i in (0, 1))
     if name == "flops_prefill":
-        done = [r["flops"]["total_prefill"] for r in own if r["status"] == "ok"]
+        done = [r["flops"]["total_prefill"] for r in own if r["flops"]]
         return float(np.mean(done)) * unit if done else None
-    value = costs_of(own, full).get(name)
+    costs: Mapping[str, Any] = costs_of(own, full)
+    value = costs.get(name)
     return None if value is None else value * unit
 
 

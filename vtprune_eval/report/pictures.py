@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..benchmarks.benchmark import Benchmark, box_marks
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
+from ..results.types import Record
 from ..sample import Sample
 from .maps import Kept, colours, looked, recall_sentence
 
@@ -38,7 +39,7 @@ class Panel:
     """One method's view of a sample: its name at its budget, and its record."""
 
     label: str
-    record: dict[str, Any]
+    record: Record
 
     @property
     def right(self) -> bool | None:
@@ -238,7 +239,7 @@ def _mark(
             pen.line([x - 8, y + 8, x + 8, y - 8], fill=colour, width=width)
 
 
-def predicted_point(record: dict[str, Any]) -> tuple[float, float] | None:
+def predicted_point(record: Record) -> tuple[float, float] | None:
     """The answered point (fractions of the image), None where the answer is no point inside the image."""
     parsed = record.get("parsed")
     point = parsed.get("point") if isinstance(parsed, dict) else None
@@ -259,7 +260,7 @@ def verdict_of(panel: Panel) -> str:
 
 def _caption(sample: Sample, panel: Panel, kept: Kept | None) -> list[str]:
     r = panel.record
-    if kept is None:
+    if kept is None or r["status"] == "failed":
         return [panel.label, verdict_of(panel)]
     c = r["counts"]
     entries = [

@@ -15,20 +15,21 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
 from ..methods.base import HOOKS
-from ..models import is_foreign
 from ..models.embedded import EMBEDDED
+from ..models.identity import is_foreign
 from ..naming import parts_of
 from ..registry import method_class
 from ..results.compare import compare_cells
+from ..results.costs import accuracy, costs_of
 from ..results.record import all_failed
 from ..results.store import write_atomic
-from ..results.summary import accuracy, costs_of
+from ..results.types import Record
 from ..results.verified import check_rows
 from ..runner.folder import Key, Run, identity_of, parse_records, read_json, spec_of
 from .submission import check as check_submission
@@ -97,7 +98,7 @@ def device_of(settings: dict[str, Any], environment: dict[str, Any]) -> str:
     return str(named or settings["device"])[:120]
 
 
-def cells_of(settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def cells_of(settings: dict[str, Any], records: dict[Key, list[Record]]) -> list[dict[str, Any]]:
     """Aggregates of every cell, from its records alone.
 
     Args:
@@ -200,7 +201,7 @@ def write(result: dict[str, Any], records: str, folder: Path) -> Path:
     return path
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[Key, list[dict[str, Any]]]]:
+def read(path: Path) -> tuple[dict[str, Any], dict[Key, list[Record]]]:
     """Read a result file with its records and check everything that needs no task data.
 
     Returns:
@@ -279,10 +280,11 @@ def _check_schema(result: dict[str, Any], path: Path) -> None:
         )
 
 
-def _grouped(lines: list[str], name: str) -> dict[Key, list[dict[str, Any]]]:
-    out: dict[Key, list[dict[str, Any]]] = {}
+def _grouped(lines: list[str], name: str) -> dict[Key, list[Record]]:
+    out: dict[Key, list[Record]] = {}
     for record in parse_records(lines, name):
-        where = tuple(record.pop(k, None) for k in ("task", "method", "budget"))
+        own: Any = record  # with three keys more than a record
+        where = (own.pop("task", None), own.pop("method", None), own.pop("budget", None))
         if not all(isinstance(w, str) for w in where):
             raise UserError(
                 f"{name}: sample {record['id']!r} does not say its task, method and budget; make the file "
@@ -292,7 +294,7 @@ def _grouped(lines: list[str], name: str) -> dict[Key, list[dict[str, Any]]]:
     return out
 
 
-def _check_cells(path: Path, result: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> None:
+def _check_cells(path: Path, result: dict[str, Any], records: dict[Key, list[Record]]) -> None:
     spec = spec_of(result["settings"])
     check_rows(result["settings"], result["environment"], [(c.method, c.budget) for c in spec.cells()])
     expected = {(t, c.method, c.budget) for t in spec.tasks for c in spec.cells()}
@@ -358,7 +360,7 @@ def result_paths(folder: Path) -> Iterable[Path]:
     return sorted(folder.glob("*.json"))
 
 
-def _line(key: Key, record: dict[str, Any]) -> str:
+def _line(key: Key, record: Mapping[str, Any]) -> str:
     named = dict(zip(("task", "method", "budget"), key, strict=True))
     return json.dumps({**named, **record}, separators=(",", ":"), allow_nan=False)
 

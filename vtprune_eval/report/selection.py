@@ -163,7 +163,7 @@ def _line(name: str, numbers: Iterable[int], rows: Sequence[Sequence[Panel]], pa
     own = [rows[n] for n in numbers]
     out = [name, str(len(own))]
     for column in range(len(own[0]) if own else 0):
-        scores = [row[column].record["score"] for row in own if row[column].record["score"] is not None]
+        scores = [score for row in own if (score := row[column].record["score"]) is not None]
         out.append(f"{100 * sum(scores) / len(scores):.1f}" if scores else "-")
     if pair:
         kinds = [pair_of(row[0].right, row[1].right) for row in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from ..errors import UserError
 from ..outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
+from ..results.types import Record
 from ..results.verified import engine_of
 from ..runner.folder import Key, expected_key, spec_of, task_of
 from ..runner.spec import RunSpec
@@ -96,7 +98,7 @@ def why_not_recomputed(path: Path) -> str:
         return str(error)
 
 
-def _check_none(path: Path, records: dict[Key, list[dict[str, Any]]]) -> str:
+def _check_none(path: Path, records: dict[Key, list[Record]]) -> str:
     """Costs come from the pipeline alone: an engine's records must have none."""
     for (task, method, budget), own in records.items():
         for record in own:
@@ -108,9 +110,7 @@ def _check_none(path: Path, records: dict[Key, list[dict[str, Any]]]) -> str:
     return "no costs are stated, since another engine answered"
 
 
-def _check_cell(
-    path: Path, task: Task, key: Key, own: list[dict[str, Any]], cell_key: str, settings: dict[str, Any]
-) -> None:
+def _check_cell(path: Path, task: Task, key: Key, own: list[Record], cell_key: str, settings: dict[str, Any]) -> None:
     label = f"{path.name}: {key[1]} at {key[2]} on {key[0]}"
     samples = {s.id: s for s in task.samples}
     missing = sorted(samples.keys() ^ {r["id"] for r in own})
@@ -140,7 +140,7 @@ def _check_cell(
 
 
 def _check_costs(
-    path: Path, spec: RunSpec, task: Task, settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]]
+    path: Path, spec: RunSpec, task: Task, settings: dict[str, Any], records: dict[Key, list[Record]]
 ) -> str:
     """Lengths, bytes and times of every answered record of a task."""
     if group_of(settings) == "scripted":
@@ -186,7 +186,7 @@ def _size_of(file: Path) -> Size:
         return image.width, image.height
 
 
-def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[dict[str, Any]]]) -> str:
+def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[Record]]) -> str:
     """FLOPs of every record from its own lengths."""
     if group_of(settings) == "scripted":
         return "FLOPs not recomputed: the stand-in has none"
@@ -199,12 +199,13 @@ def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[d
         for record in own:
             if record["status"] != "ok":
                 continue
-            counts = record["counts"]
+            counts: Mapping[str, Any] = record["counts"]
+            flops: Any = record["flops"]
             try:
                 found = flops_of(dims, Counts(**counts))
             except (TypeError, AttributeError):
                 found = {}
-            where = differs({k: record["flops"].get(k) for k in found} if found else None, found, "flops")
+            where = differs({k: flops.get(k) for k in found} if found else None, found, "flops")
             if where:
                 raise UserError(
                     f"{path.name}: {where} of sample {record['id']!r} ({key[1]} at {key[2]} on "

@@ -11,11 +11,12 @@ from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
 from .stats import mean_interval, shown, stated
+from .types import TaskSummary
 
 Record = Mapping[str, Any]
 
 
-def breakdown(benchmark: Benchmark, records: Sequence[Record]) -> dict[str, Any]:
+def breakdown(benchmark: Benchmark, records: Sequence[Record]) -> TaskSummary:
     """Groups, secondary measures and the authors' own aggregate.
 
     Args:

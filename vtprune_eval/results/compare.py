@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
 from .stats import holm, mcnemar, paired_difference, sign_flip, stated
+from .types import Comparison, Record
 
 ALPHA = 0.05
 NO_VERDICT = "no verdict (crashed)"
@@ -47,7 +47,7 @@ class Scores:
     crashed: np.ndarray | None
 
     @classmethod
-    def of(cls, records: Sequence[dict[str, Any]], like: Scores | None = None) -> Scores:
+    def of(cls, records: Sequence[Record], like: Scores | None = None) -> Scores:
         """The scores of records.
 
         Args:
@@ -62,7 +62,7 @@ class Scores:
         return cls(ids, clusters, *_values(records))
 
 
-def _values(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray | None]:
+def _values(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray | None]:
     """``values`` and ``crashed`` of :class:`Scores`."""
     values = np.asarray([-1.0 if r["score"] is None else r["score"] for r in records], float)
     small = values.astype(np.int8)
@@ -70,7 +70,7 @@ def _values(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray |
     return small if (small == values).all() else values, crashed if crashed.any() else None
 
 
-def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+def compare(own: Sequence[Record], other: Sequence[Record]) -> Comparison | None:
     """Paired comparison of two cells' records, before any adjustment; see :func:`compare_scores`.
 
     Args:
@@ -79,7 +79,7 @@ def compare(own: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]]) -> d
     return compare_scores(first := Scores.of(own), Scores.of(other, first))
 
 
-def compare_scores(own: Scores, other: Scores) -> dict[str, Any] | None:
+def compare_scores(own: Scores, other: Scores) -> Comparison | None:
     """Paired comparison of two cells, before any adjustment.
 
     Args:
@@ -129,7 +129,7 @@ def _pairs(own: Scores, other: Scores) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, 0], rows[:, 1]
 
 
-def adjust(family: Sequence[dict[str, Any]]) -> None:
+def adjust(family: Sequence[Comparison]) -> None:
     """Add ``p_holm``, ``distinguishable`` and ``verdict`` to all comparisons of one family, in place.
 
     The verdict is ``better``, ``worse``, ``not distinguishable``, ``equal on every sample``, or ``no verdict``: a
@@ -152,8 +152,8 @@ def adjust(family: Sequence[dict[str, Any]]) -> None:
 def compare_cells(
     cells: Sequence[Cell],
     tasks: Sequence[str],
-    records: Mapping[tuple[str, str, str], Sequence[dict[str, Any]]],
-) -> tuple[dict[tuple[str, Cell], dict[str, Any]], list[dict[str, Any]]]:
+    records: Mapping[tuple[str, str, str], Sequence[Record]],
+) -> tuple[dict[tuple[str, Cell], Comparison], list[Comparison]]:
     """All paired comparisons of a run, from its records by (task, method, budget); see :func:`compare_all`."""
     scores: dict[tuple[str, Cell], Scores] = {}
     for task in tasks:
@@ -168,7 +168,7 @@ def compare_all(
     cells: Sequence[Cell],
     tasks: Sequence[str],
     scores: Mapping[tuple[str, Cell], Scores],
-) -> tuple[dict[tuple[str, Cell], dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[dict[tuple[str, Cell], Comparison], list[Comparison]]:
     """All paired comparisons of a run.
 
     Args:
@@ -183,8 +183,8 @@ def compare_all(
     base = next((c for c in cells if c[0] == "full"), None)
     reduced = [c for c in cells if c[0] != "full"]
     many = len(reduced) > ALL_PAIRS
-    against: dict[tuple[str, Cell], dict[str, Any]] = {}
-    between: list[dict[str, Any]] = []
+    against: dict[tuple[str, Cell], Comparison] = {}
+    between: list[Comparison] = []
     for task in tasks:
         if base is not None:
             for cell in reduced:

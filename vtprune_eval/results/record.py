@@ -6,13 +6,15 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
-from ..outcome import KeptInside, Outcome
-from ..sample import Sample, Score
+from ..outcome import Counts, KeptInside, Outcome
+from ..sample import Frame, Sample, Score
 from .inside import packed
+from .types import Answered, Failed, Record, RecordCounts
 
 SCHEMA = 1
+T = TypeVar("T")
 
 # Two runs of one spec agree on these, however often they were interrupted.
 RESULT_FIELDS = (
@@ -45,8 +47,8 @@ RESULT_FIELDS = (
 
 
 def make_record(
-    key: str, sample: Sample, outcome: Outcome, score: Score, frame: dict[str, Any], protocol: str = "official"
-) -> dict[str, Any]:
+    key: str, sample: Sample, outcome: Outcome, score: Score, frame: Frame, protocol: str = "official"
+) -> Answered:
     """The record of an answered sample.
 
     Fields: ``schema`` version; ``key`` identity of the cell (run, task, method, budget); ``id`` of the sample;
@@ -65,7 +67,7 @@ def make_record(
     comes from shared or prefetched computation has ``shared`` (``prefill``, ``layers``, ``vit`` or ``images``: what it
     was branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and ``gpu_process_bytes``.
     """
-    return {
+    record: Answered = {
         "schema": SCHEMA,
         "key": key,
         "id": sample.id,
@@ -81,25 +83,29 @@ def make_record(
         "meta": sample.meta,
         "parts": score.parts,
         "protocol": protocol,
-        "counts": _fields(outcome.counts),
+        "counts": counts_data(outcome.counts),
         "flops": outcome.flops,
         "kv_bytes": outcome.kv_bytes,
         "kept": [bitmap(kept) for kept in outcome.kept],
-        **({"kept_last": [bitmap(kept) for kept in outcome.kept_last]} if outcome.kept_last else {}),
-        **({"kept_inside": _inside(outcome.inside)} if outcome.inside else {}),
         "frame": frame,
         "spent": {"asked": outcome.asked, "reading": outcome.reading, "achieved_pct": _rounded(outcome.achieved)},
         "notes": [note.data() for note in outcome.notes],
         "target_recall": outcome.target_recall and {k: round(v, 6) for k, v in outcome.target_recall.items()},
-        **({"logprobs": [round(p, 6) for p in outcome.logprobs]} if outcome.logprobs else {}),
         "peak_bytes": outcome.peak_bytes,
         "times": {k: None if math.isnan(v) else round(v, 4) for k, v in _fields(outcome.times).items()},
     }
+    if outcome.kept_last:
+        record["kept_last"] = [bitmap(kept) for kept in outcome.kept_last]
+    if outcome.inside:
+        record["kept_inside"] = _inside(outcome.inside)
+    if outcome.logprobs:
+        record["logprobs"] = [round(p, 6) for p in outcome.logprobs]
+    return record
 
 
 def failed_record(
     key: str, sample: Sample, reason: str, message: str, scored: bool, protocol: str = "official"
-) -> dict[str, Any]:
+) -> Failed:
     """The record of a sample that could not be answered: wrong, with a reason, and counted."""
     return {
         "schema": SCHEMA,
@@ -130,7 +136,7 @@ def failed_record(
     }
 
 
-def all_failed(records: Sequence[dict[str, Any]]) -> bool:
+def all_failed(records: Sequence[Record]) -> bool:
     """True where not one of at least one sample was answered."""
     return bool(records) and all(r["status"] == "failed" for r in records)
 
@@ -139,9 +145,16 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def result_of(record: dict[str, Any]) -> dict[str, Any]:
+def result_of(record: Record) -> dict[str, Any]:
     """The part of a record that another run of the same spec must reproduce."""
-    return {k: record[k] for k in RESULT_FIELDS if k in record}
+    return {k: v for k, v in record.items() if k in RESULT_FIELDS}
+
+
+def counts_data(counts: Counts) -> RecordCounts:
+    """Counts as a record holds them."""
+    data: Any = _fields(counts)
+    found: RecordCounts = data
+    return found
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -157,27 +170,41 @@ def _inside(inside: KeptInside) -> dict[str, Any]:
 _HEAVY = frozenset({"answer", "ids", "parsed", "kept", "kept_last", "kept_inside", "frame", "logprobs"})
 
 
-def light(record: dict[str, Any]) -> dict[str, Any]:
+def light(record: Record) -> Record:
     """What a summary is made from: without the answer, its ids, the bitmaps and the frame, with the total of the FLOPs
     alone, first, least and most of the lengths per layer, and their mean for the visual tokens. A quarter of the
     memory, for millions of records."""
-    out = _one_name_each({k: v for k, v in record.items() if k not in _HEAVY})
-    counts, times = record["counts"], record["times"]
+    small: Any = _one_name_each({k: v for k, v in record.items() if k not in _HEAVY})
+    out: Record = small
+    if out["status"] == "failed":
+        return out
+    counts, times, flops = out["counts"], out["times"], out["flops"]
     if times:
         out["times"] = _one_name_each(times)
-    if record["flops"]:
-        out["flops"] = {"total": record["flops"]["total"]}
+    if flops:
+        out["flops"] = {"total": flops["total"]}
     if counts:
-        lengths = {k: counts[k] for k in ("layer_tokens", "cache_entries") if counts[k]}
-        out["counts"] = {k: counts[k] for k in ("patches_full", "patches", "visual_full", "visual")} | {
-            k: [v[0], min(v), max(v)] for k, v in lengths.items()
+        out["counts"] = {
+            "patches_full": counts["patches_full"],
+            "patches": counts["patches"],
+            "visual_full": counts["visual_full"],
+            "visual": counts["visual"],
         }
+        if counts["layer_tokens"]:
+            out["counts"]["layer_tokens"] = _ends(counts["layer_tokens"])
+        if counts["cache_entries"]:
+            out["counts"]["cache_entries"] = _ends(counts["cache_entries"])
         if counts.get("layer_visual"):
             out["counts"]["layer_visual"] = [sum(counts["layer_visual"]) / len(counts["layer_visual"])]
     return out
 
 
-def _one_name_each(values: dict[str, Any]) -> dict[str, Any]:
+def _ends(lengths: Sequence[int]) -> list[int]:
+    """First, least and most."""
+    return [lengths[0], min(lengths), max(lengths)]
+
+
+def _one_name_each(values: dict[str, T]) -> dict[str, T]:
     """The same, with names that all records share: every parsed line has its own copies."""
     return {sys.intern(k): v for k, v in values.items()}
 

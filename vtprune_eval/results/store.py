@@ -12,11 +12,12 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from ..errors import UserError
+from .types import Record
 
 SYNC_SECONDS = 0.5
 SYNC_RECORDS = 32
@@ -156,7 +157,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def as_it_is(record: dict[str, Any]) -> dict[str, Any]:
+def as_it_is(record: Record) -> Record:
     """A record as it is."""
     return record
 
@@ -165,7 +166,7 @@ def read_records(
     path: Path,
     key: str,
     ids: Collection[str] | None = None,
-    shape: Callable[[dict[str, Any]], Shaped] = as_it_is,  # type: ignore[assignment]
+    shape: Callable[[Record], Shaped] = as_it_is,  # type: ignore[assignment]
 ) -> tuple[dict[str, Shaped], list[str]]:
     """Read a record file line by line, mending it where a kill or a full disk tore it.
 
@@ -208,7 +209,7 @@ def read_records(
     return good, notes
 
 
-def _usable(line: bytes, key: str, ids: Collection[str] | None) -> dict[str, Any] | None:
+def _usable(line: bytes, key: str, ids: Collection[str] | None) -> Record | None:
     """A line's record; None if it is none, or not one of this run."""
     try:
         record = json.loads(line)
@@ -277,7 +278,7 @@ class RecordWriter:
             raise changed_meanwhile(self._path)
         return self._sum.hexdigest()
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Write one record; it is synced within half a second or 32 records.
 
         Raises:
@@ -325,7 +326,7 @@ class RecordWriter:
                 data = data[stream.write(data) :]
 
 
-def write_records(path: Path, order: Sequence[str], records: dict[str, dict[str, Any]]) -> None:
+def write_records(path: Path, order: Sequence[str], records: Mapping[str, Record]) -> None:
     """Write a record file in one step, in the order of the task."""
     write_atomic(
         path,

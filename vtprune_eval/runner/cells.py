@@ -26,7 +26,8 @@ from ..outcome import Outcome
 from ..profiling.gpu import Gpu
 from ..results.record import failed_record, make_record
 from ..results.store import RecordWriter, changed_meanwhile, file_digest, rewrite_in_order
-from ..sample import UNSCORABLE, Sample, Score
+from ..results.types import Record
+from ..sample import UNSCORABLE, Frame, Sample, Score
 from ..units import parse_bytes
 from .spec import Cell, RunSpec
 
@@ -114,7 +115,7 @@ class OpenCell:
         if self._left is not None and self._left != file_digest(self.path):
             raise changed_meanwhile(self.path)
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Record) -> None:
         """Hand one record to the writer.
 
         Raises:
@@ -325,7 +326,7 @@ def _result(future: Future[Images]) -> tuple[Images | None, Exception]:
         return None, error
 
 
-def _write(job: Job, cell: OpenCell, record: dict[str, Any]) -> None:
+def _write(job: Job, cell: OpenCell, record: Record) -> None:
     if job.mark:
         record["notes"] = [*record["notes"], job.mark.data()]
     cell.add(record)
@@ -349,7 +350,7 @@ def warm_up(runner: Runs, pending: Sequence[Sample]) -> None:
             return
 
 
-def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> dict[str, Any]:
+def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> Record:
     """One record, whatever happens: an exception is a failed sample and never scores an earlier answer.
 
     Raises:
@@ -372,14 +373,14 @@ def outcome_of(runner: Runs, sample: Sample) -> Outcome | Exception:
         return error
 
 
-def record_of(key: str, task: Task, sample: Sample, outcome: Outcome | Exception, coordinates: str) -> dict[str, Any]:
+def record_of(key: str, task: Task, sample: Sample, outcome: Outcome | Exception, coordinates: str) -> Record:
     """The record of what came out for one sample, be it an exception."""
     if isinstance(outcome, SampleError):
         return failed_record(key, sample, outcome.reason, str(outcome), task.scored, task.protocol)
     if isinstance(outcome, Exception):
         tell_crash(outcome)
         return failed_record(key, sample, "crash", crash_sentence(outcome), task.scored, task.protocol)
-    frame = {
+    frame: Frame = {
         "coordinates": coordinates,
         "model_sizes": [list(s) for s in outcome.model_sizes],
         "file_sizes": [list(s) for s in outcome.file_sizes],

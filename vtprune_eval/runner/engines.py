@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import UserError
+from ..models.identity import ModelIdentity
 
 if TYPE_CHECKING:
     from ..outcome import Outcome
@@ -29,7 +30,7 @@ class Engine(Protocol):
         coordinates: frame of the answers.
     """
 
-    identity: dict[str, Any]
+    identity: ModelIdentity
     coordinates: str
 
     def answer(

@@ -21,15 +21,18 @@ from ..budget import LEGACY
 from ..console import crash_sentence, tell_crash
 from ..errors import UserError
 from ..extras import host_version
-from ..models import check_model_name, is_foreign
+from ..models import check_model_name
 from ..models.defaults import SPREAD
+from ..models.identity import ModelIdentity, is_foreign
 from ..notes import Note
 from ..profiling.gpu import Gpu, NoGpu, marked, open_gpu
 from ..profiling.own_cost import sentence as profiler_sentence
 from ..results.breakdown import breakdown, breakdown_text
 from ..results.record import all_failed, light
 from ..results.store import RunFolder, digests, read_records, write_atomic
-from ..results.summary import Streamed, footnotes, merge_draws, summarise, table
+from ..results.summary import Streamed, merge_draws, summarise
+from ..results.table import footnotes, table
+from ..results.types import Record
 from ..sample import target_box
 from .cells import Done, Job, OpenCell, answer_task, open_cache
 from .defaults import resolved
@@ -123,7 +126,7 @@ def _check_targets(spec: RunSpec, tasks: list[Task]) -> None:
 
 def _run_here(
     spec: RunSpec, tasks: list[Task], folder: RunFolder, adapter: VlmAdapter | None, progress: bool
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[ModelIdentity, bool]:
     """All cells in this process; identity of the model, and False if the user interrupted."""
     identity, factory, coordinates = load_factory(spec, adapter)
     folder.settle(settings_of(spec, tasks, identity))
@@ -153,7 +156,7 @@ def _profiler_cost(spec: RunSpec, meter: Gpu) -> dict[str, float] | None:
         return None
 
 
-def settings_of(spec: RunSpec, tasks: list[Task], identity: dict[str, Any]) -> dict[str, Any]:
+def settings_of(spec: RunSpec, tasks: list[Task], identity: ModelIdentity) -> dict[str, Any]:
     """What ``run.json`` holds. The commit stands in ``environment.json``: another commit of one version may resume."""
     return {
         **spec.canonical(),
@@ -185,7 +188,7 @@ def load_adapter(spec: RunSpec) -> VlmAdapter:
     )
 
 
-def load_factory(spec: RunSpec, adapter: VlmAdapter | None = None) -> tuple[dict[str, Any], Any, str]:
+def load_factory(spec: RunSpec, adapter: VlmAdapter | None = None) -> tuple[ModelIdentity, Any, str]:
     """Model identity, a factory of pipelines per (cell, task), and the frame of its coordinates.
 
     Args:
@@ -249,7 +252,7 @@ def _all_cells(
     folder: RunFolder,
     factory: Any,
     coordinates: str,
-    identity: dict[str, Any],
+    identity: ModelIdentity,
     stop: list[bool],
     meter: Gpu,
     progress: bool,
@@ -288,7 +291,7 @@ def _all_cells(
     return True
 
 
-def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[str, Any]) -> int:
+def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: ModelIdentity) -> int:
     """Write and print the summary of a finished run from its records; returns the exit code: 1 after a crash."""
     stream = _Stream(spec, tasks, folder)
     records = stream.records
@@ -319,7 +322,11 @@ def report(spec: RunSpec, tasks: list[Task], folder: RunFolder, identity: dict[s
             entry = row["tasks"][task.label]
             # The whole interval: a handful of samples may miss the floor by chance.
             if row["method"] == "full" and (entry.get("ci95") or (1.0, 1.0))[1] < task.floor:
-                stated = {"percent": 100 * entry["accuracy"], "task": task.name, "floor": 100 * task.floor}
+                stated: dict[str, str | float] = {
+                    "percent": 100 * entry["accuracy"],
+                    "task": task.name,
+                    "floor": 100 * task.floor,
+                }
                 row["notes"].append(Note("row_below_floor", stated))
     write_atomic(folder.path / "summary.json", table(summary, "json") + "\n")
     part = f", shard {spec.shard} (a part of the samples)" if spec.shard else ""
@@ -366,14 +373,14 @@ class _Stream:
         }
         self.records = Streamed(self._cells, self._read)
         self.crashed = False
-        self._timed: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+        self._timed: dict[tuple[str, str, str], list[Record]] = {}
 
     @property
-    def timed(self) -> list[list[dict[str, Any]]]:
+    def timed(self) -> list[list[Record]]:
         """Per cell that was read and timed, the record in the middle of its times."""
         return list(self._timed.values())
 
-    def _read(self, key: tuple[str, str, str]) -> list[dict[str, Any]]:
+    def _read(self, key: tuple[str, str, str]) -> list[Record]:
         """Raises UserError where records are not there any more."""
         task, path, identity = self._cells[key]
         done, _ = read_records(path, identity, shape=light)
@@ -386,14 +393,14 @@ class _Stream:
             )
         own = [done[i] for i in task.samples.ids]
         self.crashed |= any(r["reason"] == "crash" for r in own)
-        timed = sorted((r for r in own if r["times"]), key=lambda r: r["times"]["e2e_ms"])
+        timed = [(times["e2e_ms"] or 0.0, i) for i, r in enumerate(own) if (times := r["times"])]
         if timed:
-            self._timed[key] = [timed[len(timed) // 2]]
+            self._timed[key] = [own[sorted(timed)[len(timed) // 2][1]]]
         return own
 
-    def only_failures(self, task: Task) -> list[dict[str, Any]]:
+    def only_failures(self, task: Task) -> list[Record]:
         """The records of all cells of a task of which nothing was answered; [] for a task that was."""
-        found: list[dict[str, Any]] = []
+        found: list[Record] = []
         for key in self._cells:
             if key[0] == task.label:
                 own = self.records[key]
@@ -403,7 +410,7 @@ class _Stream:
         return found
 
 
-def _why_dead(task: Task, own: list[dict[str, Any]]) -> str:
+def _why_dead(task: Task, own: list[Record]) -> str:
     """The sentence for a task of which nothing was answered: a table of 0.0 would look like a result."""
     counts = ", ".join(f"{n} times {reason}" for reason, n in Counter(r["reason"] for r in own).most_common())
     only_images = {r["reason"] for r in own} == {"bad_image"}
@@ -444,7 +451,7 @@ def write_environment(
     write_atomic(path, json.dumps(data, indent=2) + "\n")
 
 
-def environment_of(identity: dict[str, Any]) -> dict[str, Any]:
+def environment_of(identity: ModelIdentity) -> dict[str, Any]:
     """What ran here: interpreter, machine, commit, package versions, model."""
     versions: dict[str, str | None] = {}
     for name in ("torch", "transformers", "numpy", "pillow", "torchvision"):

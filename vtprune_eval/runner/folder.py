@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..models import check_model_name
 from ..results.record import SCHEMA
 from ..results.store import digests
+from ..results.types import Record
 from .spec import Cell, RunSpec, from_mapping
 
 Key = tuple[str, str, str]
@@ -39,7 +40,7 @@ class Run:
     settings: dict[str, Any]
     environment: dict[str, Any]
     spec: RunSpec
-    records: dict[Key, dict[str, dict[str, Any]]]
+    records: dict[Key, dict[str, Record]]
     sealed: bool = False
 
     def tell_unsealed(self) -> None:
@@ -74,7 +75,7 @@ def read_run(path: Path) -> Run:
             "vtprune_eval merge RUN... --out DIR`."
         )
     spec = spec_of(settings)
-    records: dict[Key, dict[str, dict[str, Any]]] = {}
+    records: dict[Key, dict[str, Record]] = {}
     for task in spec.tasks:
         for cell in spec.cells():
             file = path / "records" / f"{task}--{cell.slug}.jsonl"
@@ -140,13 +141,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def parse_records(lines: list[str], name: str) -> list[dict[str, Any]]:
+def parse_records(lines: list[str], name: str) -> list[Record]:
     """Records from JSON lines.
 
     Raises:
         UserError: a line that is no record of schema :data:`~.record.SCHEMA`.
     """
-    out = []
+    out: list[Any] = []
     for number, line in enumerate(lines, 1):
         if not line:
             continue
@@ -161,7 +162,7 @@ def parse_records(lines: list[str], name: str) -> list[dict[str, Any]]:
                 f"{name}: line {number} has record schema {record.get('schema')!r}, this version reads "
                 f"{SCHEMA}; run it again with this version."
             )
-        out.append(record)
+        out.append(record)  # its other fields are read where they are used: records may come from anybody
     return out
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import SampleError, UserError
 from ...extras import require
+from ...models.identity import ModelIdentity
 from ...notes import Note
 from ...outcome import Counts, Outcome, Times, achieved
 from ...runner.engines import EngineStopped
@@ -112,7 +113,7 @@ class VllmEngine:
         self.llm = self._load(options)
         import vllm
 
-        self.identity: dict[str, Any] = {
+        self.identity: ModelIdentity = {
             "model": spec.model,
             "hub_id": card.hub_id,
             "revision": revision,

@@ -16,6 +16,7 @@ from typing import Any
 from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...results.store import RunFolder, differences, write_atomic, write_records
+from ...results.types import Record
 from .. import execute as loop
 from ..folder import expected_key, parse_records, read_json, spec_of, task_of
 from ..spec import Cell
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     spec = replace(spec_of(settings), out=str(out), format=given.format, data_path=given.data_path)
     tasks = [_task(settings, spec_of(settings), name, given.data_path) for name in spec.tasks]
 
-    def records(task: Task, cell: Cell) -> dict[str, dict[str, Any]]:
+    def records(task: Task, cell: Cell) -> dict[str, Record]:
         key = expected_key(settings, task.name, cell)
         return {r["id"]: r for i in range(count) for r in _records(by_index[i], Shard(i, count), task, cell, key)}
 
@@ -124,7 +125,7 @@ def _task(settings: dict[str, Any], spec: Any, name: str, data_path: str | None)
     return task
 
 
-def _records(path: Path, shard: Shard, task: Task, cell: Cell, key: str) -> list[dict[str, Any]]:
+def _records(path: Path, shard: Shard, task: Task, cell: Cell, key: str) -> list[Record]:
     """The finished records of one shard and cell.
 
     Raises:

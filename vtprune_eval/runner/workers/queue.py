@@ -6,10 +6,10 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ...results.record import failed_record
 from ...results.store import rewrite_in_order
+from ...results.types import Record
 from ..cells import OpenCell
 
 MAX_CALL = 32
@@ -50,7 +50,7 @@ class Part(OpenCell):
         """Ids that a worker returned unanswered come next."""
         self.pending.extendleft(reversed(list(ids)))
 
-    def lost(self, ids: Sequence[str]) -> dict[str, Any] | None:
+    def lost(self, ids: Sequence[str]) -> Record | None:
         """A worker died with ``ids``. They are done again, one by one, to find the one that kills; that one becomes a
         failed record in the end, which is returned."""
         self.suspects.update(ids)
@@ -69,7 +69,7 @@ class Part(OpenCell):
         self.put_back(ids)
         return None
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Record) -> None:
         """Write one record; the file is put in order with the last.
 
         Raises:

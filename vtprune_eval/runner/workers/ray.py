@@ -23,6 +23,7 @@ from typing import Any
 
 from ...benchmarks.tasks import Task
 from ...errors import UserError
+from ...models.identity import ModelIdentity
 from ...results.store import RunFolder
 from .. import execute as loop
 from ..cells import Done
@@ -74,7 +75,7 @@ class RayEngine:
         self._idle: list[_Held] = []
         self._machines: dict[str, dict[str, Any]] = {}
         self._started = self._deaths = 0
-        self.identity: dict[str, Any] = {}
+        self.identity: ModelIdentity = {}
 
     def __enter__(self) -> RayEngine:
         try:
@@ -304,7 +305,7 @@ def cores_per_worker(cores: Sequence[int], n: int) -> int:
     return next((c for c in range(max(cores, default=1), 1, -1) if sum(m // c for m in cores) >= n), 1)
 
 
-def run_on_ray(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+def run_on_ray(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[ModelIdentity, bool]:
     """All cells of a run on workers; identity of the model, and False if the user interrupted.
 
     Raises:

@@ -11,9 +11,11 @@ import sys
 from typing import Any
 
 from ...benchmarks.tasks import Task
+from ...models.identity import ModelIdentity
 from ...outcome import Outcome
 from ...profiling.gpu import open_gpu
 from ...results.store import RunFolder, rewrite_in_order
+from ...results.types import Record
 from ...sample import Sample
 from .. import execute as loop
 from ..cells import OpenCell, record_of
@@ -22,19 +24,17 @@ from ..engines import Engine, EngineStopped, engine_module
 from ..spec import Cell, RunSpec
 from .worker import Worker
 
-# Fields of a record that stand for one sample's own cost.
-COSTS = ("times", "peak_bytes", "energy_j", "gpu_process_bytes", "flops", "kv_bytes")
 
-
-def record_of_engine(
-    engine: Engine, key: str, task: Task, sample: Sample, outcome: Outcome | Exception
-) -> dict[str, Any]:
+def record_of_engine(engine: Engine, key: str, task: Task, sample: Sample, outcome: Outcome | Exception) -> Record:
     """The record of one answer: without costs, with the engine's name and version."""
     record = record_of(key, task, sample, outcome, engine.coordinates)
-    return {**record, **dict.fromkeys(COSTS), "engine": engine.identity["engine"]}
+    record["times"] = record["peak_bytes"] = record["flops"] = record["kv_bytes"] = None
+    record["energy_j"] = record["gpu_process_bytes"] = None
+    record["engine"] = engine.identity["engine"]
+    return record
 
 
-def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[dict[str, Any], bool]:
+def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[ModelIdentity, bool]:
     """All cells of a run in one engine of this process; identity of the model, and False if the user interrupted.
 
     Raises:
@@ -102,11 +102,11 @@ class VllmWorker(Worker):
     def __init__(self, spec: RunSpec, name: str, load_factory: Any) -> None:
         super().__init__(spec, name, self._load_engine)
 
-    def _load_engine(self, spec: RunSpec) -> tuple[dict[str, Any], Any, str]:
+    def _load_engine(self, spec: RunSpec) -> tuple[ModelIdentity, Any, str]:
         self._engine = engine_module("vllm").load_engine(spec)
         return self._engine.identity, None, self._engine.coordinates
 
-    def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[dict[str, Any]]:
+    def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[Record]:
         """Records of all samples of ``ids``, which vLLM answers together; see :meth:`Worker.answer`."""
         task, index = self._tasks[name], self._index[name]
         samples = [task.samples[index[i]] for i in ids]
@@ -117,7 +117,9 @@ class VllmWorker(Worker):
             print(f"worker {self._name}: {error}", file=sys.stderr, flush=True)
             os._exit(1)
         records = [record_of_engine(self._engine, key, task, sample, found[sample.id]) for sample in samples]
-        return [{**record, "worker": self._name} for record in records]
+        for record in records:
+            record["worker"] = self._name
+        return records
 
 
 def bench_engine(spec: RunSpec, in_flight: int) -> Engine:

@@ -10,6 +10,7 @@ from typing import Any
 from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...profiling.gpu import NoGpu, marked, open_gpu
+from ...results.types import Record
 from ...sample import Sample
 from ..cells import WARMUP_SAMPLES, Runs, answer, warm_up
 from ..execute import environment_of
@@ -69,7 +70,7 @@ class Worker:
             "gpu": marked(self._gpu.state(), self._gpu.reason, {}),
         }
 
-    def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[dict[str, Any]]:
+    def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[Record]:
         """Records of the first samples of ``ids``, at least one, until :data:`CALL_SECONDS` are over.
 
         Args:
@@ -84,7 +85,8 @@ class Worker:
             self._meter.start()
             record = answer(key, task, samples[index[own]], runner, self._coordinates)
             record["energy_j"], record["gpu_process_bytes"] = self._meter.stop(), self._meter.process_bytes()
-            records.append({**record, "worker": self._name})
+            record["worker"] = self._name
+            records.append(record)
             if time.monotonic() - start > CALL_SECONDS:
                 break
         return records
