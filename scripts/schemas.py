@@ -147,17 +147,14 @@ def page() -> str:
     parts += [f"- **{name}**: {where}\n" for name, (_, where) in SCHEMAS.items()]
     described = fields_of(files.Answered)
     for kind in PAGE:
-        parts.append(
-            f"\n## {kind.__name__}\n{(kind.__doc__ or '').split(chr(10))[0]}\n\n| field | type | meaning |\n|---|---|---|\n"
-        )
+        parts.append(f"\n## {kind.__name__}\n{_first_line(kind)}\n\n| field | type | meaning |\n|---|---|---|\n")
         for key, (hint, needed, text) in fields_of(kind).items():
             if kind is files.Failed and not text and key in described:
                 text = described[key][2] if hint == described[key][0] else "null"
             mark = "" if needed else " (optional)" if is_typeddict(kind) else " (default)"
             parts.append(f"| `{key}`{mark} | {written(hint)} | {text} |\n")
-    parts.append(
-        '\n## Notes\nA note is `{"code": CODE, ...}` with the values of its sentence:\n\n| code | sentence |\n|---|---|\n'
-    )
+    parts.append('\n## Notes\nA note is `{"code": CODE, ...}` with the values of its sentence:\n')
+    parts.append("\n| code | sentence |\n|---|---|\n")
     parts += [f"| `{code}` | {sentence} |\n" for code, sentence in SAMPLE_NOTES.items()]
     return "".join(parts)
 
