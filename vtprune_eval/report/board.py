@@ -201,7 +201,7 @@ def _block(cells: Mapping[Any, list[Record]]) -> int:
         return 0
 
 
-def _held(record: dict[str, Any], block: int) -> tuple[str, list[str]]:
+def _held(record: Record, block: int) -> tuple[str, list[str]]:
     """What a record says of its cache.
 
     Returns:

@@ -17,6 +17,7 @@ from ..naming import bare, parts_of, split_outside
 from ..registry import method_class
 from ..results.record import all_failed
 from ..results.summary import merge_draws
+from ..results.types import Record
 from ..runner.folder import Key, identity_of, read_run, spec_of
 from ..runner.spec import RunSpec
 from .result_file import device_of, group_of, read
@@ -47,7 +48,7 @@ class Source:
     path: Path
     settings: dict[str, Any]
     environment: dict[str, Any]
-    records: dict[Key, list[dict[str, Any]]]
+    records: dict[Key, list[Record]]
 
     @property
     def spec(self) -> RunSpec:
@@ -84,7 +85,7 @@ class Row:
     label: str
     method: str
     budget: str
-    records: dict[str, list[dict[str, Any]]]
+    records: dict[str, list[Record]]
     ranked: bool
     source: Source = field(repr=False)
 
@@ -93,7 +94,7 @@ class Row:
         """As a reader would say it."""
         return self.label if self.method == "full" else f"{self.label} at {self.budget}"
 
-    def answers(self, task: str) -> list[dict[str, Any]]:
+    def answers(self, task: str) -> list[Record]:
         """All records of a task, every repetition for itself: what costs are counted from."""
         return [d for r in self.records[task] for d in r.get("draws", (r,))]
 

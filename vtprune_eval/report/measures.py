@@ -11,7 +11,9 @@ import numpy as np
 
 from ..errors import UserError, unknown_name
 from ..results.costs import costs_of
+from ..results.record import scored
 from ..results.stats import mean_interval, mean_over_groups
+from ..results.types import Record
 from .gathered import Row, has_tasks
 
 
@@ -113,11 +115,12 @@ def value_of(row: Row, tasks: Sequence[str], measure: str, full: Row | None = No
     return _plain(mean_over_groups(groups))
 
 
-def _single(record: dict[str, Any], measure: str) -> float | None:
+def _single(record: Record, measure: str) -> float | None:
     """One sample's value."""
     if measure == "accuracy":
         return None if record["score"] is None else float(record["score"])
-    found = [d["target_recall"]["cache"] for d in record.get("draws", (record,)) if d.get("target_recall")]
+    draws: Sequence[Record] = record.get("draws") or (record,)
+    found = [recall["cache"] for d in draws if (recall := d.get("target_recall"))]
     return float(np.mean(found)) if found else None
 
 
@@ -128,12 +131,12 @@ def _retention(row: Row, tasks: Sequence[str], full: Row | None) -> Value | None
         return None
     groups, bases = [], []
     for task in tasks:
-        scores = {r["id"]: r["score"] for r in full.records[task] if r["score"] is not None}
-        own = [r for r in row.records[task] if r["score"] is not None and r["id"] in scores]
+        scores = {r["id"]: score for r, score in scored(full.records[task])}
+        own = [(r, score) for r, score in scored(row.records[task]) if r["id"] in scores]
         if not own:
             return None
-        groups.append(([float(r["score"]) for r in own], [str(r["cluster"] or r["id"]) for r in own]))
-        bases.append([float(scores[r["id"]]) for r in own])
+        groups.append(([score for _, score in own], [str(r["cluster"] or r["id"]) for r, _ in own]))
+        bases.append([scores[r["id"]] for r, _ in own])
     if not any(sum(base) for base in bases):
         return None
     return _plain(mean_over_groups(groups, bases))
@@ -144,6 +147,6 @@ def _plain(found: tuple[float, float, float]) -> Value:
     return mean, None if math.isnan(low) else low, None if math.isnan(high) else high
 
 
-def stage_times(row: Row, tasks: Sequence[str]) -> list[dict[str, float]]:
+def stage_times(row: Row, tasks: Sequence[str]) -> list[dict[str, float | None]]:
     """Times in ms by stage of every sample of a row that was timed, over all tasks."""
     return [r["times"] for t in tasks for r in row.answers(t) if r["status"] == "ok" and r["times"] is not None]

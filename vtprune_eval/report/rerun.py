@@ -15,6 +15,7 @@ from ..benchmarks.tasks import SUITES, Task, load_task
 from ..errors import UserError
 from ..models.embedded import EMBEDDED
 from ..results.record import result_of
+from ..results.types import Record
 from ..results.verified import engine_of
 from ..runner.folder import Key, spec_of, task_of
 from ..runner.spec import Cell, RunSpec, from_mapping
@@ -94,9 +95,7 @@ def rerun(settings: Mapping[str, Any], records: Mapping[Key, Sequence[Mapping[st
     return found
 
 
-def _answers(
-    spec: RunSpec, task: Task, cell: Cell, ids: Sequence[str], runner: Any, coordinates: str
-) -> list[dict[str, Any]]:
+def _answers(spec: RunSpec, task: Task, cell: Cell, ids: Sequence[str], runner: Any, coordinates: str) -> list[Record]:
     from ..runner.cells import answer
 
     others = {i: None for i in task.samples.ids if i not in set(ids)}
@@ -160,7 +159,7 @@ def exercise(
             continue
         _, factory, coordinates = load_factory(spec, adapter)
         cell = spec.cells()[-1]
-        own: list[dict[str, Any]] = []
+        own: list[Record] = []
         wrong = len(faults)
         for task in tasks:
             runner = factory(cell, task)

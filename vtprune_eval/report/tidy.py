@@ -8,6 +8,7 @@ from typing import Any
 from ..budget import Budget, reading_of
 from ..naming import bare, parts_of, settings_in
 from ..results.compare import adjust, compare
+from ..results.record import scored
 from ..results.stats import mean_over_groups
 from ..results.summary import spread_of
 from .gathered import MEAN, Gathered, Row, has_tasks, tasks_in
@@ -122,11 +123,11 @@ def _mean_difference(data: Gathered, row: Row, tasks: Sequence[str]) -> dict[str
         return {}
     groups = []
     for task in tasks:
-        base = {r["id"]: r["score"] for r in full.records[task] if r["score"] is not None}
-        own = [r for r in row.records[task] if r["score"] is not None and r["id"] in base]
+        base = {r["id"]: score for r, score in scored(full.records[task])}
+        own = [(r, score) for r, score in scored(row.records[task]) if r["id"] in base]
         if not own:
             return {}
-        groups.append(([r["score"] - base[r["id"]] for r in own], [str(r["cluster"] or r["id"]) for r in own]))
+        groups.append(([s - base[r["id"]] for r, s in own], [str(r["cluster"] or r["id"]) for r, _ in own]))
     mean, low, high = mean_over_groups(groups)
     known = low == low  # NaN where there are too few clusters
     return {

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import UserError
 from ..naming import bare, typed
 from ..results.compare import adjust, compare
+from ..results.record import scored
 from ..results.stats import mean_over_groups, paired_ratio, stated
 from .gathered import MEAN, Row, Source, ids_of, load, rows_of_source
 
@@ -150,7 +151,8 @@ def held_against(
         lines += own
         if len(tasks) > 1 and all("difference" in line for line in own):
             lines.append(_mean(row, base, tasks, own))
-    adjust([line for line in lines if "p" in line])
+    compared: list[Any] = [line for line in lines if "p" in line]  # with columns of their own beside
+    adjust(compared)
     return differences(a, b), lines
 
 
@@ -179,13 +181,11 @@ def _costs(row: Row, base: Row, task: str, timed: bool) -> dict[str, Any]:
     out: dict[str, Any] = {"flops_ratio": None, "time_ratio": None, "time_ratio_ci95": None}
     if counted:
         out["flops_ratio"] = float(np.mean([x for x, _ in counted]) / np.mean([y for _, y in counted]))
-    times = [(x["times"], y["times"], x) for x, y in pairs if x["times"] and y["times"]] if timed else []
-    times = [(x, y, r) for x, y, r in times if (x["e2e_ms"] or 0) > 0 and (y["e2e_ms"] or 0) > 0]
+    times = [((x["times"] or {}).get("e2e_ms") or 0.0, (y["times"] or {}).get("e2e_ms") or 0.0, x) for x, y in pairs]
+    times = [(x, y, r) for x, y, r in times if x > 0 and y > 0] if timed else []
     if times:
         clusters = [r["cluster"] or r["id"] for _, _, r in times]
-        ratio, low, high = paired_ratio(
-            [x["e2e_ms"] for x, _, _ in times], [y["e2e_ms"] for _, y, _ in times], clusters
-        )
+        ratio, low, high = paired_ratio([x for x, _, _ in times], [y for _, y, _ in times], clusters)
         out |= {"time_ratio": ratio, "time_ratio_ci95": stated(low, high)}
     return out
 
@@ -193,9 +193,9 @@ def _costs(row: Row, base: Row, task: str, timed: bool) -> dict[str, Any]:
 def _mean(row: Row, base: Row, tasks: Sequence[str], own: Sequence[dict[str, Any]]) -> dict[str, Any]:
     groups = []
     for task in tasks:
-        scores = {r["id"]: r["score"] for r in base.records[task]}
-        both = [r for r in row.records[task] if r["score"] is not None and scores[r["id"]] is not None]
-        groups.append(([r["score"] - scores[r["id"]] for r in both], [str(r["cluster"] or r["id"]) for r in both]))
+        scores = {r["id"]: score for r, score in scored(base.records[task])}
+        both = [(r, score) for r, score in scored(row.records[task]) if r["id"] in scores]
+        groups.append(([s - scores[r["id"]] for r, s in both], [str(r["cluster"] or r["id"]) for r, _ in both]))
     mean, low, high = mean_over_groups(groups)
     total = {k: sum(line[k] for line in own) for k in ("n", "same_answer", "only_own", "only_other")}
     return {

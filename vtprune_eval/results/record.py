@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..outcome import Counts, KeptInside, Outcome
@@ -134,6 +134,11 @@ def failed_record(
         "peak_bytes": None,
         "times": None,
     }
+
+
+def scored(records: Iterable[Record]) -> list[tuple[Record, float]]:
+    """Records that have a score, each beside it."""
+    return [(r, float(score)) for r in records if (score := r["score"]) is not None]
 
 
 def all_failed(records: Sequence[Record]) -> bool:
