@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,13 +67,13 @@ def figure_of(rows: Sequence[Row], tasks: Sequence[str], look: Look) -> Any:
     return figure
 
 
-def _median(found: Sequence[dict[str, float]], stage: str) -> float:
-    values = [t[stage] for t in found if t.get(stage) is not None]
+def _median(found: Sequence[Mapping[str, float | None]], stage: str) -> float:
+    values = [value for t in found if (value := t.get(stage)) is not None]
     return float(np.median(values)) if values else 0.0
 
 
 def _bar(
-    axes: Any, y: float, thick: float, found: Sequence[dict[str, float]], shown: Sequence[tuple[str, ...]]
+    axes: Any, y: float, thick: float, found: Sequence[Mapping[str, float | None]], shown: Sequence[tuple[str, ...]]
 ) -> None:
     left = 0.0
     for stage, _, colour, hatch in shown:
