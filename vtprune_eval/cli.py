@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .console import debug, print_anything, tell_crash
+from .console import Parser, debug, print_anything, tell_crash
 from .errors import UserError, unknown_name
 from .lazy import load_on_first_use
 
@@ -57,14 +57,9 @@ _COMMANDS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see --help.")
-
-
 def run_parser() -> argparse.ArgumentParser:
     """Options of a run; every default is None, so that a config file is only overridden by what was typed."""
-    p = _Parser(
+    p = Parser(
         prog="vtprune_eval",
         usage=USAGE,
         allow_abbrev=False,
@@ -306,7 +301,7 @@ def _pairs(items: list[str]) -> dict[str, Any]:
 
 
 def _list(args: list[str]) -> int:
-    p = _Parser(prog="vtprune_eval list", allow_abbrev=False)
+    p = Parser(prog="vtprune_eval list", allow_abbrev=False)
     p.add_argument("what", choices=("models", "methods", "tasks"))
     p.add_argument("--format", choices=("table", "json"), default="table")
     given = p.parse_args(args)
@@ -317,7 +312,7 @@ def _list(args: list[str]) -> int:
 
 
 def _explain(args: list[str]) -> int:
-    p = _Parser(prog="vtprune_eval explain", allow_abbrev=False)
+    p = Parser(prog="vtprune_eval explain", allow_abbrev=False)
     p.add_argument("--method", required=True)
     p.add_argument(
         "--cost",

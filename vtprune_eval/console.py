@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import traceback
+from typing import NoReturn
+
+from .errors import UserError
 
 _loud = False
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of a command; what is wrong with them is one sentence that names the command's help."""
+
+    def error(self, message: str) -> NoReturn:
+        """See :meth:`argparse.ArgumentParser.error`; raises :class:`UserError`."""
+        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
 
 
 def print_anything() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -10,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UserError
+from ..console import Parser
 
 HEADS = ("task", "A", "B", "samples", "A %", "B %", "A - B [95 %]", "only A", "only B", "test", "p", "p (Holm)")
 HEADS_END = ("finding", "same answer", "FLOPs A/B", "time A/B")
@@ -21,18 +20,13 @@ SAYS = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval compare --help`.")
-
-
 def main(argv: Sequence[str]) -> int:
     """Compare two runs; returns the exit code.
 
     Raises:
         UserError: runs that cannot be read, or whose samples cannot be paired.
     """
-    p = _Parser(
+    p = Parser(
         prog="vtprune_eval compare",
         allow_abbrev=False,
         description="Two runs, sample by sample: paired differences, McNemar's test, and what differs in the runs.",

@@ -9,16 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..console import Parser
 from ..errors import UserError
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval data --help`.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    p = _Parser(prog="vtprune_eval data", allow_abbrev=False)
+    p = Parser(prog="vtprune_eval data", allow_abbrev=False)
     commands = p.add_subparsers(dest="command", required=True)
     get = commands.add_parser("get", help="download or render a task's data (resumes, verifies, shows the licence)")
     get.add_argument("task", help="a task, or a suite (web)")

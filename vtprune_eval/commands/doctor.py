@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ..console import Parser
 from ..errors import UserError
 from ..extras import EXTRAS
 
@@ -41,14 +42,9 @@ class Finding:
     remedy: str = ""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval doctor --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``doctor``."""
-    p = _Parser(prog="vtprune_eval doctor", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval doctor", allow_abbrev=False, description=__doc__)
     p.add_argument("--device", default="auto", help="that a run will use (default: the best there is)")
     p.add_argument("--dtype", default="auto", help="that a run will use (default: what suits the device)")
     p.add_argument("--attn", default="sdpa", help="that a run will use (default sdpa)")

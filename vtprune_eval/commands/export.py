@@ -10,22 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..console import Parser
 from ..errors import UserError
 from ..results.store import write_atomic
 
 ENDINGS = {".tex": "latex", ".csv": "csv", ".parquet": "parquet"}
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval export --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     from ..report.latex import CHOICES, DEFAULT
 
-    p = _Parser(
+    p = Parser(
         prog="vtprune_eval export",
         allow_abbrev=False,
         description="Rows of runs as a table: numbers in numeric columns, intervals in their own. Shares are in 0 to "

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..console import Parser
 from ..errors import UserError
 from ..report import leaderboards_dir
 
 if TYPE_CHECKING:
     from ..runner.folder import Run
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
 
 
 def leaderboard(argv: Sequence[str]) -> int:
@@ -25,7 +20,7 @@ def leaderboard(argv: Sequence[str]) -> int:
     Raises:
         UserError: a run or a result file that cannot enter; no page is changed then.
     """
-    p = _Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
+    p = Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
     p.add_argument(
         "action",
         choices=("build",),
@@ -73,7 +68,7 @@ def validate(argv: Sequence[str]) -> int:
     Raises:
         UserError: what is wrong with it.
     """
-    p = _Parser(prog="vtprune_eval validate", allow_abbrev=False)
+    p = Parser(prog="vtprune_eval validate", allow_abbrev=False)
     p.add_argument("file", metavar="FILE", help="result file; its records lie beside it")
     p.add_argument("--data-path", help="folder of the original data of a task that is not embedded")
     given = p.parse_args(list(argv))

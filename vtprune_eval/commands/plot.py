@@ -5,14 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
+from ..console import Parser
 from ..errors import UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval plot --help`.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     from ..report.figures.style import FORMATS, INTERVALS, Look
     from ..report.measures import COSTS, MEASURES
 
-    p = _Parser(
+    p = Parser(
         prog="vtprune_eval plot",
         allow_abbrev=False,
         description="Figures of runs: accuracy against a cost, or stage times. Prints the files and a caption.",

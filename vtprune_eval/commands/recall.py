@@ -13,19 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..console import Parser
 from ..errors import UserError
 from ..naming import split_outside, split_values
 
 BUDGETS = ("1", "5", "10", "20", "30", "40", "60", "80")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
-
-
 def _parser(name: str, about: str, tasks: str) -> argparse.ArgumentParser:
-    p = _Parser(prog=f"vtprune_eval {name}", allow_abbrev=False, description=about)
+    p = Parser(prog=f"vtprune_eval {name}", allow_abbrev=False, description=about)
     p.add_argument("--tasks", "--task", default=tasks, metavar="T,...", help=f"tasks or suites (default {tasks})")
     p.add_argument(
         "--model", default="qwen3vl-2b", help="whose image size rules (default qwen3vl-2b); nothing is loaded"

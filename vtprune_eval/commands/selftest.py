@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, unknown_name
+from ..console import Parser
+from ..errors import unknown_name
 
 CHECKS = {
     "generate": "full equals the class's own generate, token for token",
@@ -24,14 +25,9 @@ CHECKS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval selftest --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``selftest``."""
-    p = _Parser(prog="vtprune_eval selftest", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval selftest", allow_abbrev=False, description=__doc__)
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:N (default: the best there is)")
     p.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 (default: what a run would use)")
     p.add_argument("--attn", default="sdpa", help="sdpa (default), eager, flash_attention_2")

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..console import Parser
 from ..errors import SampleError, UserError
 from ..results.store import write_atomic
 
@@ -83,14 +84,9 @@ class Level:
         }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval serve-bench --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``serve-bench``; all others (model, method, budget, tasks, ...) are those of a run."""
-    p = _Parser(prog="vtprune_eval serve-bench", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval serve-bench", allow_abbrev=False, description=__doc__)
     p.add_argument("--concurrency", default=LEVELS, help=f"requests in flight, a list (default {LEVELS})")
     p.add_argument("--requests", type=int, help=f"per level (default {TURNS} for each in flight, at least {LEAST})")
     p.add_argument(

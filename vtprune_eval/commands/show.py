@@ -14,6 +14,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ..benchmarks.tasks import Task
+from ..console import Parser
 from ..errors import UserError, unknown_name
 from ..report.gallery import figure, gallery
 from ..report.pictures import Panel, Undrawable, draw, sentences
@@ -24,14 +25,9 @@ from ..runner.spec import Cell
 from ..sample import Sample
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval show --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``show``."""
-    p = _Parser(prog="vtprune_eval show", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval show", allow_abbrev=False, description=__doc__)
     p.add_argument("--run", required=True, metavar="RUN", help="folder of a finished run")
     p.add_argument("--sample", action="append", default=[], metavar="ID", help="sample id; repeat for several")
     p.add_argument("--task", help="one task of the run (default all)")

@@ -7,8 +7,8 @@ import secrets
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from ..console import Parser
 from ..errors import UserError
 
 RERUN_SAMPLES = 8  # per task and row
@@ -16,11 +16,6 @@ RESULTS, CHECKS, METHODS = "leaderboards/results", "leaderboards/checks", "vtpru
 # Made from the results after a merge: a submission that brings its own would show what nobody checked.
 GENERATED = ("leaderboards/index.html", "leaderboards/leaderboard.md", "leaderboards/leaderboard.csv")
 ENDINGS = (".json", ".records.jsonl.gz")
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
 
 
 def submit(argv: Sequence[str]) -> int:
@@ -31,7 +26,7 @@ def submit(argv: Sequence[str]) -> int:
     """
     from ..report.submission import LICENCES, submission
 
-    p = _Parser(prog="vtprune_eval submit", allow_abbrev=False, description="The two files of a result, checked.")
+    p = Parser(prog="vtprune_eval submit", allow_abbrev=False, description="The two files of a result, checked.")
     p.add_argument("run", metavar="RUN", help="folder of a finished run")
     p.add_argument("--author", required=True, help="name under which the result stands on the board")
     p.add_argument("--account", default="", help="GitHub name that opens the pull request")
@@ -98,7 +93,7 @@ def check_submission(argv: Sequence[str]) -> int:
     Raises:
         UserError: the first thing that is wrong.
     """
-    p = _Parser(prog="vtprune_eval check-submission", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval check-submission", allow_abbrev=False, description=__doc__)
     p.add_argument("files", nargs="*", metavar="FILE", help="result files (JSON) and method files of a submission")
     p.add_argument(
         "--ref",

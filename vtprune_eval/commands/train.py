@@ -8,17 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UserError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m {self.prog} --help`.")
+from ..console import Parser
 
 
 def parser() -> argparse.ArgumentParser:
     """Options of ``train``; what is not typed has the default of :class:`TrainSpec`."""
-    p = _Parser(
+    p = Parser(
         prog="vtprune_eval train",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

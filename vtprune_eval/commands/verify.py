@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..console import Parser
 from ..errors import SampleError, UserError
 from ..results.store import RunFolder, write_atomic
 from ..results.types import Record
@@ -24,14 +25,9 @@ from ..runner.spec import RunSpec
 SAMPLES = 50
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval verify --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``verify``; all others are those of a run."""
-    p = _Parser(
+    p = Parser(
         prog="vtprune_eval verify",
         usage="python -m vtprune_eval verify RUN [--samples N]   (or, without RUN, with the options of a run)",
         allow_abbrev=False,

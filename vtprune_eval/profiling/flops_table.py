@@ -7,9 +7,9 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from ..budget import READINGS, Budget
+from ..console import Parser
 from ..errors import UserError
 from ..models.dims import ModelDims
 from ..outcome import Counts
@@ -30,14 +30,9 @@ PAPER_NOTES = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval flops --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``flops``."""
-    p = _Parser(prog="vtprune_eval flops", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval flops", allow_abbrev=False, description=__doc__)
     p.add_argument("--model", default="nano", help="short name of a model (default nano)")
     p.add_argument(
         "--image",

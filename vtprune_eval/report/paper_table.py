@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..console import Parser
 from ..errors import UserError, unknown_name
 from ..paths import papers_dir
 from ..profiling.plan import TRUE_DIMS
@@ -26,14 +27,9 @@ ASSUMED_TFLOPS = {"cpu": 0.1, "cuda": 100.0}
 TEXT_TOKENS = 120  # assumed, as in :data:`.analytic.PROMPTS`
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval table --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``table``."""
-    p = _Parser(prog="vtprune_eval table", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval table", allow_abbrev=False, description=__doc__)
     p.add_argument("name", nargs="?", help="such as pixelprune-4; without it the tables are listed")
     p.add_argument("--runs", default="runs/papers", help="folder of the runs that fill it (default runs/papers)")
     p.add_argument("--device", default="cuda", help="device of these runs (default cuda)")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmarks.tasks import Task
+from ...console import Parser
 from ...errors import UserError
 from ...results.store import RunFolder, differences, write_atomic, write_records
 from ...results.types import Record
@@ -26,14 +27,9 @@ from .shards import Shard
 MARK = "merged.json"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> Any:
-        raise UserError(f"{message}; see `python -m vtprune_eval merge --help`.")
-
-
 def parser() -> argparse.ArgumentParser:
     """Options of ``merge``."""
-    p = _Parser(prog="vtprune_eval merge", allow_abbrev=False, description=__doc__)
+    p = Parser(prog="vtprune_eval merge", allow_abbrev=False, description=__doc__)
     p.add_argument("runs", nargs="+", metavar="RUN", help="the run folders of all shards, in any order")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the merged run")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
