@@ -7,8 +7,9 @@ import json
 import reproduce_flops as reproduce
 
 from tests.conftest import ROOT, SHARED, needs_shared
+from vtprune_eval.models.qwen3_vl_sizes import TRUE_DIMS
 from vtprune_eval.profiling.flops import flops_of
-from vtprune_eval.profiling.plan import TRUE_DIMS, planned_counts
+from vtprune_eval.profiling.plan import planned_counts
 
 
 def test_the_page_is_up_to_date():

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from vtprune_eval.models.dims import ModelDims
-from vtprune_eval.models.qwen3_vl import TRUE_SIZES
+from vtprune_eval.models.qwen3_vl_sizes import TRUE_SIZES
 from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import flops_of
 

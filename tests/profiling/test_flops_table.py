@@ -19,10 +19,11 @@ from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.random import Random
 from vtprune_eval.models import EMBEDDED, FAMILIES, MODELS, family_of
 from vtprune_eval.models.dims import ModelDims
+from vtprune_eval.models.qwen3_vl_sizes import DEFAULT_PIXELS, TRUE_DIMS, TRUE_SIZES
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.profiling.flops import flops_of
 from vtprune_eval.profiling.flops_table import explain
-from vtprune_eval.profiling.plan import TRUE_DIMS, TRUE_PIXELS, block_grids, model_dims, planned_counts
+from vtprune_eval.profiling.plan import block_grids, model_dims, planned_counts
 from vtprune_eval.registry import make_method
 from vtprune_eval.sample import Sample
 
@@ -34,13 +35,10 @@ def printed(capsys, *args: str) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
-def test_written_sizes_are_those_of_the_models():
+def test_sizes_without_transformers_are_those_of_its_configuration():
     from transformers import Qwen3VLConfig
 
-    from vtprune_eval.models.qwen3_vl import DEFAULT_PIXELS, TRUE_SIZES
-
     assert {n: ModelDims.from_config(Qwen3VLConfig(**c)) for n, c in TRUE_SIZES.items()} == TRUE_DIMS
-    assert tuple(DEFAULT_PIXELS) == TRUE_PIXELS
 
 
 @pytest.mark.parametrize("reading", ["equal", "paper"])
@@ -132,7 +130,7 @@ def test_every_published_model_has_a_table(name, capsys):
 @pytest.mark.parametrize("name", ["qwen3vl-8b", "qwen2vl-2b", "qwen2.5vl-3b", "qwen3.5-2b"])
 def test_filled_in_formulas_evaluate_to_their_results(name):
     """The text between the first and the last equals sign is arithmetic: it is computed and compared."""
-    grids = block_grids([(2716, 1616), (640, 480)], TRUE_PIXELS)
+    grids = block_grids([(2716, 1616), (640, 480)], DEFAULT_PIXELS)
     dims = model_dims(name)[0]
     counts = planned_counts(dims, grids, 120, 8, Layers(at=(2,)), Budget.parse("10", "paper"))
     checked = 0

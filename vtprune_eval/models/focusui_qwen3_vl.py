@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from .focusui import OLD_NAMES, Pointing, PointingFamily
-from .qwen3_vl import DEFAULT_PIXELS, TRUE_SIZES, Qwen3VL
+from .qwen3_vl import Qwen3VL
+from .qwen3_vl_sizes import DEFAULT_PIXELS, TRUE_SIZES
 
 
 class FocusUIQwen3VL(Pointing, Qwen3VL):

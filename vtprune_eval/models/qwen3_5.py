@@ -18,7 +18,8 @@ from torch import Tensor
 from .base import ImageRules
 from .family import Family
 from .identity import ModelIdentity
-from .qwen3_vl import DEFAULT_PIXELS, Qwen3VL
+from .qwen3_vl import Qwen3VL
+from .qwen3_vl_sizes import DEFAULT_PIXELS
 
 _VISION_300M = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "num_heads": 16}
 _VISION_500M = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "num_heads": 16}

@@ -2,61 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from .family import Family
+from .qwen3_vl_sizes import DEFAULT_PIXELS, TRUE_SIZES
 from .qwen_vl import QwenVL
-
-# Limits that the published checkpoints set (preprocessor_config.json): shortest and longest edge are areas.
-DEFAULT_PIXELS = (65536, 16777216)
-
-# True sizes, for --weights random. Source: the published config.json of the Instruct checkpoints.
-_VISION_300M = {
-    "depth": 24,
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_heads": 16,
-    "num_position_embeddings": 2304,
-    "deepstack_visual_indexes": [5, 11, 17],
-}
-_VISION_500M = {
-    "depth": 27,
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_heads": 16,
-    "num_position_embeddings": 2304,
-    "deepstack_visual_indexes": [8, 16, 24],
-}
-
-
-def _sizes(hidden: int, ffn: int, layers: int, heads: int, vision: dict[str, Any], tied: bool) -> dict[str, Any]:
-    text = {
-        "vocab_size": 151936,
-        "hidden_size": hidden,
-        "intermediate_size": ffn,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "max_position_embeddings": 262144,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 5000000.0,
-            "mrope_section": [24, 20, 20],
-            "mrope_interleaved": True,
-        },
-        "tie_word_embeddings": tied,
-    }
-    return {"text_config": text, "vision_config": {**vision, "out_hidden_size": hidden}, "tie_word_embeddings": tied}
-
-
-TRUE_SIZES = {
-    "qwen3vl-2b": _sizes(2048, 6144, 28, 16, _VISION_300M, True),
-    "qwen3vl-4b": _sizes(2560, 9728, 36, 32, _VISION_300M, True),
-    "qwen3vl-8b": _sizes(4096, 12288, 36, 32, _VISION_500M, False),
-}
 
 
 class Qwen3VL(QwenVL):

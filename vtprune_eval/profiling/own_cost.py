@@ -53,9 +53,10 @@ def measure_own_cost(devices: Sequence[torch.device], gpu: Gpu) -> OwnCost:
         devices: that the model computes on; gpu: what is read of the GPU per sample.
     """
     from ..clock import StageClock
+    from ..models.qwen3_vl_sizes import TRUE_DIMS
     from .flops import flops_of
     from .memory import PeakMemory
-    from .plan import TRUE_DIMS, planned_counts
+    from .plan import planned_counts
 
     clock, memory, dims = StageClock(*devices), PeakMemory(*devices), TRUE_DIMS["qwen3vl-2b"]
     counts = planned_counts(dims, ((22, 40),), 80, 16)

@@ -19,33 +19,13 @@ from ..errors import InfeasibleBudget, UserError, unknown_name
 from ..methods.base import ImageView
 from ..models.dims import ModelDims
 from ..models.embedded import EMBEDDED, embedded_folder
+from ..models.qwen3_vl_sizes import BLOCK, DEFAULT_PIXELS, TRUE_DIMS
 from ..models.smart_resize import smart_resize
 from ..outcome import Counts
 from .flops import flops_of
 
 if TYPE_CHECKING:
     from ..methods.base import Method
-
-_VIT_300M: dict[str, Any] = {
-    "vit_depth": 24,
-    "vit_dim": 1024,
-    "vit_ffn": 4096,
-    "patch_in": 1536,
-    "merge": 4,
-    "n_deepstack": 3,
-}
-_VIT_500M: dict[str, Any] = {**_VIT_300M, "vit_depth": 27, "vit_dim": 1152, "vit_ffn": 4304}
-_HEADS: dict[str, Any] = {"kv_heads": 8, "head_dim": 128, "vocab": 151936}
-
-# Source: the published config.json of the Instruct checkpoints; a test holds them equal to the model table.
-TRUE_DIMS = {
-    "qwen3vl-2b": ModelDims(**_VIT_300M, **_HEADS, merger_out=2048, layers=28, dim=2048, ffn=6144, q_heads=16),
-    "qwen3vl-4b": ModelDims(**_VIT_300M, **_HEADS, merger_out=2560, layers=36, dim=2560, ffn=9728, q_heads=32),
-    "qwen3vl-8b": ModelDims(**_VIT_500M, **_HEADS, merger_out=4096, layers=36, dim=4096, ffn=12288, q_heads=32),
-}
-# Pixels of an image after the resize: limits of the hub's processor (shortest_edge, longest_edge).
-TRUE_PIXELS = (65536, 16777216)
-BLOCK = 32  # pixels per merge-block side: patches of 16, merged 2 x 2
 
 
 def model_dims(name: str) -> tuple[ModelDims, tuple[int, int]]:
@@ -55,7 +35,7 @@ def model_dims(name: str) -> tuple[ModelDims, tuple[int, int]]:
         UserError: a model whose sizes are not known.
     """
     if name in TRUE_DIMS:
-        return TRUE_DIMS[name], TRUE_PIXELS
+        return TRUE_DIMS[name], DEFAULT_PIXELS
     if name in EMBEDDED:
         folder = embedded_folder(name)
         config = json.loads((folder / "config.json").read_text())

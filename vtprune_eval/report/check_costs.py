@@ -19,8 +19,9 @@ from ..errors import UserError
 from ..methods.base import Method
 from ..models.dims import ModelDims
 from ..models.embedded import EMBEDDED
+from ..models.qwen3_vl_sizes import TRUE_DIMS
 from ..outcome import Counts, achieved, spending
-from ..profiling.plan import TRUE_DIMS, block_grids, model_block, model_dims
+from ..profiling.plan import block_grids, model_block, model_dims
 from ..results.inside import unpacked
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

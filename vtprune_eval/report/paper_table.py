@@ -14,8 +14,8 @@ from typing import Any
 
 from ..console import Parser
 from ..errors import UserError, unknown_name
+from ..models.qwen3_vl_sizes import TRUE_DIMS
 from ..paths import papers_dir
-from ..profiling.plan import TRUE_DIMS
 from ..runner.folder import Run, read_json, read_run
 from ..runner.spec import check_device
 from . import analytic, paper_training
