@@ -1,8 +1,8 @@
 """Redo a sample of recorded answers and compare: ``python scripts/reproduce.py RUN_OR_RESULT... [--n 500]``.
 
-A run folder or a result file of a leaderboard is taken. The records are spread evenly over all cells (task, method,
-budget) of all that is given; generated ids, kept indices, lengths and scores must be the same. The exit code is 1
-where one of them is not.
+A run folder, finished or not, or a result file of a leaderboard is taken. The records are spread evenly over all cells
+(task, method, budget) of all that is given; generated ids, kept indices, lengths and scores must be the same. The exit
+code is 1 where one of them is not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vtprune_eval.report.result_file import read
 from vtprune_eval.runner.cells import record_of
 from vtprune_eval.runner.execute import load_factory
-from vtprune_eval.runner.folder import read_run, spec_of, task_of
+from vtprune_eval.runner.folder import parse_records, read_json, spec_of, task_of
 from vtprune_eval.runner.spec import Cell, RunSpec
 
 FIELDS = ("status", "answer", "ids", "kept", "kept_last", "score", "parsed")
@@ -29,9 +29,16 @@ FIELDS = ("status", "answer", "ids", "kept", "kept_last", "score", "parsed")
 
 def stored(path: Path) -> tuple[RunSpec, dict[tuple[str, str, str], list[Any]]]:
     """The specification and the records, by (task, method, budget), of a run folder or a result file."""
-    if path.is_dir():
-        run = read_run(path)
-        return run.spec, {key: list(own.values()) for key, own in run.records.items()}
+    if path.is_dir():  # finished or not
+        spec = spec_of(read_json(path / "run.json"))
+        found = {}
+        for task in spec.tasks:
+            for cell in spec.cells():
+                file = path / "records" / f"{task}--{cell.slug}.jsonl"
+                lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+                if lines:
+                    found[task, cell.method, cell.budget] = parse_records(lines, file.name)
+        return spec, found
     result, records = read(path)
     return spec_of(result["settings"]), records
 
