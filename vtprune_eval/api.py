@@ -245,24 +245,39 @@ class Result:
         rest = {k: v for k, v in options.items() if k in known}
         return list(draw([self.folder], kind, out=out, look=look, **rest).files)
 
-    def show(self, sample: str, folder: str | Path | None = None) -> Path:
-        """The picture of one sample: what every method kept and what was answered.
+    def show(
+        self,
+        sample: str | None = None,
+        folder: str | Path | None = None,
+        *,
+        cells: Sequence[str] = (),
+        only: str | None = None,
+        limit: int = 24,
+    ) -> Path:
+        """Pictures of samples: what every cell kept and what was answered.
 
         Args:
-            sample: id.
+            sample: id of one, None for those that fit ``only``.
             folder: where to (default ``show`` in the run folder).
+            cells: those that are shown, such as ``("full", "guikv@10")``; () for all.
+            only: as of the command ``show``, such as ``A-right-B-wrong``.
+            limit: pictures at most.
 
         Returns:
             The gallery page.
 
         Raises:
-            UserError: unknown sample.
+            UserError: unknown sample or cell, or none that fits.
         """
         from .commands.show import main
 
         out = Path(folder) if folder else Path(self.folder) / "show"
+        words = ["--run", str(self.folder), "--out", str(out), "--limit", str(limit)]
+        words += ["--sample", sample] if sample is not None else []
+        words += ["--cells", *cells] if cells else []
+        words += ["--only", only] if only else []
         with contextlib.redirect_stdout(sys.stderr):
-            main(["--run", str(self.folder), "--sample", sample, "--out", str(out)])
+            main(words)
         return out / "index.html"
 
     def _repr_html_(self) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 from tests.benchmarks import formats
 from tests.report.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
+from vtprune_eval.api import load_result
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.commands.show import file_name
 from vtprune_eval.errors import UserError
@@ -293,7 +294,7 @@ def test_cells_are_named_or_chosen_by_method_and_budget():
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ({"names": ["guikv"]}, "has it at 10, 20; write guikv@10"),
+        ({"names": ["guikv"]}, "the run has guikv@10, guikv@20; name one of them"),
         ({"names": ["gukv@10"]}, "did you mean 'guikv@10'"),
         ({"names": ["full", "full@100"]}, "names full twice"),
         ({"names": ["full"], "methods": ["guikv"]}, "leave --method and --budget out"),
@@ -305,6 +306,14 @@ def test_cells_are_named_or_chosen_by_method_and_budget():
 def test_unknown_cells_are_one_sentence(wanted, says):
     with pytest.raises(UserError, match=says):
         chosen(CELLS, **wanted)
+
+
+def test_cells_of_a_sweep_are_chosen_by_their_method():
+    swept = [Cell("full", "100"), *(Cell(f"pixelprune[tau={t}]", "auto") for t in ("0.01", "0.02"))]
+    assert chosen(swept, methods=["pixelprune"]) == swept
+    assert chosen(swept, names=["pixelprune[tau=0.02]", "full"]) == [swept[2], swept[0]]
+    with pytest.raises(UserError, match=r"the run has pixelprune\[tau=0.01\]@auto, pixelprune"):
+        chosen(swept, names=["pixelprune"])
 
 
 def test_two_cells_are_compared_sample_by_sample():
@@ -353,6 +362,13 @@ def test_a_pair_of_cells_and_a_group(run, capsys):
     assert "only A" in out and "step: " in out and "pixelprune" not in page
     assert cli.main(["show", "--run", str(run), "--task", "mini-nav", "--group", "step=taps"]) == 0
     assert 0 < (run / "show" / "index.html").read_text().count("<figure") < 12
+
+
+def test_from_python(run):
+    page = load_result(run).show(cells=("full", "resize@25"), only="A-right-B-wrong", limit=2)
+    assert page.read_text().count("<figure") == 2
+    with pytest.raises(UserError, match="unknown cell"):
+        load_result(run).show(cells=("full", "x"))
 
 
 def test_one_sample_with_history_and_a_hostile_answer(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,8 +50,8 @@ def chosen(
             raise UserError(f"--cells names {label_of(twice)} twice; name each cell once.")
         return found
     for name in methods:
-        if name not in {c.method for c in cells}:
-            raise unknown_name("method of this run", name, {c.method for c in cells})
+        if not any(name in _names(c) for c in cells):
+            raise unknown_name("method of this run", name, set().union(*map(_names, cells)))
     wanted = [_same_form(b) for b in budgets]
     known = {c.budget.partition("#")[0] for c in cells if c.method != "full"}
     for text, given in zip(wanted, budgets, strict=True):
@@ -61,7 +62,7 @@ def chosen(
         for c in cells
         if c.method == "full"
         or (
-            (not methods or c.method in methods)
+            (not methods or not _names(c).isdisjoint(methods))
             and (not wanted or c.budget in wanted or c.budget.partition("#")[0] in wanted)
         )
     ]
@@ -73,14 +74,23 @@ def _named(name: str, cells: Sequence[Cell]) -> Cell:
     for text in (name, f"{method}@{_same_form(budget)}" if method else name):
         if text in whole:
             return whole[text]
-    own = [c for c in cells if c.method == name]
+    own = [c for c in cells if name in _names(c) or (method in _names(c) and c.budget == _same_form(budget))]
     if len(own) == 1:
         return own[0]
     if own:
-        raise UserError(
-            f"--cells {name}: the run has it at {', '.join(c.budget for c in own)}; write {name}@{own[0].budget}."
-        )
+        known = ", ".join(f"{c.method}@{c.budget}" for c in own)
+        raise UserError(f"--cells {name}: the run has {known}; name one of them.")
     raise unknown_name("cell of this run", name, whole)
+
+
+def _names(cell: Cell) -> set[str]:
+    """What a method may be called: as it stands, and without the values of a sweep."""
+    return {cell.method, swept_out(cell.method)}
+
+
+def swept_out(method: str) -> str:
+    """A method's name without the values that a sweep put behind it: ``pixelprune`` for ``pixelprune[tau=0.02]``."""
+    return re.sub(r"\[(?:\\.|[^\]\\])*\]", "", method)
 
 
 def _same_form(budget: str) -> str:

@@ -19,6 +19,7 @@ from ..results.store import write_atomic
 from ..runner.folder import Key, read_json
 from .rerun import Again
 from .result_file import device_of
+from .selection import swept_out
 
 RECOMPUTED, RERUN, REPRODUCED = "recomputed", "re-run", "reproduced elsewhere"
 # Scores of a reproduced row that may differ: other processors break near ties the other way.
@@ -121,6 +122,6 @@ def _reproduces(a: Mapping[str, Any], own: Records, b: Mapping[str, Any], others
 
 
 def _own(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """The hyper-parameters of a row's method."""
-    parts = method.split("+")
+    """The hyper-parameters of a row's method; of swept ones all values, so that only equal sweeps agree."""
+    parts = swept_out(method).split("+")
     return {k: v for k, v in (settings.get("params") or {}).items() if "." not in k or k.split(".")[0] in parts}
