@@ -88,3 +88,34 @@ def test_a_writer_that_wrote_nothing_starts_no_thread(tmp_path):
     before = set(threading.enumerate())
     with RecordWriter(tmp_path / "r.jsonl"):
         assert set(threading.enumerate()) <= before
+
+
+def test_a_slow_disk_never_holds_more_than_one_file_of_many_writers(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SYNC_SECONDS", 3600.0)
+    asked, go, now, most = threading.Event(), threading.Event(), [0], [0]
+
+    def slow(fd: int) -> None:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        asked.set()
+        go.wait()
+        now[0] -= 1
+
+    monkeypatch.setattr(store.os, "fsync", slow)
+    writers = [RecordWriter(tmp_path / f"{i}.jsonl") for i in range(20)]
+    for writer in writers:
+        for i in range(store.SYNC_RECORDS):
+            writer.append({"id": str(i)})
+    asked.wait()
+    assert [w for w in writers if w._thread is None] == []
+    held = [os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if _is_open(n)]
+    assert sum(str(tmp_path) in name for name in held) == 1
+    go.set()
+    for writer in writers:
+        writer.__exit__(None)
+    assert most == [1]
+
+
+def _is_open(number: str) -> bool:
+    """Whether a descriptor of this process still is one: the listing's own is gone when it is read."""
+    return os.path.lexists(f"/proc/self/fd/{number}")

@@ -236,6 +236,9 @@ def changed_meanwhile(path: Path) -> UserError:
     )
 
 
+_SYNCING = threading.Lock()
+
+
 class RecordWriter:
     """Appends records to one file (context manager); a thread only syncs it.
 
@@ -313,7 +316,8 @@ class RecordWriter:
             return
         self._unsynced = 0  # before the sync: a record that is counted meanwhile is of the next round
         try:
-            with self._path.open("ab") as stream:
+            # A slow disk must not let the threads of hundreds of cells hold a file each.
+            with _SYNCING, self._path.open("ab") as stream:
                 os.fsync(stream.fileno())
         except OSError as error:
             self._error = error
