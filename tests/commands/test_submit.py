@@ -240,6 +240,23 @@ def test_a_row_is_reproduced_by_another_account_on_another_machine(copy):
     assert states(other(), moved) == ["recomputed"]
 
 
+def test_every_cell_of_a_sweep_has_its_states(tmp_path):
+    words = [
+        "--model",
+        "stub",
+        "--method",
+        "full,pixelprune",
+        "--set",
+        "pixelprune.tau=0.01,0.02",
+        "--tasks",
+        "mini-doc",
+    ]
+    assert cli.main([*words, "--budget", "auto", "--limit", "4", "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["leaderboard", "build", str(tmp_path / "run")]) == 0
+    lines = (tmp_path / "run" / "board" / "leaderboard.csv").read_text().splitlines()
+    assert len(lines) == 4 and all("recomputed" in line for line in lines[1:])
+
+
 # What a pull request may bring
 
 

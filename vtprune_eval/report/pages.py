@@ -271,7 +271,7 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
         parts[result["name"]] = details_of(result, records, folder if pictures else None)
     states = row_states(folder, results, recomputed)
     for row in rows:
-        row["states"] = states[row["result"], (row["task"], row["method"], row["budget"])]
+        row["states"] = states[row["result"], (row["task"], row["cell"] or row["method"], row["budget"])]
         row["unchecked"] = recomputed[row["result"]]
     rows = drop_repeated_full(merge_draws(rows))
     mark_dominated(rows)
