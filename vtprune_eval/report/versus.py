@@ -98,7 +98,7 @@ def check_samples(a: Source, b: Source) -> list[str]:
     Raises:
         UserError: no common task, or one with other data, samples or rules.
     """
-    tasks = [t for t in a.settings["data"] if t in b.settings["data"]]
+    tasks = [t for t in a.settings["tasks"] if t in b.settings["data"]]
     if not tasks:
         raise UserError(
             f"{a.path} ({', '.join(a.settings['data'])}) and {b.path} ({', '.join(b.settings['data'])}) have no task "

@@ -164,7 +164,7 @@ def _place(out: str | Path | None, run: Path, stem: str, formats: Sequence[str])
             raise unknown_name("format", form, FORMATS)
     if not formats:
         raise UserError(f"--formats names none; choose of {', '.join(FORMATS)}.")
-    if out is not None and Path(out).suffix:
+    if out is not None and Path(out).suffix and not Path(out).is_dir():
         form = Path(out).suffix[1:].lower()
         if form not in FORMATS:
             raise UserError(f"--out {out}: a figure is written as {', '.join(FORMATS)}; give one of these endings.")
