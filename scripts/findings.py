@@ -388,6 +388,8 @@ HEAD = """# Findings on the embedded model
 Made by `python scripts/findings.py`; {limit}. What one table cannot tell (random against design per stage, resize,
 positions, two questions, calibration, target recall) is in [Experiments](experiments.md).
 
+Two pages of figures and tables of the committed results: [findings_pdf/findings.pdf](findings_pdf/findings.pdf).
+
 nano: 9.8 M parameters, a decoder of 5 layers, screenshots of 36 to 40 merge blocks, float32, greedy, one seed. The
 question is which qualitative claims of the papers show on this small instrument, not what the methods are worth on a
 large model: nano was trained on full prompts at one image scale only, and a claim about redundancy in thousands of
