@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
 from ..budget import Budget
 from ..errors import UserError, unknown_name
+from ..naming import bare
 from ..runner.spec import Cell
 from .pictures import Panel
 
@@ -85,12 +85,7 @@ def _named(name: str, cells: Sequence[Cell]) -> Cell:
 
 def _names(cell: Cell) -> set[str]:
     """What a method may be called: as it stands, and without the values of a sweep."""
-    return {cell.method, swept_out(cell.method)}
-
-
-def swept_out(method: str) -> str:
-    """A method's name without the values that a sweep put behind it: ``pixelprune`` for ``pixelprune[tau=0.02]``."""
-    return re.sub(r"\[(?:\\.|[^\]\\])*\]", "", method)
+    return {cell.method, bare(cell.method)}
 
 
 def _same_form(budget: str) -> str:

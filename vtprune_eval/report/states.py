@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..naming import bare
 from ..results.store import write_atomic
 from ..runner.folder import Key, read_json
 from .rerun import Again
 from .result_file import device_of
-from .selection import swept_out
 
 RECOMPUTED, RERUN, REPRODUCED = "recomputed", "re-run", "reproduced elsewhere"
 # Scores of a reproduced row that may differ: other processors break near ties the other way.
@@ -123,5 +123,5 @@ def _reproduces(a: Mapping[str, Any], own: Records, b: Mapping[str, Any], others
 
 def _own(settings: Mapping[str, Any], method: str) -> dict[str, Any]:
     """The hyper-parameters of a row's method; of swept ones all values, so that only equal sweeps agree."""
-    parts = swept_out(method).split("+")
+    parts = bare(method).split("+")
     return {k: v for k, v in (settings.get("params") or {}).items() if "." not in k or k.split(".")[0] in parts}
