@@ -178,21 +178,26 @@ def _answer_task(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
 
 def timed_ids(job: Job, task: Task) -> set[str]:
     """Ids of the samples that are timed: all of them where nothing is shared, else some, evenly spread."""
-    spec, ids = job.spec, task.samples.ids
+    return timed_among(job.spec, task, lambda: _shares(job.spec, job.factory, task))
+
+
+def timed_among(spec: RunSpec, task: Task, shares: Callable[[], bool]) -> set[str]:
+    """The same, where ``shares`` says whether cells have more in common than the decoded images."""
+    ids = task.samples.ids
     n = spec.timings
     if n is None:
-        n = TIMED_SAMPLES if spec.cache or _shares(job, task) else len(ids)
+        n = TIMED_SAMPLES if spec.cache or shares() else len(ids)
     n = min(n, len(ids))
     return {ids[i * len(ids) // n] for i in range(n)}
 
 
-def _shares(job: Job, task: Task) -> bool:
+def _shares(spec: RunSpec, factory: Callable[[Cell, Task], Any], task: Task) -> bool:
     """Whether cells of the run have more in common than the decoded images."""
-    if job.spec.share == "off" or job.spec.model == "stub":
+    if spec.share == "off" or spec.model == "stub":
         return False
     from ..pipeline.sweep import Sweep
 
-    return any(Sweep([job.factory(cell, task) for cell in job.spec.cells()], max_branch_bytes=0).sharing().values())
+    return any(Sweep([factory(cell, task) for cell in spec.cells()], max_branch_bytes=0).sharing().values())
 
 
 def _timed(job: Job, task: Task, cells: Sequence[OpenCell], done: Sequence[Done]) -> None:
@@ -219,7 +224,7 @@ def _timed(job: Job, task: Task, cells: Sequence[OpenCell], done: Sequence[Done]
             files.enter_context(cells[number])
         for sample in pending:
             order = [number for number in runners if sample.id not in done[number]]
-            random.Random(f"{job.spec.seed}/{task.name}/{sample.id}").shuffle(order)
+            shuffle(order, job.spec, task, sample)
             for number in order:
                 job.meter.start()
                 record = answer(cells[number].key, task, sample, runners[number], job.coordinates)
@@ -227,6 +232,11 @@ def _timed(job: Job, task: Task, cells: Sequence[OpenCell], done: Sequence[Done]
                 _write(job, cells[number], record)
                 if job.stop:
                     return
+
+
+def shuffle(order: list[int], spec: RunSpec, task: Task, sample: Sample) -> None:
+    """Put the cells of a timed sample into its own random order."""
+    random.Random(f"{spec.seed}/{task.name}/{sample.id}").shuffle(order)
 
 
 def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
@@ -242,11 +252,15 @@ def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
         for sample, number, outcome, shared, decoded in answers:
             cell = cells[number]
             record = record_of(cell.key, task, sample, outcome, job.coordinates)
-            record |= {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None}
-            record |= {"shared": shared, "decoded": decoded}
-            _write(job, cell, record)
+            _write(job, cell, untimed(record, shared, decoded))
             if job.stop:
                 return
+
+
+def untimed(record: dict[str, Any], shared: str, decoded: str) -> dict[str, Any]:
+    """A record whose answer comes from shared work: it has no costs of its own, and says what it was branched from."""
+    nothing = {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None}
+    return record | nothing | {"shared": shared, "decoded": decoded}
 
 
 def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
@@ -258,14 +272,12 @@ def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequ
 
 
 def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
-    from ..pipeline.batch import AUTO_SLOTS
     from ..pipeline.images import ahead
     from ..pipeline.sweep import IMAGES, Sweep
 
     pipelines = [job.factory(cell.cell, task) for cell in cells]
     room = parse_bytes(job.spec.max_branch_bytes, "--max-branch-bytes")
-    asked = job.spec.decode_batch
-    batch = 1 if job.spec.share == "off" else AUTO_SLOTS if asked == "auto" else int(asked)
+    batch = slots_of(job.spec)
     sweeps: list[tuple[Sweep, list[int]]] = (
         [(Sweep([p], max_branch_bytes=room, store=job.store), [i]) for i, p in enumerate(pipelines)]
         if job.spec.share == "off"
@@ -276,7 +288,7 @@ def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Se
             )
         ]
     )
-    for sample, future in ahead(pending, _loader(pipelines, job.store)):
+    for sample, future in ahead(pending, loader(pipelines, job.store)):
         images, failed = _result(future)
         for sweep, numbers in sweeps:
             chosen = [at for at, number in enumerate(numbers) if sample.id not in cells[number].done]
@@ -295,11 +307,18 @@ def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Se
         )
 
 
+def slots_of(spec: RunSpec) -> int:
+    """Branches that decode together at most."""
+    from ..pipeline.batch import AUTO_SLOTS
+
+    return 1 if spec.share == "off" else AUTO_SLOTS if spec.decode_batch == "auto" else int(spec.decode_batch)
+
+
 def _told(answer: Answer, numbers: list[int]) -> tuple[Sample, int, Outcome | Exception, str, str]:
     return answer.sample, numbers[answer.cell], answer.outcome, answer.shared, answer.decoded
 
 
-def _loader(pipelines: Sequence[Any], store: DiskCache | None) -> Callable[[Sample], Images]:
+def loader(pipelines: Sequence[Any], store: DiskCache | None) -> Callable[[Sample], Images]:
     """What prepares the images of a sample beside the model; it must not touch the model's device."""
     import torch
 

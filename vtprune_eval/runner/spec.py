@@ -202,10 +202,11 @@ class RunSpec:
             Shard.parse(self.shard)
         if self.workers is not None and self.engine == "local":
             raise UserError("--workers belongs to --engine ray or vllm; add one, or leave --workers out.")
-        if self.engine != "local" and (self.cache is not None or self.timings is not None):
-            name = "--cache" if self.cache is not None else "--timings"
-            why = "workers answer every sample alone" if self.engine == "ray" else "vLLM caches and times on its own"
-            raise UserError(f"{name} belongs to --engine local; leave it out: {why}.")
+        if self.engine != "local" and self.cache is not None:
+            why = "workers compute on their own" if self.engine == "ray" else "vLLM caches on its own"
+            raise UserError(f"--cache belongs to --engine local; leave it out: {why}.")
+        if self.engine == "vllm" and self.timings is not None:
+            raise UserError("--timings belongs to --engine local or ray; leave it out: vLLM times nothing.")
         self._check_cells()
         if self.engine == "vllm" and self.record_kept != "off":
             raise UserError(

@@ -11,7 +11,7 @@ from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.runner.spec import Cell
 from vtprune_eval.runner.workers.machines import joined
-from vtprune_eval.runner.workers.queue import DEATHS_OF_A_SAMPLE, MAX_CALL, Part, choose
+from vtprune_eval.runner.workers.queue import DEATHS_OF_A_SAMPLE, MAX_CALL, Bundle, Part, choose
 from vtprune_eval.runner.workers.ray import cores_per_worker
 
 CELL = Cell("full", "100")
@@ -50,7 +50,7 @@ def test_workers_that_die_at_random_change_nothing(task, tmp_path, seed):
         ids = chosen.take()
         assert 1 <= len(ids) <= MAX_CALL
         if rng.random() < 0.2 and not (len(ids) == 1 and chosen.deaths[ids[0]] == DEATHS_OF_A_SAMPLE - 1):
-            assert chosen.lost(ids) is None
+            assert chosen.lost(ids) == []
             continue
         n = rng.randint(1, len(ids))  # a call may come back early
         for i in ids[:n]:
@@ -68,8 +68,7 @@ def test_the_sample_that_kills_is_found_and_the_others_are_answered(task, tmp_pa
         ids = own.take()
         if killer in ids:
             deaths += 1
-            failed = own.lost(ids)
-            if failed is not None:
+            for failed in own.lost(ids):
                 own.add(failed)
         else:
             for i in ids:
@@ -79,6 +78,45 @@ def test_the_sample_that_kills_is_found_and_the_others_are_answered(task, tmp_pa
     written = [json.loads(line) for line in own.path.read_text().splitlines()]
     (failed,) = (r for r in written if r["reason"] == "worker_lost")
     assert (failed["id"], failed["status"], failed["score"]) == (killer, "failed", 0.0)
+
+
+def test_cells_of_a_bundle_are_answered_together_and_written_apart(task, tmp_path):
+    ids, killer = task.samples.ids, task.samples.ids[9]
+    cells = [part(task, tmp_path, ids[:3]), part(task, tmp_path, ids[:5]), part(task, tmp_path)]
+    for number, cell in enumerate(cells):
+        cell.key = f"k{number}"
+    bundle, deaths = Bundle(task, cells), 0
+    assert list(bundle.pending) == ids  # the last cell lacks them all
+    asked: list = []
+
+    class Actor:
+        class answer_all:
+            @staticmethod
+            def remote(*args):
+                asked.append(args)
+                return "call"
+
+    while bundle.pending:
+        taken = bundle.take()
+        assert bundle.ask(Actor, taken) == "call"
+        name, who, lacking = asked[-1]
+        assert name == task.name and who == [(c.cell, c.key) for c in cells] and list(lacking) == taken
+        if killer in taken:
+            deaths += 1
+            for failed in bundle.lost(taken):
+                bundle.add(failed)
+            continue
+        for i, numbers in lacking.items():
+            assert numbers == [n for n in range(3) if ids.index(i) >= (3, 5, 0)[n]]
+            for n in reversed(numbers):
+                bundle.add({**record(i), "key": f"k{n}"})
+            assert bundle.latest is cells[numbers[0]]
+    bundle.close()
+    assert deaths == DEATHS_OF_A_SAMPLE + 1
+    assert all(lines(cell) == ids for cell in cells)
+    for cell in cells:
+        lost = [r for r in map(json.loads, cell.path.read_text().splitlines()) if r["reason"] == "worker_lost"]
+        assert [r["id"] for r in lost] == [killer]
 
 
 def test_calls_get_smaller_towards_the_end(task, tmp_path):

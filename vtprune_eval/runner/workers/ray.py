@@ -29,7 +29,7 @@ from .. import execute as loop
 from ..cells import Done
 from ..spec import Cell, RunSpec
 from .machines import joined
-from .queue import Part, choose
+from .queue import Bundle, Part, Queue, choose
 from .worker import Worker, portable
 
 WAIT_SECONDS = 0.5
@@ -45,7 +45,7 @@ class _Held:
     """An actor, and what it is doing: ``part`` and ``ids`` of the call it has, None and () while it loads."""
 
     actor: Any
-    part: Part | None = None
+    part: Queue | None = None
     ids: Sequence[str] = ()
     ready: bool = False
 
@@ -119,11 +119,7 @@ class RayEngine:
         Raises:
             UserError: a full disk, workers that die one after the other, a machine that differs from the others.
         """
-        parts = [
-            Part(task, cell, loop.cell_key(self._spec, task, cell), path, done)
-            for task, cell, path, done in plan
-            if len(done) < len(task.samples)
-        ]
+        parts = self._parts(plan)
         try:
             while True:
                 if not stop:
@@ -135,6 +131,20 @@ class RayEngine:
         finally:
             for part in parts:
                 part.close()
+
+    def _parts(self, plan: Plan) -> list[Queue]:
+        """What is handed out: the cells of a task together where they may share, else each on its own."""
+        single = [
+            Part(task, cell, loop.cell_key(self._spec, task, cell), path, done)
+            for task, cell, path, done in plan
+            if len(done) < len(task.samples)
+        ]
+        if self._spec.engine != "ray" or self._spec.share == "off" or self._spec.model == "stub":
+            return list(single)
+        by_task: dict[str, list[Part]] = {}
+        for part in single:
+            by_task.setdefault(part.task.name, []).append(part)
+        return [Bundle(parts[0].task, parts) for parts in by_task.values()]
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
@@ -198,7 +208,7 @@ class RayEngine:
                     file=sys.stderr,
                 )
 
-    def _assign(self, parts: Sequence[Part]) -> None:
+    def _assign(self, parts: Sequence[Queue]) -> None:
         for held in list(self._idle):
             part = choose(parts, held.part)
             if part is not held.part:
@@ -210,8 +220,7 @@ class RayEngine:
             if part is not None:
                 self._idle.remove(held)
                 held.ids = part.take()
-                call = held.actor.answer.remote(part.task.name, part.cell, part.key, list(held.ids))
-                self._calls[call] = held
+                self._calls[part.ask(held.actor, held.ids)] = held
 
     def _ready(self) -> list[tuple[_Held, Any]]:
         """Calls that came back, with their value or with the error of a lost worker."""
@@ -242,7 +251,8 @@ class RayEngine:
             assert held.part is not None
             for record in value:
                 held.part.add(record)
-            held.part.put_back(held.ids[len(value) :])
+            answered = {record["id"] for record in value}
+            held.part.put_back([i for i in held.ids if i not in answered])
             self._advance(bar, held.part, len(value))
             self._deaths = 0
         else:
@@ -269,10 +279,11 @@ class RayEngine:
         held.ready = True
         self._machines[name] = environment
 
-    def _advance(self, bar: Any, part: Part, n: int) -> None:
-        if part.graded and self.identity["trained"]:
+    def _advance(self, bar: Any, part: Queue, n: int) -> None:
+        now = part.latest
+        if now.graded and self.identity["trained"]:
             bar.set_postfix_str(
-                f"{part.task.name} {part.cell.method}@{part.cell.budget} acc {100 * part.right / part.graded:.1f}",
+                f"{now.task.name} {now.cell.method}@{now.cell.budget} acc {100 * now.right / now.graded:.1f}",
                 refresh=False,
             )
         bar.update(n)
@@ -288,10 +299,10 @@ class RayEngine:
         if held.part is not None:
             held.part.workers -= 1
             failed = held.part.lost(held.ids)
-            if failed is not None:
-                held.part.add(failed)
-                self._advance(bar, held.part, 1)
+            for record in failed:
+                held.part.add(record)
                 self._deaths = 0
+            self._advance(bar, held.part, len(failed))
         print(
             f"\nnote: a worker was lost ({type(error).__name__}); its {len(held.ids)} samples are given to another.",
             file=sys.stderr,

@@ -4,22 +4,71 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...benchmarks.tasks import Task
 from ...errors import UserError
 from ...profiling.gpu import NoGpu, marked, open_gpu
 from ...results.types import Record
 from ...sample import Sample
-from ..cells import WARMUP_SAMPLES, Runs, answer, warm_up
+from ...units import parse_bytes
+from ..cells import (
+    WARMUP_SAMPLES,
+    Runs,
+    answer,
+    loader,
+    record_of,
+    shuffle,
+    slots_of,
+    timed_among,
+    untimed,
+    warm_up,
+)
 from ..execute import environment_of
 from ..folder import task_of
 from ..spec import Cell, RunSpec
 
+if TYPE_CHECKING:
+    from ...pipeline.sweep import Answer
+
 # A call returns after the first record that ends later than this, with what it has: the driver sees progress, a lost
 # worker costs little, and the cost of a call (about 1 ms) stays below a thousandth.
 CALL_SECONDS = 2.0
+
+
+class Shared:
+    """The cells of a task in one process, as the local engine holds them.
+
+    Attributes:
+        sweep: of their pipelines; load: gives the images of a sample; timed: ids of the samples that run alone.
+    """
+
+    def __init__(self, spec: RunSpec, task: Task, cells: Sequence[Cell], factory: Callable[[Cell, Task], Any]) -> None:
+        from ...pipeline.sweep import Sweep
+
+        self._pipelines = [factory(cell, task) for cell in cells]
+        room = parse_bytes(spec.max_branch_bytes, "--max-branch-bytes")
+        self.sweep = Sweep(self._pipelines, max_branch_bytes=room, decode_batch=slots_of(spec))
+        self.load = loader(self._pipelines, None)
+        self.timed = timed_among(spec, task, lambda: any(self.sweep.sharing().values()))
+        self._warm: set[int] = set()
+
+    def warm(self, place: int, samples: Sequence[Sample]) -> Runs:
+        """A cell's pipeline, after the untimed calls before its first timed one."""
+        runner: Runs = self._pipelines[place]
+        if place not in self._warm:
+            self._warm.add(place)
+            warm_up(runner, samples)
+        return runner
+
+    @staticmethod
+    def failed(sample: Sample, places: Sequence[int], error: Exception) -> Iterator[Answer]:
+        """The answers of a sample whose images cannot be read."""
+        from ...pipeline.sweep import IMAGES, Answer
+
+        return (Answer(place, error, IMAGES, sample) for place in places)
 
 
 class Worker:
@@ -33,6 +82,7 @@ class Worker:
     def __init__(self, spec: RunSpec, name: str, load_factory: Any) -> None:
         self._spec, self._name, self._load_factory = spec, f"{platform.node()}:{name}", load_factory
         self._runner: tuple[tuple[str, Cell], Runs] | None = None
+        self._shared: tuple[tuple[str, list[Cell]], Shared] | None = None
 
     def load(self, fingerprints: dict[str, str]) -> dict[str, Any]:
         """Load the model and the tasks.
@@ -90,6 +140,56 @@ class Worker:
             if time.monotonic() - start > CALL_SECONDS:
                 break
         return records
+
+    def answer_all(
+        self, name: str, cells: list[tuple[Cell, str]], lacking: dict[str, list[int]]
+    ) -> list[dict[str, Any]]:
+        """Records of several cells on the first samples of ``lacking``, at least one, until :data:`CALL_SECONDS` are
+        over; what the cells have in common is computed once. The samples that are timed run cell by cell, each alone.
+
+        Args:
+            name: of the task.
+            cells: with the keys of their records.
+            lacking: ids of samples, in order, with the places in ``cells`` that lack them.
+        """
+        task, index, start = self._tasks[name], self._index[name], time.monotonic()
+        shared = self._shared_of(task, [cell for cell, _ in cells])
+        records: list[dict[str, Any]] = []
+
+        def take(answers: Iterable[Answer]) -> None:
+            for a in answers:
+                record = record_of(cells[a.cell][1], task, a.sample, a.outcome, self._coordinates)
+                records.append(untimed(record, a.shared, a.decoded) | {"worker": self._name})
+
+        for own, places in lacking.items():
+            sample = task.samples[index[own]]
+            if own in shared.timed:
+                order = list(places)
+                shuffle(order, self._spec, task, sample)
+                for place in order:
+                    runner = shared.warm(place, task.samples)
+                    self._meter.start()
+                    record = answer(cells[place][1], task, sample, runner, self._coordinates)
+                    record["energy_j"], record["gpu_process_bytes"] = self._meter.stop(), self._meter.process_bytes()
+                    records.append({**record, "worker": self._name})
+            else:
+                try:
+                    images = shared.load(sample)
+                except Exception as error:  # every cell of the sample would have met it
+                    take(shared.failed(sample, places, error))
+                else:
+                    take(shared.sweep.run(sample, images, places))
+            if time.monotonic() - start > CALL_SECONDS:
+                break
+        take(shared.sweep.drain())
+        return records
+
+    def _shared_of(self, task: Task, cells: list[Cell]) -> Shared:
+        """The pipelines of a task's cells; those of one task are held at a time."""
+        if self._shared is None or self._shared[0] != (task.name, cells):
+            self._runner = self._shared = None
+            self._shared = (task.name, cells), Shared(self._spec, task, cells, self._factory)
+        return self._shared[1]
 
     def _runner_of(self, task: Task, cell: Cell, first: list[Sample]) -> Runs:
         """The pipeline of a cell, made and warmed up when the cell changes; one is held at a time."""
