@@ -27,6 +27,7 @@ from scripts.bench.pipeline_vs_generate import mid_model
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
 from vtprune_eval.clock import StageClock
+from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
 from vtprune_eval.models.base import VlmAdapter
@@ -111,10 +112,14 @@ def suite(
             together += sweep.run(sample, images, range(len(cells)))
         together += sweep.drain()
         for answer in together:
-            alone = pipelines[answer.cell].run(answer.sample)
             ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
+            try:
+                alone: tuple[int, ...] | None = pipelines[answer.cell].run(answer.sample).ids
+            except SampleError:  # a budget that the sample cannot meet fails together and alone
+                alone = None
             found["answers"] += 1
-            found["differ"] += ids != alone.ids
+            found["without_answer"] = found.get("without_answer", 0) + (alone is None)
+            found["differ"] += ids != alone
             found[answer.decoded] = found.get(answer.decoded, 0) + 1
     return found
 
