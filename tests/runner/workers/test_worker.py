@@ -45,7 +45,7 @@ def test_a_worker_shares_as_the_local_engine_does(tmp_path, capsys):
         lacking = {i: n for i, n in lacking.items() if i not in {r["id"] for r in got}}
     assert found.keys() == expected.keys()
     for key, record in found.items():
-        assert result_of(record) == result_of(expected[key])
+        assert json.loads(json.dumps(result_of(record))) == result_of(expected[key])
         assert record.get("shared") == expected[key].get("shared")
         assert (record["times"] is None) == (expected[key]["times"] is None) and record["worker"]
     assert sum(r["times"] is not None for r in found.values()) == len(cells)
