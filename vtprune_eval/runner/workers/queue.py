@@ -83,7 +83,7 @@ class Queue:
 
 
 @dataclass
-class Part(Queue, OpenCell):  # type: ignore[misc]
+class Part(Queue, OpenCell):
     """One (task, cell) that several workers answer; its file is opened with the first record."""
 
     def __post_init__(self) -> None:
