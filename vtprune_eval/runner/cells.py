@@ -257,10 +257,11 @@ def _untimed(job: Job, task: Task, cells: Sequence[OpenCell]) -> None:
                 return
 
 
-def untimed(record: dict[str, Any], shared: str, decoded: str) -> dict[str, Any]:
+def untimed(record: Record, shared: str, decoded: str) -> Record:
     """A record whose answer comes from shared work: it has no costs of its own, and says what it was branched from."""
-    nothing = {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None}
-    return record | nothing | {"shared": shared, "decoded": decoded}
+    record |= {"times": None, "peak_bytes": None, "energy_j": None, "gpu_process_bytes": None}
+    record |= {"shared": shared, "decoded": decoded}
+    return record
 
 
 def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:

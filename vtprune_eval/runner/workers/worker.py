@@ -141,9 +141,7 @@ class Worker:
                 break
         return records
 
-    def answer_all(
-        self, name: str, cells: list[tuple[Cell, str]], lacking: dict[str, list[int]]
-    ) -> list[dict[str, Any]]:
+    def answer_all(self, name: str, cells: list[tuple[Cell, str]], lacking: dict[str, list[int]]) -> list[Record]:
         """Records of several cells on the first samples of ``lacking``, at least one, until :data:`CALL_SECONDS` are
         over; what the cells have in common is computed once. The samples that are timed run cell by cell, each alone.
 
@@ -154,12 +152,12 @@ class Worker:
         """
         task, index, start = self._tasks[name], self._index[name], time.monotonic()
         shared = self._shared_of(task, [cell for cell, _ in cells])
-        records: list[dict[str, Any]] = []
+        records: list[Record] = []
 
         def take(answers: Iterable[Answer]) -> None:
             for a in answers:
                 record = record_of(cells[a.cell][1], task, a.sample, a.outcome, self._coordinates)
-                records.append(untimed(record, a.shared, a.decoded) | {"worker": self._name})
+                records.append({**untimed(record, a.shared, a.decoded), "worker": self._name})
 
         for own, places in lacking.items():
             sample = task.samples[index[own]]
