@@ -157,7 +157,9 @@ class Worker:
         def take(answers: Iterable[Answer]) -> None:
             for a in answers:
                 record = record_of(cells[a.cell][1], task, a.sample, a.outcome, self._coordinates)
-                records.append({**untimed(record, a.shared, a.decoded), "worker": self._name})
+                record = untimed(record, a.shared, a.decoded)
+                record["worker"] = self._name
+                records.append(record)
 
         for own, places in lacking.items():
             sample = task.samples[index[own]]
@@ -169,7 +171,8 @@ class Worker:
                     self._meter.start()
                     record = answer(cells[place][1], task, sample, runner, self._coordinates)
                     record["energy_j"], record["gpu_process_bytes"] = self._meter.stop(), self._meter.process_bytes()
-                    records.append({**record, "worker": self._name})
+                    record["worker"] = self._name
+                    records.append(record)
             else:
                 try:
                     images = shared.load(sample)
