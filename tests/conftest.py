@@ -43,6 +43,21 @@ def _seeded():
         sys.modules["torch"].manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _as_it_was():
+    """What was done to the whole process is undone: methods made known by name, and gradients that a host turned off
+    when it was imported."""
+    from vtprune_eval import registry
+
+    registered = dict(registry._REGISTERED)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_grad_enabled(True)
+    yield
+    for name in set(registry._REGISTERED) - set(registered):
+        del registry._REGISTERED[name]
+        registry.method_names().pop(name, None)
+
+
 def skips(reporter) -> Counter[str]:
     """Reasons of all skips of the session, with their numbers."""
     found = (report.longrepr for report in reporter.stats.get("skipped", []))

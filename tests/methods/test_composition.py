@@ -60,7 +60,7 @@ def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture,
     made = [make_method(name, {"scorer": "ui-graph"} if name == "focusui" else None, reading)]
     pipeline = Pipeline(tiny, made, Budget.parse(budget, reading), max_new_tokens=3)
     needs_more = reading == "equal" and (
-        ("prune_layer" in made[0].hooks() and budget == "1tok")
+        ("prune_layer" in made[0].hooks() and budget == "1tok" and name != "vscan-two-stage")
         or (name in {"resize", "focusui", "tome"} and budget == "1tok")
         or (name == "guipruner-ssp" and n_images == 3)  # the history alone is more
         or (name in {"guipruner-tar", "random-history"} and (budget == "1tok" or n_images == 1))
@@ -76,7 +76,9 @@ def test_every_method_runs_inside_the_pipeline_and_twice_the_same(tiny, picture,
         assert list(kept) == sorted(set(kept))
     if first.kept_last:  # tokens are dropped inside the decoder: from what entered, and as many as were counted
         assert all(set(last) <= set(kept) for last, kept in zip(first.kept_last, first.kept, strict=True))
-        assert sum(map(len, first.kept_last)) <= first.counts.layer_visual[-1] < sum(map(len, first.kept))
+        entered = sum(map(len, first.kept))
+        assert sum(map(len, first.kept_last)) <= first.counts.layer_visual[-1]
+        assert first.counts.layer_visual[-1] < entered or entered == 1  # a first stage that left one leaves no second
     # No method drops text: every layer saw at least the text tokens.
     assert all(
         t - v == first.counts.n_text for t, v in zip(first.counts.layer_tokens, first.counts.layer_visual, strict=True)

@@ -221,7 +221,6 @@ def test_the_stand_in_runs_without_times_too(tmp_path):
         ({"cache": " "}, "--cache is empty"),
         ({"cache": ["c"]}, "cache"),
         ({"engine": "ray", "cache": "c"}, "--cache"),
-        ({"engine": "ray", "timings": 2}, "--timings"),
         ({"share": True}, "share"),
         ({"share": "on"}, "--share"),
     ],

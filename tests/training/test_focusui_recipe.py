@@ -121,3 +121,12 @@ def test_losses_by_hand():
 def test_a_sample_without_a_box_is_named(tmp_path):
     with pytest.raises(UserError, match=r'has no box, which the saliency and action losses need; give it "box_xyxy"'):
         train(TrainSpec(out=str(tmp_path), **{**SMALL, "data": "mini-doc"}, saliency=1.0))
+
+
+def test_a_scorer_of_an_evaluation_can_be_trained_and_stays_as_it_was_for_the_next(tmp_path):
+    """A process keeps the scorer that it read; a training has one of its own, and its tensors have gradients."""
+    pipeline = Pipeline(load_model("nano"), make_method("focusui"), Budget.parse("30"))
+    sample = load_task("mini-grounding").samples[0]
+    before = pipeline.run(sample).kept
+    train(TrainSpec(out=str(tmp_path), **SMALL, train="scorer", saliency=1.0))
+    assert pipeline.run(sample).kept == before

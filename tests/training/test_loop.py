@@ -116,6 +116,12 @@ def test_bfloat16_stays_near(tmp_path):
     assert {t.dtype for t in kept.values()} == {torch.float32}
 
 
+def test_a_host_that_turned_gradients_off_does_not_end_a_training(tmp_path):
+    with torch.no_grad():  # as a process has it that imported VLMEvalKit's models
+        train(spec(tmp_path, steps=1))
+    assert len(losses(tmp_path)) == 1
+
+
 def test_a_loss_that_is_no_number_stops_and_names_the_sample(tmp_path, monkeypatch):
     calls = []
     real = learner.answer_loss

@@ -65,7 +65,8 @@ def train(spec: TrainSpec) -> dict[str, Any]:
         for group in optimizer.param_groups:
             group["lr"] = rate
         try:
-            line = one_step(spec, built, accelerator, learner_ready, optimizer, feed, step)
+            with torch.enable_grad():  # VLMEvalKit, where it was imported before, turns gradients off in the process
+                line = one_step(spec, built, accelerator, learner_ready, optimizer, feed, step)
         except NotFinite as error:
             raise UserError(
                 f"step {step + 1}: the loss of sample {error.sample} is not a finite number; {_kept(folder)}. Lower "

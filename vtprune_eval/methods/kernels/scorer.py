@@ -63,6 +63,7 @@ def saliency_loss(scores: Tensor, label: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)  # it is kept, and a training in the same process needs tensors with a gradient
 def random_scorer(dim: int, dtype: torch.dtype, device: torch.device) -> Scorer:
     """A scorer with random weights, always the same: what it costs, and nothing of what it selects."""
     with torch.random.fork_rng(devices=[]):
@@ -87,6 +88,7 @@ def holds_scorer(folder: Path) -> bool:
 
 
 @lru_cache(maxsize=2)
+@torch.inference_mode(False)  # as above
 def load_scorer(path: Path, dim: int, dtype: torch.dtype, device: torch.device) -> Scorer:
     """Read a scorer and check every tensor by name and shape.
 
