@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vtprune_eval.errors import UserError
-from vtprune_eval.naming import bare, named, parts_of, settings_in, split_outside, split_values, typed
+from vtprune_eval.naming import bare, named, parts_of, settings_in, split_outside, split_values, typed, typed_settings
 
 AWKWARD = ["1,2", "a]b", "[", "\\", "a\\,b", "1e+5", "x=y", "", "tau"]
 
@@ -34,3 +34,15 @@ def test_commas_sweep_unless_a_backslash_stands_before():
 def test_what_is_no_name_is_one_sentence(name):
     with pytest.raises(UserError, match="settings of a method stand behind its name"):
         settings_in(name)
+
+
+def test_settings_of_the_command_line():
+    given = typed_settings(["pixelprune.tau=0,0.02", "focusui.scorer = a=b", r"mine.layers=2\,8"])
+    assert given == {"pixelprune.tau": ["0", "0.02"], "focusui.scorer": "a=b", "mine.layers": "2,8"}
+    for wrong, says in (
+        (["tau"], "write KEY=VALUE"),
+        (["=1"], "write KEY=VALUE"),
+        (["a=1", "a = 2"], "a is given twice"),
+    ):
+        with pytest.raises(UserError, match=says):
+            typed_settings(wrong)

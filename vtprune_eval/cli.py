@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .console import Parser, debug, print_anything, tell_crash
 from .errors import UserError, unknown_name
 from .lazy import load_on_first_use
+from .naming import typed_settings
 
 if TYPE_CHECKING:
     from .runner.spec import RunSpec
@@ -245,7 +246,7 @@ def spec_of_arguments(args: list[str]) -> RunSpec:
     given = vars(run_parser().parse_args(args))
     values: dict[str, Any] = read_yaml(given.pop("config")) if "config" in given else {}
     if "params" in given:
-        given["params"] = {**dict(values.pop("set", values.pop("params", {}))), **_pairs(given["params"])}
+        given["params"] = {**dict(values.pop("set", values.pop("params", {}))), **typed_settings(given["params"])}
     for old, new in (("method", "methods"), ("budget", "budgets"), ("task", "tasks")):
         if new in given:
             values.pop(old, None)
@@ -283,21 +284,6 @@ def _run(args: list[str]) -> int:
     from .runner.execute import execute
 
     return execute(spec)
-
-
-def _pairs(items: list[str]) -> dict[str, Any]:
-    from .naming import split_values
-
-    out: dict[str, Any] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set {item!r}: write KEY=VALUE, for example --set pixelprune.tau=0.02.")
-        if key.strip() in out:
-            raise UserError(f"--set {key.strip()} is given twice; leave one out, or write both values in one: KEY=1,2.")
-        values = split_values(value)
-        out[key.strip()] = values if len(values) > 1 else values[0]
-    return out
 
 
 def _list(args: list[str]) -> int:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import traceback
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .errors import UserError
 
@@ -53,3 +53,16 @@ def crash_sentence(error: BaseException, length: int = 300) -> str:
     own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith("<")] or frames
     at = f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}"[: length - len(at)] + at
+
+
+def progress_bar(total: int, done: int, shown: bool = True) -> Any:
+    """The bar of a run on standard error.
+
+    Args:
+        total: samples over all cells; done: of them those that were there; shown: False for a run that is quiet.
+    """
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total, initial=done, file=sys.stderr, unit="sample", smoothing=0.1, mininterval=0.5, disable=not shown
+    )

@@ -7,7 +7,7 @@ Inside the brackets a backslash stands before a character that would end a value
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import UserError
@@ -42,6 +42,24 @@ def split_values(text: str) -> list[str]:
             out[-1] += ch
             skip = False
     return [v.strip() for v in out]
+
+
+def typed_settings(items: Sequence[str]) -> dict[str, Any]:
+    """What ``--set KEY=VALUE[,VALUE...]`` gave: a text by key, or a list of them for a sweep.
+
+    Raises:
+        UserError: an item without a key or ``=``, or a key that is given twice.
+    """
+    out: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {item!r}: write KEY=VALUE, for example --set pixelprune.tau=0.02.")
+        if key.strip() in out:
+            raise UserError(f"--set {key.strip()} is given twice; leave one out, or write both values in one: KEY=1,2.")
+        values = split_values(value)
+        out[key.strip()] = values if len(values) > 1 else values[0]
+    return out
 
 
 def parts_of(name: str) -> list[str]:

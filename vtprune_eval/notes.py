@@ -101,9 +101,9 @@ class Note:
         return said(str(stored))
 
 
-def said(text: str) -> Note:
-    """A note in words of its own, of a method or of a record that others made."""
-    return Note("said", {"text": text})
+def said(text: str | Note) -> Note:
+    """A note in words of its own, of a method or of a record that others made; a note as it is."""
+    return text if isinstance(text, Note) else Note("said", {"text": text})
 
 
 @cache

@@ -19,7 +19,7 @@ from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.packed import enter_together, pack, run
 from vtprune_eval.registry import make_method, method_names
 from vtprune_eval.training.examples import Example, answer_of, grouped
-from vtprune_eval.training.learner import Learner, answered
+from vtprune_eval.training.learner import Learner, answered, teacher_logits
 from vtprune_eval.training.spec import TRAINABLE
 
 CLOCK = StageClock(torch.device("cpu"))
@@ -182,3 +182,14 @@ def test_all_tokens_stands_aside(nano):
     with torch.no_grad():
         learner([item])
     assert learner.work.tokens < more
+
+
+@pytest.mark.parametrize(("name", "budget"), [("pixelprune", "auto"), ("visionzip", "40"), ("resize", "50")])
+def test_the_teacher_sees_every_token_of_a_pruned_sample(nano, name, budget):
+    """Its prompt is the student's, not built again; the logits are those of a sample prepared with all tokens."""
+    learner = Learner(nano, Pipeline(nano, make_method(name), Budget.parse(budget)))
+    given = [[e] for e in examples(3)]
+    with torch.no_grad():
+        own = teacher_logits(learner.full, [learner.prepare(e) for e in given], None)
+        whole = teacher_logits(learner.full, [learner.prepare(e, full=True) for e in given], None)
+    assert torch.equal(own, whole)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -130,11 +128,9 @@ _CSV = (
 
 
 def _csv(lines: Sequence[dict[str, Any]]) -> str:
-    from ..report.pages import plain_cell
+    from ..report.pages import csv_text
 
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_CSV)
+    rows = []
     for line in lines:
         low, high = line.get("ci95") or (None, None)
         fast, slow = line.get("time_ratio_ci95") or (None, None)
@@ -143,5 +139,5 @@ def _csv(lines: Sequence[dict[str, Any]]) -> str:
             **{"difference_low": low, "difference_high": high, "time_ratio_low": fast, "time_ratio_high": slow},
             **{"only_a": line.get("only_own"), "only_b": line.get("only_other"), "finding": line.get("verdict")},
         }
-        writer.writerow([plain_cell(values.get(k)) for k in _CSV])
-    return out.getvalue()
+        rows.append([values.get(k) for k in _CSV])
+    return csv_text(_CSV, rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import sys
 from collections.abc import Sequence
@@ -98,15 +97,11 @@ def _names(text: str) -> list[str]:
 
 
 def as_csv(lines: Sequence[dict[str, Any]]) -> str:
-    """The lines as CSV; what is not known is empty, and no text begins as a formula."""
-    from ..report.pages import plain_cell
+    """The lines as CSV."""
+    from ..report.pages import csv_text
     from ..report.tidy import COLUMNS
 
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([plain_cell(line[c]) for c in COLUMNS] for line in lines)
-    return out.getvalue()
+    return csv_text(list(COLUMNS), ([line[c] for c in COLUMNS] for line in lines))
 
 
 def _parquet(lines: Sequence[dict[str, Any]]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..console import Parser
 from ..errors import UserError
-from ..naming import split_outside, split_values
+from ..naming import split_outside, typed_settings
 
 BUDGETS = ("1", "5", "10", "20", "30", "40", "60", "80")
 
@@ -101,13 +101,10 @@ def _before_vit() -> Iterator[str]:
 def _params(items: Sequence[str]) -> dict[str, Any]:
     from ..runner.sweeps import checked
 
-    out: dict[str, Any] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or "." not in key:
-            raise UserError(f"--set {item!r}: write METHOD.KEY=VALUE, for example --set pixelprune.tau=0.02.")
-        values = split_values(value)
-        out[key.strip()] = values if len(values) > 1 else values[0]
+    out = typed_settings(items)
+    bare_key = next((key for key in out if "." not in key), None)
+    if bare_key is not None:
+        raise UserError(f"--set {bare_key}: write METHOD.KEY=VALUE, for example --set pixelprune.tau=0.02.")
     return checked(out)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..console import Parser
+from ..naming import typed_settings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,13 +64,12 @@ def spec_of(argv: Sequence[str]) -> tuple[Any, bool]:
     Raises:
         UserError: anything a user can mend.
     """
-    from ..cli import _pairs
     from ..training.spec import TrainSpec
 
     given = vars(parser().parse_args(list(argv)))
     given.pop("full", None)
     dry = given.pop("dry_run", False)
-    given["params"] = _pairs(given.get("params", []))
+    given["params"] = typed_settings(given.get("params", []))
     return TrainSpec(**given), dry
 
 

@@ -28,7 +28,7 @@ PACKED_TYPES = {torch.float32}
 
 
 @dataclass(frozen=True)
-class Packed:
+class Prefilled:
     """One prompt behind the decoder.
 
     Attributes:
@@ -47,7 +47,7 @@ def packs(adapter: VlmAdapter) -> bool:
     return adapter.dtype in PACKED_TYPES and adapter.attention == "sdpa" and len(adapter.devices) == 1
 
 
-def packed_prefill(adapter: VlmAdapter, states: Sequence[State], room: Sequence[int], margin: float) -> list[Packed]:
+def packed_prefill(adapter: VlmAdapter, states: Sequence[State], room: Sequence[int], margin: float) -> list[Prefilled]:
     """All decoder layers on several prompts, without hooks.
 
     Args:
@@ -79,7 +79,7 @@ def packed_prefill(adapter: VlmAdapter, states: Sequence[State], room: Sequence[
     sure = best.values[:, 0] - best.values[:, 1] > margin * best.values.abs().amax(1)
     tokens, leads = torch.stack([best.indices[:, 0], sure.long()]).tolist()  # one read from the device
     return [
-        Packed(cache, _result(state, last[i], n_layers), tokens[i], bool(leads[i]))
+        Prefilled(cache, _result(state, last[i], n_layers), tokens[i], bool(leads[i]))
         for i, (state, cache) in enumerate(zip(states, caches, strict=True))
     ]
 

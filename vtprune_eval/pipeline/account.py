@@ -73,7 +73,7 @@ def notes_of(
         n_markers = int((~edit.has_visual).sum())
         notes.append(Note("markers", {"tokens": sum(counts.visual) - n_markers, "markers": n_markers}))
     if edit is not None and edit.note:
-        notes.append(said(edit.note) if isinstance(edit.note, str) else edit.note)
+        notes.append(said(edit.note))
     kv_heads = adapter.dims.kv_heads
     groups = {h // kv_heads for h in counts.cache_heads if h}
     if "compress_kv" in budgets and max(groups, default=1) > 1:

@@ -27,7 +27,7 @@ from ..models.base import Encoded, VlmAdapter
 from ..outcome import Outcome
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
-from .abreast import PACK_LONGEST, PACK_ROWS, Packed, packed_prefill, packs
+from .abreast import PACK_LONGEST, PACK_ROWS, Prefilled, packed_prefill, packs
 from .batch import ALONE, Branch, DecodePool
 from .cache import KVCache
 from .disk_cache import DiskCache
@@ -307,7 +307,7 @@ class Sweep:
             return
         adapter = self._pipelines[waiting[0].cell].adapter
         states = [r.begun.state for r in waiting if r.begun is not None]
-        done: list[Packed | None] = [None] * len(waiting)
+        done: list[Prefilled | None] = [None] * len(waiting)
         if len(waiting) > 1:
             try:
                 rooms = [self._pipelines[r.cell].max_new_tokens for r in waiting]
@@ -320,7 +320,7 @@ class Sweep:
             if ready.cell not in answered and ready.images is not None:
                 yield self._alone(ready.cell, ready.entered.sample, ready.images)
 
-    def _behind_pack(self, ready: _Ready, packed: Packed | None, answered: set[int]) -> Iterator[Answer]:
+    def _behind_pack(self, ready: _Ready, packed: Prefilled | None, answered: set[int]) -> Iterator[Answer]:
         """A cell whose prompt was prefilled beside others; one whose first token is not sure is prefilled alone."""
         pipeline, begun, pool = self._pipelines[ready.cell], ready.begun, self._pool
         assert begun is not None and pool is not None

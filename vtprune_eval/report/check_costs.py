@@ -153,7 +153,8 @@ def _lengths(record: Mapping[str, Any], hooks: set[str], dims: ModelDims, method
     """Prompt and layers."""
     c = record["counts"]
     tokens, visual, n_text = list(c["layer_tokens"]), list(c["layer_visual"]), c["n_text"]
-    if sum(c["visual"]) < 1 or n_text < 1:
+    blind = any(m.blind for m in methods)  # the control that keeps none
+    if (sum(c["visual"]) < 1) != blind or n_text < 1:
         yield f"its prompt has {n_text} text and {sum(c['visual'])} visual tokens"
     if (c["prompt_full"], c["prompt"]) != (n_text + sum(c["visual_full"]), n_text + sum(c["visual"])):
         yield f"prompt_full and prompt are {c['prompt_full']} and {c['prompt']}, not text and visual tokens together"

@@ -92,18 +92,7 @@ def latex(
         line = own.get(of_costs) or next(reversed(own.values()))
         cells += [_cost(line, c, intervals) for c in columns]
         body.append(" & ".join(cells) + r" \\")
-    table = [
-        f"% {' '.join(about.split())}" if about else "",
-        r"% needs \usepackage{booktabs} and \usepackage{textcomp}",
-        r"\begin{tabular}{ll" + "r" * (len(heads) - 2) + "}",
-        r"\toprule",
-        " & ".join(heads) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    text = "\n".join(t for t in table if t) + "\n"
+    text = (f"% {' '.join(about.split())}\n" if about else "") + _tabular("ll" + "r" * (len(heads) - 2), heads, body)
     if not standalone:
         return text
     return _DOCUMENT.replace("TABLE", text)
@@ -141,9 +130,14 @@ def latex_pairs(lines: Sequence[dict[str, Any]]) -> str:
             cells += ["--"] * 5
         cells += [f"{line['p_holm']:.2g}", escaped(line["verdict"])] if "p" in line else ["--", "--"]
         body.append(" & ".join(cells) + r" \\")
+    return _tabular("lllrrrrrrrl", heads, body)
+
+
+def _tabular(columns: str, heads: Sequence[str], body: Sequence[str]) -> str:
+    """Lines with booktabs' rules; ``columns``: their alignment."""
     table = [
         r"% needs \usepackage{booktabs} and \usepackage{textcomp}",
-        r"\begin{tabular}{lllrrrrrrrl}",
+        rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         " & ".join(heads) + r" \\",
         r"\midrule",

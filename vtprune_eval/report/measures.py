@@ -71,7 +71,7 @@ def cost_of(row: Row, tasks: Sequence[str], cost: Cost) -> float | None:
 
 
 def costs_on(row: Row, task: str, full: Row | None = None) -> dict[str, Any]:
-    """Costs of a row on one task (:func:`..results.summary.costs_of`), and ``flops_prefill``.
+    """Costs of a row on one task (:func:`..results.costs.costs_of`), and ``flops_prefill``.
 
     Args:
         row: of the method; task: that it has; full: of the full model, for speed-ups.

@@ -6,7 +6,7 @@ import csv
 import html
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -388,21 +388,28 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
         "licence",
         "states",
     ]
+    names = {"set_to": "settings", "timed": "timed_samples"}
+    heads = [*(names.get(k, k) for k in plain), "ci95_low", "ci95_high", *(f"dominated_{a}" for a in AXES), "notes"]
+    return csv_text(
+        heads,
+        (
+            [
+                *(r.get(k) for k in plain),
+                *(r["ci95"] or ("", "")),
+                *(r["dominated"][a] for a in AXES),
+                "; ".join(r["notes"]),
+            ]
+            for r in rows
+        ),
+    )
+
+
+def csv_text(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A CSV file; what is not known is empty, and no text begins as a formula."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    names = {"set_to": "settings", "timed": "timed_samples"}
-    writer.writerow(
-        [*(names.get(k, k) for k in plain), "ci95_low", "ci95_high", *(f"dominated_{a}" for a in AXES), "notes"]
-    )
-    for r in rows:
-        writer.writerow(
-            [
-                *(plain_cell(r.get(k)) for k in plain),
-                *(r["ci95"] or ("", "")),
-                *(plain_cell(r["dominated"][a]) for a in AXES),
-                plain_cell("; ".join(r["notes"])),
-            ]
-        )
+    writer.writerow(heads)
+    writer.writerows([plain_cell(value) for value in row] for row in rows)
     return out.getvalue()
 
 

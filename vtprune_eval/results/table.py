@@ -14,9 +14,6 @@ from .folding import folded, in_lines, narrowed
 from .stats import shown
 from .types import CellSummary, Comparison, Summary, TaskSummary
 
-Key = tuple[str, str, str]
-
-
 # A change of speed between the first and the last third of the timed samples from which on a row says so.
 DRIFT = 1.15
 READINGS_SAY = {

@@ -226,9 +226,7 @@ def _timed(job: Job, task: Task, cells: Sequence[OpenCell], done: Sequence[Done]
             order = [number for number in runners if sample.id not in done[number]]
             shuffle(order, job.spec, task, sample)
             for number in order:
-                job.meter.start()
-                record = answer(cells[number].key, task, sample, runners[number], job.coordinates)
-                record["energy_j"], record["gpu_process_bytes"] = job.meter.stop(), job.meter.process_bytes()
+                record = metered(job.meter, cells[number].key, task, sample, runners[number], job.coordinates)
                 _write(job, cells[number], record)
                 if job.stop:
                     return
@@ -377,6 +375,14 @@ def answer(key: str, task: Task, sample: Sample, runner: Runs, coordinates: str)
         UserError: a mistake that a user can mend; it ends the run.
     """
     return record_of(key, task, sample, outcome_of(runner, sample), coordinates)
+
+
+def metered(meter: Gpu, key: str, task: Task, sample: Sample, runner: Runs, coordinates: str) -> Record:
+    """:func:`answer` with what the GPU spent meanwhile."""
+    meter.start()
+    record = answer(key, task, sample, runner, coordinates)
+    record["energy_j"], record["gpu_process_bytes"] = meter.stop(), meter.process_bytes()
+    return record
 
 
 def outcome_of(runner: Runs, sample: Sample) -> Outcome | Exception:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
 from ..budget import LEGACY
-from ..console import crash_sentence, tell_crash
+from ..console import crash_sentence, progress_bar, tell_crash
 from ..errors import UserError
 from ..extras import host_version
 from ..models import check_model_name
@@ -257,21 +257,11 @@ def _all_cells(
     meter: Gpu,
     progress: bool,
 ) -> bool:
-    from tqdm import tqdm
-
     plan = plan_of(spec, tasks, folder)
     total = sum(len(task.samples) for task, _, _, _ in plan)
     before = sum(len(done) for _, _, _, done in plan)
     store = open_cache(spec)
-    with tqdm(
-        total=total,
-        initial=before,
-        file=sys.stderr,
-        unit="sample",
-        smoothing=0.1,
-        mininterval=0.5,
-        disable=not progress,
-    ) as bar:
+    with progress_bar(total, before, progress) as bar:
         mark = Note("foreign", {"model": spec.model}) if is_foreign(identity) else None
         job = Job(spec, factory, coordinates, identity["trained"], bar, stop, meter, store, mark)
         for task in tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +139,6 @@ def trainable_scorer(method: FocusUI, adapter: VlmAdapter, folder: Path) -> tupl
                 torch.manual_seed(0)
                 start = Scorer(width)
         write_scorer(start, file)
-    import dataclasses
-
     own = dataclasses.replace(method, scorer=str(file))
     load_scorer.cache_clear()
     return own, load_scorer(file, *kind).requires_grad_(True).train()

@@ -29,9 +29,9 @@ from ..pipeline.packed import (
     shared_rows,
     use_packed_attention,
 )
-from ..pipeline.prompt import build_prompt
+from ..pipeline.prompt import Prompt, build_prompt
 from ..pipeline.stages import Entered
-from .cost import Trained, Work, work_of
+from .cost import Trained, work_of
 from .examples import Example, answer_ids
 from .focusui import Recipe
 from .losses import answer_loss, distillation_loss, first_wrong
@@ -206,37 +206,35 @@ def answered(
                 own = dataclasses.replace(images, sample=example.sample, prompt=prompt)
             begun = pipeline.begin(own, item.looked.budgets, clock)
             shared = 0 if first is None or not can_pack(adapter) else shared_rows(first, own, begun)
-            question = Answered(own, begun, answer, shared, _turn(adapter, own) if adapter.points else 0)
+            question = Answered(own, begun, answer, shared, turn_length(adapter, own.prompt) if adapter.points else 0)
             first = question if first is None or not shared else first
             questions.append(question)
             owners.append(example)
     return questions, owners
 
 
-def _turn(adapter: VlmAdapter, entered: Entered) -> int:
+def turn_length(adapter: VlmAdapter, prompt: Prompt) -> int:
     """Tokens of the assistant's fixed turn that a prompt of a model that points ends with."""
-    start = adapter.tokenizer.convert_tokens_to_ids("<|im_start|>")
-    ids = entered.prompt.ids.tolist()
+    start, ids = adapter.tokenizer.convert_tokens_to_ids("<|im_start|>"), prompt.ids.tolist()
     return ids[::-1].index(start) if start in ids else 0
+
+
+def _whole(teacher: Pipeline, looked: Looked, clock: StageClock) -> Looked:
+    """A sample with all its tokens; its prompt is the student's, unless that has other images."""
+    if looked.pipeline.method_of("reduce_images") is not None:
+        return look_at(teacher, looked.sample, clock)
+    return dataclasses.replace(looked, pipeline=teacher, budgets={}, keep=[None] * len(looked.keep))
 
 
 def teacher_logits(teacher: Pipeline, items: Sequence[Item], autocast: torch.dtype | None) -> Tensor:
     """What the teacher, who sees all tokens, says at the tokens of the answers, ``(n_answer, vocabulary)``."""
     adapter, clock = teacher.adapter, StageClock(*teacher.adapter.devices)
-    shown = [Item(item.examples, item.answers, look_at(teacher, item.examples[0].sample, clock)) for item in items]
+    shown = [dataclasses.replace(item, looked=_whole(teacher, item.looked, clock)) for item in items]
     entered = enter_together([item.looked for item in shown])
     questions, _ = answered(adapter, shown, entered, clock)
     packed = pack(adapter, questions)
     logits: Tensor = adapter.lm_head(run(adapter, packed)[0, packed.rows])
     return logits
-
-
-def total_work(works: Sequence[Work]) -> Work:
-    """The sum of several packed sequences."""
-    out = Work()
-    for work in works:
-        out = out + work
-    return out
 
 
 def check_answers(learner: Learner, examples: Sequence[Any]) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from .checkpoint import Folder
 from .cost import Work
 from .examples import Example, grouped, load_examples
 from .focusui import Recipe, add_marker, trainable_scorer, write_scorer
-from .learner import Item, Learner, NotFinite, check_answers, total_work
+from .learner import Item, Learner, NotFinite, check_answers, turn_length
 from .parts import choose_parts, export, parameter_groups
 from .spec import TrainSpec
 from .speed import summary
@@ -349,7 +350,7 @@ def passes(
         names = sorted(sums)
         means = accelerator.reduce(torch.tensor([sums[n] for n in names], device=device), "mean")
         sums = dict(zip(names, means.tolist(), strict=True))
-    work: Work = total_work(works)
+    work = sum(works, Work())
     return {
         **sums,
         **seconds,
@@ -367,9 +368,7 @@ def passes(
 def _n_taught(learner: Learner, item: Item) -> int:
     if not learner.adapter.points:
         return sum(len(a) for a in item.answers)
-    start = learner.adapter.tokenizer.convert_tokens_to_ids("<|im_start|>")
-    ids = item.looked.prompt.ids.tolist()
-    return len(item.examples) * (ids[::-1].index(start) if start in ids else 0)
+    return len(item.examples) * turn_length(learner.adapter, item.looked.prompt)
 
 
 def _now(device: torch.device) -> float:
@@ -379,6 +378,4 @@ def _now(device: torch.device) -> float:
 
 def _synchronised(accelerator: Any, learner: Any, last: bool) -> Any:
     """Gradients are exchanged between processes once per step, with the last packed sequence."""
-    from contextlib import nullcontext
-
     return nullcontext() if last or accelerator.num_processes == 1 else accelerator.no_sync(learner)

@@ -16,9 +16,6 @@ from ..models.base import VlmAdapter
 from .cost import Trained
 from .spec import TrainSpec
 
-# Weights of these kinds are not pulled to zero.
-_PLAIN = 2
-
 
 def choose_parts(spec: TrainSpec, adapter: VlmAdapter, marker: int | None) -> tuple[Trained, Any]:
     """Mark the trained weights of a model.
@@ -54,6 +51,7 @@ def choose_parts(spec: TrainSpec, adapter: VlmAdapter, marker: int | None) -> tu
         row = torch.zeros(len(weight), 1, device=weight.device)
         row[marker] = 1
         weight.register_hook(lambda gradient: gradient * row)
+        # As with LoRA, gradients pass through the decoder's matrices, and none is trained.
         trained = Trained(vision=False, lora=True, checkpointing=spec.checkpointing)
     else:  # the scorer alone
         trained = Trained(vision=False, decoder=False)
@@ -85,8 +83,8 @@ def parameter_groups(learner: nn.Module, weight_decay: float) -> list[dict[str, 
     every = [p for p in learner.parameters() if p.requires_grad]
     if not every:
         raise UserError("nothing is trained with these settings; choose another part with --train.")
-    decayed = [p for p in every if p.ndim >= _PLAIN]
-    plain = [p for p in every if p.ndim < _PLAIN]
+    decayed = [p for p in every if p.ndim >= 2]
+    plain = [p for p in every if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return [g for g in groups if g["params"]]
 

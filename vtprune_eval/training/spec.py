@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +11,7 @@ from ..budget import Budget
 from ..errors import UserError, unknown_name
 from ..methods.base import HOOKS
 from ..models import DTYPES, check_model_name
+from ..naming import parts_of
 from ..runner.spec import RunSpec, check_device, from_mapping
 
 # Hooks before the decoder. What is dropped inside it or behind it depends on layers that are being trained, token by
@@ -46,7 +45,8 @@ class TrainSpec:
         method, budget, params: what is pruned in the loop, as in a run; ``budget`` may also be ``uniform:LOW:HIGH``.
         out: folder of the result.
         steps: of the optimizer, None for one pass over the data.
-        batch: sequences per micro-batch and process; accumulate: micro-batches per step.
+        batch: groups of questions about the same images (single questions without ``questions``) per micro-batch and
+            process; accumulate: micro-batches per step.
         questions: questions about the same images that share them, at most.
         pack_tokens: rows of a packed sequence, at most (a longer sample stands alone).
         lr, warmup, weight_decay, clip: of AdamW (betas 0.9 and 0.95), a cosine to 1 %.
@@ -128,7 +128,7 @@ class TrainSpec:
         from ..registry import check_method_name, method_class
 
         check_method_name(self.method)
-        for part in self.method.split("+"):
+        for part in parts_of(self.method):
             late = [h for h in method_class(part).hooks() if h not in TRAINABLE]
             if late:
                 where = "the KV cache" if late == ["compress_kv"] else "inside the decoder"
@@ -188,8 +188,3 @@ class TrainSpec:
     def canonical(self) -> dict[str, Any]:
         """What decides what is learnt, as plain JSON values."""
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 of the canonical JSON, 12 hex digits."""
-        return hashlib.sha256(json.dumps(self.canonical(), sort_keys=True).encode()).hexdigest()[:12]

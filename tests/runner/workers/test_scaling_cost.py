@@ -61,6 +61,23 @@ def test_decoding_is_bound_by_launches_or_by_bytes():
     assert fast.decode_s == pytest.approx(24 * read / (3.35e12 * 0.6), rel=0.01)
 
 
+def test_a_step_of_many_branches_launches_and_reads_the_weights_once():
+    weights, s = sizes(MODEL)[3], Speeds(again=0.0)
+    n, bandwidth = TASKS[TASK][5], s.bytes_s * s.bandwidth_share
+    full = cost(MODEL, TASK, "full", "100", s)
+    cache = (fast := cost(MODEL, TASK, "full", "100", Speeds(launch_s=1e-9))).decode_s / n - weights / bandwidth
+    assert fast.decode_s > n * weights / bandwidth
+    assert full.together_s == pytest.approx(n * max(0.02 / 32, weights / bandwidth / 32 + cache))
+    one = cost(MODEL, TASK, "full", "100", Speeds(slots=1, again=0.0))
+    assert one.together_s == pytest.approx(one.decode_s)
+    again = cost(MODEL, TASK, "full", "100", Speeds(again=0.1))
+    assert again.together_s == pytest.approx(full.together_s + 0.1 * full.decode_s)
+    own = sweep(MODEL, TASK, ["guikv", "visionzip"], ["10"], s)
+    cells = [full, *(cost(MODEL, TASK, m, "10", s) for m in ("guikv", "visionzip"))]
+    saved = sum(c.decode_s - c.together_s for c in cells)
+    assert own.shared_s - own.together_s == pytest.approx(saved)
+
+
 def test_sharing_keeps_what_a_method_cannot_share():
     s = Speeds()
     full, cache, after, before = (

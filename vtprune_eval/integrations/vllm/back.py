@@ -159,7 +159,7 @@ class Back:
             "patches": list(patches),
             "depth": depth,
             "markers": 0 if marked is None else int((~marked).sum()),
-            "note": said(note).data() if note and isinstance(note, str) else note and note.data(),
+            "note": said(note).data() if note else "",
             "sizes": about.sizes,
             "file_sizes": about.file_sizes,
             "full": about.full,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ DEATHS_OF_A_SAMPLE = 3
 
 
 @dataclass
-class Queue:
+class Queue(ABC):
     """Samples that wait for a worker.
 
     Attributes:
@@ -60,26 +61,26 @@ class Queue:
         self.put_back(ids)
         return []
 
+    @abstractmethod
     def killed(self, own: str) -> list[Record]:
         """The failed records of a sample on which workers die."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, actor: Any, ids: Sequence[str]) -> Any:
         """Send ``ids`` to a worker; the call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add(self, record: Record) -> None:
         """Write one record."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Write what is waiting and close the files."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def latest(self) -> OpenCell:
         """The cell whose state the progress shows."""
-        raise NotImplementedError
 
 
 @dataclass

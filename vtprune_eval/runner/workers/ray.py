@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from ...benchmarks.tasks import Task
+from ...console import progress_bar
 from ...errors import UserError
 from ...models.identity import ModelIdentity
 from ...results.store import RunFolder
@@ -322,8 +323,6 @@ def run_on_ray(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[Mod
     Raises:
         UserError: as :class:`RayEngine`, and other settings in the folder.
     """
-    from tqdm import tqdm
-
     with RayEngine(spec, tasks) as engine:
         folder.settle(loop.settings_of(spec, tasks, engine.identity))
         engine.write_environment(folder)
@@ -331,15 +330,7 @@ def run_on_ray(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[Mod
         total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
         with (
             loop.interrupts() as stop,
-            tqdm(
-                total=total,
-                initial=before,
-                file=sys.stderr,
-                unit="sample",
-                smoothing=0.1,
-                mininterval=0.5,
-                disable=spec.quiet,
-            ) as bar,
+            progress_bar(total, before, not spec.quiet) as bar,
         ):
             finished = engine.answer(plan, bar, stop)
         engine.write_environment(folder)  # again, with what disturbed the run

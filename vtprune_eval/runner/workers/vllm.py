@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from ...benchmarks.tasks import Task
+from ...console import progress_bar
 from ...models.identity import ModelIdentity
 from ...outcome import Outcome
 from ...profiling.gpu import open_gpu
@@ -40,8 +41,6 @@ def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[Mo
     Raises:
         UserError: as the engine's own, and other settings in the folder.
     """
-    from tqdm import tqdm
-
     engine = engine_module("vllm").load_engine(spec)
     folder.settle(loop.settings_of(spec, tasks, engine.identity))
     gpu = open_gpu(spec.device, spec.profile)
@@ -50,15 +49,7 @@ def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[Mo
     total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
     with (
         loop.interrupts() as stop,
-        tqdm(
-            total=total,
-            initial=before,
-            file=sys.stderr,
-            unit="sample",
-            smoothing=0.1,
-            mininterval=0.5,
-            disable=spec.quiet,
-        ) as bar,
+        progress_bar(total, before, not spec.quiet) as bar,
     ):
         for task, cell, path, done in plan:
             answer_cell(engine, spec, OpenCell(task, cell, loop.cell_key(spec, task, cell), path, done), bar, stop)

@@ -17,8 +17,8 @@ from ...units import parse_bytes
 from ..cells import (
     WARMUP_SAMPLES,
     Runs,
-    answer,
     loader,
+    metered,
     record_of,
     shuffle,
     slots_of,
@@ -132,9 +132,7 @@ class Worker:
         start = time.monotonic()
         records = []
         for own in ids:
-            self._meter.start()
-            record = answer(key, task, samples[index[own]], runner, self._coordinates)
-            record["energy_j"], record["gpu_process_bytes"] = self._meter.stop(), self._meter.process_bytes()
+            record = metered(self._meter, key, task, samples[index[own]], runner, self._coordinates)
             record["worker"] = self._name
             records.append(record)
             if time.monotonic() - start > CALL_SECONDS:
@@ -168,9 +166,7 @@ class Worker:
                 shuffle(order, self._spec, task, sample)
                 for place in order:
                     runner = shared.warm(place, task.samples)
-                    self._meter.start()
-                    record = answer(cells[place][1], task, sample, runner, self._coordinates)
-                    record["energy_j"], record["gpu_process_bytes"] = self._meter.stop(), self._meter.process_bytes()
+                    record = metered(self._meter, cells[place][1], task, sample, runner, self._coordinates)
                     record["worker"] = self._name
                     records.append(record)
             else:
