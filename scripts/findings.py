@@ -388,7 +388,8 @@ HEAD = """# Findings on the embedded model
 Made by `python scripts/findings.py`; {limit}. What one table cannot tell (random against design per stage, resize,
 positions, two questions, calibration, target recall) is in [Experiments](experiments.md).
 
-Two pages of figures and tables of the committed results: [findings_pdf/findings.pdf](findings_pdf/findings.pdf).
+Two pages of figures and tables of the committed results: [findings_pdf/findings.pdf](findings_pdf/findings.pdf). What
+the reading `equal` changed, with the rankings that turned: [readings.md](readings.md).
 
 nano: 9.8 M parameters, a decoder of 5 layers, screenshots of 36 to 40 merge blocks, float32, greedy, one seed. The
 question is which qualitative claims of the papers show on this small instrument, not what the methods are worth on a
@@ -408,6 +409,8 @@ NOTES = """
 - `resize` and `guipruner-tar` shrink images, and nano never saw a shrunk screen: their low rows say that nano's ViT
   does not read other scales, nothing about the methods on models that were trained on many.
 - At 40 tokens an image, 5 % are two tokens.
+- `lagkv` compares blocks of 128 entries: a prompt shorter than its sinks and two blocks keeps its sinks and its end, so
+  that its rows are nearly those of `streamingllm`.
 - nano finds a named target while it reads the question, in its second and third decoder layers. What is dropped after
   that, or from the cache, costs little; what is dropped before costs much. So cache methods look better here than on a
   large model, and methods that act in early layers look worse.

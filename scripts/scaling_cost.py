@@ -30,7 +30,7 @@ from vtprune_eval.models.dims import ModelDims
 from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import flops_of
 from vtprune_eval.profiling.plan import block_grids, model_block, model_dims, planned_counts
-from vtprune_eval.registry import make_method, method_names
+from vtprune_eval.registry import make_method
 from vtprune_eval.runner.cells import TIMED_SAMPLES
 
 GPUS = (8, 64, 512)
@@ -55,8 +55,14 @@ TASKS: dict[str, tuple[int | None, int, int, int, int, int]] = {
     "ChartQA_TEST": (2500, 850, 600, 1, 60, 16),
     "OCRBench": (1000, 1000, 800, 1, 60, 32),
 }
-# Neither trained for everybody nor a method: the oracle reads the answer, FocusUI's models are a method of their own.
-NOT_MODELS, NOT_METHODS = {"nano", "stub", "focusui-3b", "focusui-7b", "focusui-qwen3vl-2b"}, {"full", "oracle"}
+# FocusUI's models are a method of their own; the others are embedded.
+NOT_MODELS = {"nano", "micro", "stub", "focusui-3b", "focusui-7b", "focusui-qwen3vl-2b"}
+# The estimate's leaderboard since its first version, so that hours can be compared; ``--methods`` takes others.
+METHODS = (
+    "cdpruner,conncomp,dart,divprune,fastv,focusui,guikv,guipruner,guipruner-ssp,guipruner-tar,h2o,hiprune,pixelprune,"
+    "pool,prumerge,pyramiddrop,pyramidkv,random,random-kv,random-layer,random-tokens,resize,snapkv,sparsevlm,"
+    "streamingllm,stride,visionzip,vlcache"
+)
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,10 @@ class Speeds:
     Attributes:
         peak_flops_s: of one GPU (dense bf16); mfu: share of it that batch 1 reaches in ViT and prefill.
         bytes_s: memory bandwidth; bandwidth_share: reached in decoding; launch_s: least time of one decoded token
-            (kernel launches of an eager model); image_s_per_mpixel: decode and resize of an image on one core.
+            (kernel launches of an eager model); slots: branches that decode together; again: share of them that is too
+            close to call and is decoded again alone; image_s_per_mpixel: decode and resize of an image on one core.
         warm_up_samples: per cell and worker; load_bytes_s: storage to all workers together.
-        write_s: of one record in the one process that writes a Ray run; record_bytes: of its line on disk;
-        held: memory of a record in the summary, as a multiple of its line.
+        write_s: of one record in the one process that writes a Ray run; record_bytes: of its line on disk.
     """
 
     peak_flops_s: float = 989e12
@@ -77,21 +83,24 @@ class Speeds:
     bytes_s: float = 3.35e12
     bandwidth_share: float = 0.6
     launch_s: float = 0.02
+    slots: int = 32
+    again: float = 0.05
     image_s_per_mpixel: float = 0.03
     warm_up_samples: int = 3
     load_bytes_s: float = 20e9
     write_s: float = 1 / 4000
     record_bytes: float = 2500.0
-    held: float = 1.4
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one cell's sample: encode (images and ViT), prefill, decode; ``stage`` until which it is like full."""
+    """Seconds of one cell's sample: encode (images and ViT), prefill, decode, its share of decoding with others;
+    ``stage`` until which it is like full."""
 
     encode_s: float
     prefill_s: float
     decode_s: float
+    together_s: float
     stage: str
 
     @property
@@ -132,10 +141,17 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
     rate = s.peak_flops_s * s.mfu
     vit = sum(v for k, v in flops.items() if k.startswith(("patch_embed", "vit_", "merger", "deepstack")))
     prefill = flops["llm_linear"] + flops["llm_attention"] + flops["lm_head"]
+    bandwidth = s.bytes_s * s.bandwidth_share
+    cache = kv_bytes(dims, counts) / bandwidth
+    decode = n_new * max(s.launch_s, weights / bandwidth + cache)
+    # A step launches and reads the weights once for all of its branches; every branch reads its own cache. In bf16 a
+    # weight has two bytes and takes part in two FLOPs.
+    shared_step = max(s.launch_s / s.slots, weights / bandwidth / s.slots + cache, weights / rate)
     return Cost(
         n_images * width * height / 1e6 * s.image_s_per_mpixel + vit / rate,
         prefill / rate,
-        n_new * max(s.launch_s, (weights + kv_bytes(dims, counts)) / (s.bytes_s * s.bandwidth_share)),
+        decode,
+        n_new * shared_step + s.again * decode,
         stage,
     )
 
@@ -148,17 +164,19 @@ def kv_bytes(dims: ModelDims, counts: Counts) -> float:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All cells of one model on one sample of one task: GPU-seconds with every cell alone, and with shared prefixes."""
+    """All cells of one model on one sample of one task: GPU-seconds with every cell alone, with shared prefixes, and
+    with answers decoded together besides."""
 
     samples: int
     cells: int
     alone_s: float
     shared_s: float
+    together_s: float
 
-    def on(self, n: float) -> float:
+    def on(self, n: float, together: bool = False) -> float:
         """GPU-seconds of ``n`` samples in one run that shares: the first few are timed, each cell alone."""
         timed = min(n, TIMED_SAMPLES)
-        return timed * self.alone_s + (n - timed) * self.shared_s
+        return timed * self.alone_s + (n - timed) * (self.together_s if together else self.shared_s)
 
 
 def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str], s: Speeds) -> Sweep:
@@ -166,12 +184,18 @@ def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str],
     full = cost(model, task, "full", "100", s)
     cells = [full, *(cost(model, task, m, b, s) for m in methods for b in budgets)]
     # ``full``'s own encoding and prefill are the shared ones.
-    shared = (
+    before = (
         full.encode_s
         + full.prefill_s
-        + sum(c.decode_s + (0 if c.stage == "prefill" else c.prefill_s) + (0 if c.stage else c.encode_s) for c in cells)
+        + sum((0 if c.stage == "prefill" else c.prefill_s) + (0 if c.stage else c.encode_s) for c in cells)
     )
-    return Sweep(samples_of(task), len(cells), sum(c.alone_s for c in cells), shared)
+    return Sweep(
+        samples_of(task),
+        len(cells),
+        sum(c.alone_s for c in cells),
+        before + sum(c.decode_s for c in cells),
+        before + sum(c.together_s for c in cells),
+    )
 
 
 def rows_of(sweeps: dict[str, list[Sweep]], s: Speeds) -> list[list[str]]:
@@ -184,8 +208,12 @@ def rows_of(sweeps: dict[str, list[Sweep]], s: Speeds) -> list[list[str]]:
         ("answers, every cell alone", [sum(own.samples * own.alone_s for own in every) / g for g in GPUS]),
         ("answers, shared prefixes", [sum(own.on(own.samples / g) for own in every) for g in GPUS]),
         (
-            "- of these, shared without the timed samples",
-            [sum(own.samples * own.shared_s for own in every) / g for g in GPUS],
+            "answers, shared prefixes, decoded together",
+            [sum(own.on(own.samples / g, together=True) for own in every) for g in GPUS],
+        ),
+        (
+            "- of these, without the timed samples",
+            [sum(own.samples * own.together_s for own in every) / g for g in GPUS],
         ),
         ("warm-up of every cell on every worker", [warm for _ in GPUS]),
         ("loading all models on every worker, at the same time", [weights * g / s.load_bytes_s for g in GPUS]),
@@ -201,10 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [m for m in MODELS if m not in NOT_MODELS]
     p.add_argument("--models", default=",".join(known))
-    p.add_argument(
-        "--methods",
-        default=",".join(m for m, source in method_names().items() if source == "builtin" and m not in NOT_METHODS),
-    )
+    p.add_argument("--methods", default=METHODS)
     p.add_argument("--budgets", default=BUDGETS)
     for name, value in vars(Speeds()).items():
         p.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
@@ -221,28 +246,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     lines = []
     for model, own in sweeps.items():
-        alone, shared = (sum(w.samples * getattr(w, k) for w in own) for k in ("alone_s", "shared_s"))
+        kinds = ("alone_s", "shared_s", "together_s")
+        alone, shared, together = (sum(w.samples * getattr(w, k) for w in own) / 3600 for k in kinds)
         lines.append(
             [
                 model,
                 f"{sizes(model)[3] / 1e9:.1f}",
-                f"{alone / (records / len(models)):.2f}",
-                f"{alone / 3600:,.0f}",
-                f"{shared / 3600:,.0f}",
-                f"{alone / shared:.1f}x",
+                f"{3600 * alone / (records / len(models)):.2f}",
+                f"{alone:,.0f}",
+                f"{shared:,.0f}",
+                f"{together:,.0f}",
+                f"{alone / together:.1f}x",
             ]
         )
-    print(
-        _table(["model", "weights GB", "s per record, alone", "GPU-hours, alone", "GPU-hours, shared", "saved"], lines)
-    )
+    totals = [sum(own.samples * getattr(own, k) for of in sweeps.values() for own in of) / 3600 for k in kinds]
+    lines.append(["all", "", "", *(f"{v:,.0f}" for v in totals), f"{totals[0] / totals[2]:.1f}x"])
+    heads = ["model", "weights GB", "s per record, alone", "GPU-hours, alone", "shared", "decoded together", "saved"]
+    print(_table(heads, lines))
     print()
     print(_table(["hours", *(f"{g} GPUs" for g in GPUS)], rows_of(sweeps, s)))
-    largest = max((own for of_model in sweeps.values() for own in of_model), key=lambda own: own.samples * own.cells)
-    print(
-        f"\nRecords on disk: {records * s.record_bytes / 1e9:,.0f} GB. The summary of one model's largest task holds "
-        f"{largest.samples * largest.cells * s.record_bytes * s.held / 1e9:,.0f} GB in memory, if all cells are one "
-        "run."
-    )
+    print(f"\nRecords on disk: {records * s.record_bytes / 1e9:,.0f} GB.")
     print("\nAssumed: " + ", ".join(f"{k} {v:g}" for k, v in vars(s).items()) + ".")
     return 0
 

@@ -2,21 +2,33 @@
 # Makes findings.pdf: every figure and table by the commands plot, export and compare, the pages by pdflatex.
 # Run from the root of the repository; PYTHON names another interpreter.
 set -eu
-run=leaderboards/results/nano-c3b21288a1b6.json
+results=leaderboards/results
 here=docs/findings_pdf
 build=${BUILD:-$(mktemp -d)}
 [ -n "${BUILD:-}" ] || trap 'rm -rf "$build"' EXIT
 harness() { ${PYTHON:-python} -m vtprune_eval "$@"; }
-figure() { harness plot "$run" --font serif --font-size 8 "$@"; }
-
-figure --tasks all,mean --columns 2 --height 1.75 --out "$build/curves.pdf"
-figure --y retention --x tokens --height 1.9 --out "$build/retention.pdf"
-figure --y recall --x tokens --tasks mini-grounding --height 1.9 --out "$build/recall.pdf"
-figure --kind stages --budgets 20 --out "$build/stages.pdf"
-harness export "$run" --latex --budgets 20,40,80 --columns achieved,change,flops,kv --out "$build/rows.tex"
-harness compare "$run" "$run" --format latex \
-  --a pixelprune@40 --b random@40 --a pixelprune@40 --b conncomp@40 --a pixelprune@40 --b stride@40 \
-  --a pixelprune@40 --b resize@40 --a pixelprune@40 --b tome@40 > "$build/pairs.tex"
+# Stage, its run, the methods that are shown.
+stages=(
+  "before nano-c3b21288a1b6 pixelprune,conncomp,stride,random,resize,tome"
+  "behind nano-c6d65589e4ec focusui,divprune,cdpruner,scope,visionzip,random-tokens,no-image"
+  "layers nano-740d469ff536 sparsevlm,dart,showui,fastv,pyramiddrop,random-layer"
+  "cache nano-f7962933b433 vlcache,kvzip,snapkv,guikv,h2o,knorm,random-kv"
+)
+for stage in "${stages[@]}"; do
+  read -r name run methods <<< "$stage"
+  harness plot "$results/$run.json" --methods "$methods" --x achieved --font serif --font-size 8 --height 2.1 --out "$build/$name.pdf"
+  budget=20; [ "$name" = layers ] && budget=50
+  harness export "$results/$run.json" --latex --methods "$methods" --budgets "$budget" --columns achieved,change,flops,kv --out "$build/$name.tex"
+done
+pairs() { # NAME RUN A B [A B ...]
+  local name=$1 run=$2 options=(); shift 2
+  while [ $# -gt 0 ]; do options+=(--a "$1" --b "$2"); shift 2; done
+  harness compare "$results/$run.json" "$results/$run.json" --format latex "${options[@]}" > "$build/pairs_$name.tex"
+}
+pairs before nano-c3b21288a1b6 pixelprune@40 random@40 pixelprune@40 resize@40
+pairs behind nano-c6d65589e4ec focusui@20 random-tokens@20 divprune@40 random-tokens@40
+pairs layers nano-740d469ff536 sparsevlm@50 dart@50 fastv@50 random-layer@50
+pairs cache nano-f7962933b433 guikv@10 snapkv@10 snapkv@10 random-kv@10
 
 cp "$here/findings.tex" "$build"
 (cd "$build" && SOURCE_DATE_EPOCH=0 pdflatex -interaction=nonstopmode -halt-on-error findings.tex > log.txt) ||
