@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from tests import draws  # noqa: F401 (before any test module: it sets how hypothesis draws)
+from tests.lent import changed, shared
 from tests.sure import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +57,13 @@ def _as_it_was():
     for name in set(registry._REGISTERED) - set(registered):
         del registry._REGISTERED[name]
         registry.method_names().pop(name, None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _models_as_they_were():
+    """Models that other modules use, too, are as they found them."""
+    yield
+    assert not changed()
 
 
 def skips(reporter) -> Counter[str]:
@@ -110,7 +118,7 @@ def tiny():
     tokenizer = build_tokenizer()
     model.generation_config.eos_token_id = [tokenizer.eos_token_id]
     rules = ImageRules(16, 2, 2, 1024, 1 << 20, (0.5,) * 3, (0.5,) * 3)
-    return Qwen3VL("tiny", model, tokenizer, rules, {"trained": True})
+    return shared(Qwen3VL("tiny", model, tokenizer, rules, {"trained": True}))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 
+from tests.lent import shared
 from tests.pipeline.support import Reference
 from vtprune_eval.models import NANO, family_of
 from vtprune_eval.models.base import ImageRules
@@ -124,7 +125,12 @@ def draw_weights(model: torch.nn.Module, seed: int) -> None:
 
 @cache
 def tiny(family: str, attn: str = "sdpa"):
-    """Adapter of a small float32 model with random weights."""
+    """Adapter of a small float32 model with random weights, shared by all tests: nothing about it may be changed."""
+    return shared(afresh(family, attn))
+
+
+def afresh(family: str, attn: str = "sdpa"):
+    """The same for a test that changes it, as training does."""
     torch.set_num_threads(1)
     kind = family_of(NAMES[family])
     config = tiny_config(family)

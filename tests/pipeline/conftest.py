@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.lent import shared
 from vtprune_eval.budget import Budget
 from vtprune_eval.methods.base import Method
 from vtprune_eval.pipeline.generate import Pipeline
@@ -20,7 +21,7 @@ from .support import Reference, tiny_model
 @pytest.fixture(scope="session")
 def adapter():
     torch.set_num_threads(1)
-    return tiny_model()
+    return shared(tiny_model())
 
 
 @pytest.fixture(scope="session")

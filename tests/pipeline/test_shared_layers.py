@@ -28,9 +28,10 @@ def run(adapter, cells, samples, **how):
 
 
 @pytest.fixture
-def passes(monkeypatch):
+def passes():
     """How often each decoder layer of a model ran on more than one row."""
     counts: dict[int, int] = {}
+    handles = []
 
     def watch(adapter):
         def hook(number):
@@ -40,10 +41,12 @@ def passes(monkeypatch):
             return count
 
         for number, layer in enumerate(adapter.text.layers):
-            layer.register_forward_hook(hook(number))
+            handles.append(layer.register_forward_hook(hook(number)))
         return counts
 
-    return watch
+    yield watch
+    for handle in handles:
+        handle.remove()
 
 
 @pytest.mark.parametrize("family", sorted(CACHED))

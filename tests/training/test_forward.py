@@ -116,9 +116,9 @@ def _logits(learner: Learner, items) -> torch.Tensor:
 @pytest.mark.parametrize("family", NAMES)
 def test_families_pack_or_stand_alone(family):
     """Every family's sequences in one pack (or, with linear attention, alone) give the losses of separate ones."""
-    from tests.models.families import tiny
+    from tests.models.families import afresh
 
-    adapter = tiny(family)
+    adapter = afresh(family)
     learner = Learner(adapter, Pipeline(adapter, make_method("full"), Budget.parse("100")))
     items = [learner.prepare([e]) for e in examples(3)]
     with torch.no_grad():
