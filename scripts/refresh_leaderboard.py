@@ -46,8 +46,10 @@ def changes(old: Records, new: Records, again: Again | None = None) -> list[str]
     """One sentence per change beyond the noise; both hold the same cells and samples.
 
     Args:
-        old, new: committed and present records; again: times a cell and its full once more (cell, number of the pass
-            from 2), asked only for a row that is too slow; None believes the first pass.
+        old: committed and present records.
+        new: committed and present records.
+        again: times a cell and its full once more (cell, number of the pass from 2), asked only for a row that is too
+            slow; None believes the first pass.
     """
     out = []
     for key, before in old.items():
@@ -133,8 +135,10 @@ def refresh(folder: Path, runs: Path, groups: Sequence[str], accept: bool) -> li
     """Rerun, compare and rebuild; returns what changed.
 
     Args:
-        folder: of the leaderboard; runs: where the new runs go; groups: whose results are run again; accept: replace
-            the committed results by the new ones.
+        folder: of the leaderboard.
+        runs: where the new runs go.
+        groups: whose results are run again.
+        accept: replace the committed results by the new ones.
 
     Raises:
         UserError: no committed result, or one that cannot be read.

@@ -70,12 +70,18 @@ class Speeds:
     """Assumptions; the units are in the names.
 
     Attributes:
-        peak_flops_s: of one GPU (dense bf16); mfu: share of it that batch 1 reaches in ViT and prefill.
-        bytes_s: memory bandwidth; bandwidth_share: reached in decoding; launch_s: least time of one decoded token
-            (kernel launches of an eager model); slots: branches that decode together; again: share of them that is too
-            close to call and is decoded again alone; image_s_per_mpixel: decode and resize of an image on one core.
-        warm_up_samples: per cell and worker; load_bytes_s: storage to all workers together.
-        write_s: of one record in the one process that writes a Ray run; record_bytes: of its line on disk.
+        peak_flops_s: of one GPU (dense bf16).
+        mfu: share of it that batch 1 reaches in ViT and prefill.
+        bytes_s: memory bandwidth.
+        bandwidth_share: reached in decoding.
+        launch_s: least time of one decoded token (kernel launches of an eager model).
+        slots: branches that decode together.
+        again: share of them that is too close to call and is decoded again alone.
+        image_s_per_mpixel: decode and resize of an image on one core.
+        warm_up_samples: per cell and worker.
+        load_bytes_s: storage to all workers together.
+        write_s: of one record in the one process that writes a Ray run.
+        record_bytes: of its line on disk.
     """
 
     peak_flops_s: float = 989e12

@@ -132,8 +132,11 @@ def _attention_loss(
     """-log of the attention that the watched heads put on their targets, summed over the three stages.
 
     Args:
-        batch: ``attend`` holds the targets; seen: attention ``(batch, heads, length, length)`` of the watched layers.
-        n_prefix: tokens before the first question; length: tokens per question; visual: places of the visual tokens.
+        batch: ``attend`` holds the targets.
+        seen: attention ``(batch, heads, length, length)`` of the watched layers.
+        n_prefix: tokens before the first question.
+        length: tokens per question.
+        visual: places of the visual tokens.
     """
     total = torch.zeros(())
     for stage, layer in enumerate(WATCH):

@@ -125,7 +125,8 @@ class Budget:
         """Tokens that may be kept out of ``n_full``, at least 1 and at most ``n_full``.
 
         Args:
-            n_full: tokens of the full model; rounding: of a percentage; ``up`` in the reading ``equal``.
+            n_full: tokens of the full model.
+            rounding: of a percentage; ``up`` in the reading ``equal``.
 
         Raises:
             ValueError: for ``auto``, ``like`` and ``flops``, whose count depends on the image or the model.
@@ -171,7 +172,9 @@ def split_with_needs(total: int, sizes: tuple[int, ...], needs: tuple[int, ...])
     """The same where an image cannot use more than it ``needs``: what it leaves goes to the others.
 
     Args:
-        total: tokens to share; sizes: tokens of the images, by which they are shared; needs: the most that each uses.
+        total: tokens to share.
+        sizes: tokens of the images, by which they are shared.
+        needs: the most that each uses.
     """
     out = [0] * len(sizes)
     open_ = list(range(len(sizes)))
@@ -193,8 +196,10 @@ def behind_cut(mean: int, entering: int, n_before: int, n_layers: int) -> int:
     """Visual tokens that may be left behind a cut for a mean of ``mean`` over the layers; below 1: infeasible.
 
     Args:
-        mean: visual tokens per layer that were asked for; entering: those that the layers before the cut process.
-        n_before: layers before the cut; n_layers: all of them.
+        mean: visual tokens per layer that were asked for.
+        entering: those that the layers before the cut process.
+        n_before: layers before the cut.
+        n_layers: all of them.
     """
     return min(entering, (mean * n_layers - entering * n_before) // (n_layers - n_before))
 
@@ -213,7 +218,9 @@ def spread_over_layers(mean: int, weights: Sequence[Fraction | float], most: Seq
     """Whole numbers of entries per layer that add up to at most ``mean`` each, in proportion to ``weights``.
 
     Args:
-        mean: entries that a layer keeps on average; weights: of the layers, not negative; most: that each layer has.
+        mean: entries that a layer keeps on average.
+        weights: of the layers, not negative.
+        most: that each layer has.
 
     Returns:
         one number per layer. What a layer cannot hold goes to the others; what rounding leaves goes to the largest

@@ -59,7 +59,9 @@ def progress_bar(total: int, done: int, shown: bool = True) -> Any:
     """The bar of a run on standard error.
 
     Args:
-        total: samples over all cells; done: of them those that were there; shown: False for a run that is quiet.
+        total: samples over all cells.
+        done: of them those that were there.
+        shown: False for a run that is quiet.
     """
     from tqdm import tqdm
 

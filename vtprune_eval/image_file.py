@@ -32,7 +32,8 @@ def open_image(path: Path, content: bytes | None = None) -> np.ndarray:
     """Decode one file to RGB uint8 ``(height, width, 3)``.
 
     Args:
-        path: the file; content: its bytes, where they have been read already.
+        path: the file.
+        content: its bytes, where they have been read already.
 
     Raises:
         SampleError: ``bad_image`` for a missing, empty, corrupt or oversized file, or one without a range of values.
@@ -77,7 +78,8 @@ def flat(image: Image.Image, name: str = "") -> Image.Image:
     """The image as 8-bit RGB.
 
     Args:
-        image: of any mode; name: of the file, for the message.
+        image: of any mode.
+        name: of the file, for the message.
 
     Raises:
         SampleError: ``bad_image`` where the values of a pixel have no stated range.

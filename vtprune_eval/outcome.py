@@ -13,10 +13,13 @@ class Counts:
     """What really went through each stage.
 
     Attributes:
-        patches_full, patches: ViT patches of the full model, and those that went through the ViT, per image.
-        visual_full, visual: visual tokens per image of the full model, and at the input of decoder layer 0.
+        patches_full: ViT patches of the full model, and those that went through the ViT, per image.
+        patches: ViT patches of the full model, and those that went through the ViT, per image.
+        visual_full: visual tokens per image of the full model, and at the input of decoder layer 0.
+        visual: visual tokens per image of the full model, and at the input of decoder layer 0.
         n_text: text tokens of the prompt (markers added by a method count as visual in ``visual``).
-        prompt_full, prompt: logical prompt length, and physical length at layer 0.
+        prompt_full: logical prompt length, and physical length at layer 0.
+        prompt: logical prompt length, and physical length at layer 0.
         layer_tokens: tokens (text + visual) processed by each decoder layer in prefill.
         layer_visual: visual tokens processed by each decoder layer in prefill.
         cache_entries: entries held after prefill per layer and stored head.
@@ -92,18 +95,20 @@ class Outcome:
     """One generated answer and what it cost.
 
     Attributes:
-        text: the decoded answer without special tokens; ids: generated ids (with the end token, if reached).
+        text: the decoded answer without special tokens.
+        ids: generated ids (with the end token, if reached).
         finish: ``eos`` or ``length``; ``pointer`` where an action head answered.
         model_sizes: (width, height) of every image as the model saw it (coordinate frame of the answer).
         file_sizes: (width, height) of every image file.
-        kept: kept merge blocks per image at the input of layer 0, as sorted flat indices; kept_last: those that are
-            left behind the last layer, () without a method that drops tokens inside the decoder.
+        kept: kept merge blocks per image at the input of layer 0, as sorted flat indices.
+        kept_last: those that are left behind the last layer, () without a method that drops tokens inside the decoder.
         kv_bytes: bytes truly held by the KV cache after prefill (sum of the live entries' storage).
         peak_bytes: peak memory during the sample (device allocation on CUDA, resident size of the process on CPU).
         target_recall: share of the target's blocks that survive, by stage (:data:`.recall.STAGES`); None without a box.
-        asked: the budget as asked for, as text; reading: what its number counts; achieved: percent of the full model's
-            visual tokens per decoder layer, or of visual entries per layer and kv head for a method that cuts the cache
-            (None without images).
+        asked: the budget as asked for, as text.
+        reading: what its number counts.
+        achieved: percent of the full model's visual tokens per decoder layer, or of visual entries per layer and kv
+            head for a method that cuts the cache (None without images).
         inside: kept blocks by layer and head; None where nothing was dropped inside, or nobody asked.
         notes: things a reader must know (e.g. under budget).
         logprobs: natural logarithm of the probability of every generated id, () where they were not asked for.
@@ -134,7 +139,9 @@ def achieved(counts: Counts, hooks: Collection[str], kv_heads: int) -> float | N
     """What was spent, in the one unit of all methods: percent of the full model's visual tokens.
 
     Args:
-        counts: of a sample; hooks: that acted; kv_heads: of the model.
+        counts: of a sample.
+        hooks: that acted.
+        kv_heads: of the model.
 
     Returns:
         visual tokens per decoder layer, averaged; where the cache was cut, visual entries per layer and kv head. None

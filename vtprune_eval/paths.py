@@ -41,7 +41,9 @@ def inside_folder(folder: Path, name: str, where: str, below: str = "") -> Path:
     ``VTPRUNE_EVAL_FOLLOW_LINKS=1`` anywhere.
 
     Args:
-        folder: of the data; name: as a record, a table, an archive or a listing states it; where: start of the message.
+        folder: of the data.
+        name: as a record, a table, an archive or a listing states it.
+        where: start of the message.
         below: a folder in it that the reader, not the data, names.
 
     Raises:

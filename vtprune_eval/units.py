@@ -13,7 +13,8 @@ def parse_bytes(text: str | int, option: str) -> int:
     """Bytes from ``500MB``, ``4GB``, ``1.5GiB`` or a plain number; KB is 1000 bytes, KiB 1024.
 
     Args:
-        text: as written; option: whose value it is, for the sentence.
+        text: as written.
+        option: whose value it is, for the sentence.
 
     Raises:
         UserError: another form.

@@ -39,8 +39,12 @@ class Cell:
     """What is measured at once: a method at a budget on a workload.
 
     Attributes:
-        workload: ``screen`` or ``history``; method, budget, params: as on the command line.
-        reading: of the budget; headline: key of the paper's headline that the cell belongs to.
+        workload: ``screen`` or ``history``.
+        method: as on the command line.
+        budget: as on the command line.
+        params: as on the command line.
+        reading: of the budget.
+        headline: key of the paper's headline that the cell belongs to.
     """
 
     workload: str
@@ -86,7 +90,10 @@ class Group:
     """One loaded model with one attention backend, and what was measured on it.
 
     Attributes:
-        model, attention: names; rows: measured cells; full: per workload every call of ``full`` so far.
+        model: names.
+        attention: names.
+        rows: measured cells.
+        full: per workload every call of ``full`` so far.
     """
 
     model: str
@@ -137,7 +144,9 @@ def measure(group: Group, cell: Cell, gpu: Any, window_s: float) -> dict[str, An
     """One row: times, counts, memory and energy of a cell.
 
     Args:
-        group: the model; cell: what to measure; gpu: the reader of energy.
+        group: the model.
+        cell: what to measure.
+        gpu: the reader of energy.
         window_s: seconds of timed calls; at least three calls are made unless they take four times as long.
 
     Raises:

@@ -37,7 +37,8 @@ def add_ratios(rows: list[dict[str, Any]], full: dict[str, list[Any]]) -> None:
     minutes does not shift them.
 
     Args:
-        rows: of one model and backend; full: outcomes of ``full`` per workload, in the order of the calls.
+        rows: of one model and backend.
+        full: outcomes of ``full`` per workload, in the order of the calls.
     """
     bases = {r["workload"]: r for r in rows if r["method"] == "full"}
     for row in rows:
@@ -80,7 +81,8 @@ def headlines(rows: list[dict[str, Any]], papers: Path) -> list[dict[str, Any]]:
     """The papers' headline ratios, each beside every measured cell that is its counterpart.
 
     Args:
-        rows: measured cells with their ratios; papers: folder of the papers' tables.
+        rows: measured cells with their ratios.
+        papers: folder of the papers' tables.
 
     Returns:
         per claim ``paper``, ``claim``, ``printed`` (number), ``unit`` (``x`` or ``%`` less), ``setting`` and

@@ -25,7 +25,8 @@ def by_search(values: np.ndarray, threshold: float = 0.3) -> list[Region]:
     """The regions by a breadth-first search that looks for each neighbour in the list of all cells above the threshold.
 
     Args:
-        values: ``(rows, columns)``; threshold: share of the largest value that a cell must exceed.
+        values: ``(rows, columns)``.
+        threshold: share of the largest value that a cell must exceed.
     """
     rows, cols = values.shape
     limit = threshold * values.max()

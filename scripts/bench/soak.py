@@ -63,7 +63,10 @@ def soak(samples: int, settle: int, folder: Path, delay_ms: float = 0.5) -> Soak
     """Run ``samples`` samples and watch the process.
 
     Args:
-        samples: to answer; settle: records after which growth counts; folder: for data and run; delay_ms: of the stub.
+        samples: to answer.
+        settle: records after which growth counts.
+        folder: for data and run.
+        delay_ms: of the stub.
 
     Raises:
         RuntimeError: the run failed, or was over before it was seen.

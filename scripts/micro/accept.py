@@ -22,7 +22,9 @@ class Rule:
     """``better`` less ``worse`` on the same samples.
 
     Attributes:
-        title: what it asks; better, worse: cells.
+        title: what it asks.
+        better: cells.
+        worse: cells.
         least: the difference that the interval must lie above, as a share.
         strict: the whole interval must lie above ``least``; else the rule fails only where all of it lies below.
         relative: of the accuracy of ``better``: ``least`` is that share of it.
@@ -52,7 +54,8 @@ def judge(rule: Rule, rows: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """Verdict and the difference in words.
 
     Args:
-        rule: of :data:`RULES`; rows: of one task, with ``cell``, ``scores`` and ``clusters``, in the samples' order.
+        rule: of :data:`RULES`.
+        rows: of one task, with ``cell``, ``scores`` and ``clusters``, in the samples' order.
     """
     cells = {row["cell"]: row for row in rows if "scores" in row}
     if rule.better not in cells or rule.worse not in cells:

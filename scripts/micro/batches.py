@@ -29,11 +29,20 @@ class Batch:
 
     Attributes:
         images: uint8 ``(rows * frames, height, width, 3)``.
-        inner, outer, icons, points, names, digits: the reader's targets per image and block.
-        segments: token ids of every question with its answer; answers: where each answer starts.
-        checks: what makes an answer right; seen: blocks that hold the answer's evidence, per question.
-        attend: attention targets of four decoder layers; wanted: pointer targets ``(2, rows, questions, blocks)``.
-        present: bool ``(rows, blocks)``, False for a missing block; markers: bool, where a marker stands instead.
+        inner: the reader's targets per image and block.
+        outer: the reader's targets per image and block.
+        icons: the reader's targets per image and block.
+        points: the reader's targets per image and block.
+        names: the reader's targets per image and block.
+        digits: the reader's targets per image and block.
+        segments: token ids of every question with its answer.
+        answers: where each answer starts.
+        checks: what makes an answer right.
+        seen: blocks that hold the answer's evidence, per question.
+        attend: attention targets of four decoder layers.
+        wanted: pointer targets ``(2, rows, questions, blocks)``.
+        present: bool ``(rows, blocks)``, False for a missing block.
+        markers: bool, where a marker stands instead.
     """
 
     images: torch.Tensor

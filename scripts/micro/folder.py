@@ -72,7 +72,8 @@ def start(folder: Path, seed: int = 0):
     little at first. Embeddings are taken over token by token.
 
     Args:
-        folder: hub-format folder of nano or micro; seed: of what is new.
+        folder: hub-format folder of nano or micro.
+        seed: of what is new.
     """
     from transformers import Qwen3VLForConditionalGeneration
 

@@ -71,10 +71,13 @@ def _text_layer(
     """One Qwen3 decoder layer in bfloat16 with a float32 residual stream.
 
     Args:
-        page: ``(rows, n_page, dim)``, what precedes the questions; asked: ``(rows, questions, length, dim)``.
-        turn_page, turn_asked: cosine and sine of the positions.
-        mask: added to the page's own scores ``(rows, 1, n_page, n_page)``; missing: to those of the questions with the
-            page ``(rows, 1, 1, n_page)``; own: to those within a question ``(length, length)``.
+        page: ``(rows, n_page, dim)``, what precedes the questions.
+        asked: ``(rows, questions, length, dim)``.
+        turn_page: cosine and sine of the positions.
+        turn_asked: cosine and sine of the positions.
+        mask: added to the page's own scores ``(rows, 1, n_page, n_page)``.
+        missing: to those of the questions with the page ``(rows, 1, 1, n_page)``.
+        own: to those within a question ``(length, length)``.
 
     Returns:
         both streams, and the questions' attention ``(rows, heads, questions * length, n_page + length)``.
@@ -143,7 +146,8 @@ def decode(
         asked: embeddings ``(rows, questions, length, dim)``.
         positions: int64 ``(3, n_page)`` and ``(3, length)``, the latter for every question alike.
         present: bool ``(rows, n_page)``, False for what nothing may look at.
-        visual: int64 ``(n_visual,)``, places of the visual tokens; taps: DeepStack rows ``(rows, n_visual, dim)``.
+        visual: int64 ``(n_visual,)``, places of the visual tokens.
+        taps: DeepStack rows ``(rows, n_visual, dim)``.
     """
     turns = [tuple(t[0].bfloat16() for t in text.rotary_emb(page, p[:, None])) for p in positions]
     missing = torch.zeros(len(page), 1, 1, page.shape[1]).masked_fill_(~present[:, None, None], -1e4)
@@ -199,7 +203,9 @@ def waves(rows: int, cols: int, corners: bool = False) -> Tensor:
     """Code of every block's place on a page, ``(rows * cols, 2 * WAVES)``: cosine waves over its height and width.
 
     Args:
-        rows, cols: blocks per side; corners: the first and the last lie on the page's edges, not half a block inside.
+        rows: blocks per side.
+        cols: blocks per side.
+        corners: the first and the last lie on the page's edges, not half a block inside.
     """
 
     def over(n: int) -> Tensor:
@@ -235,7 +241,8 @@ class Reader(nn.Module):
 
         Args:
             tokens: ``(n, rows * cols, dim)``, block by block.
-            rows, cols: blocks per side.
+            rows: blocks per side.
+            cols: blocks per side.
         """
         return F.mse_loss(self.place(tokens).float(), waves(rows, cols).expand(len(tokens), -1, -1))
 

@@ -75,7 +75,8 @@ def looks(rows: list[tuple[list[Shown], list[Question]]], starts: list[list[int]
     look at the answer on the screen. Stages 0 and 2 count tokens within the question.
 
     Args:
-        rows: pages and questions; starts: where each question's answer starts.
+        rows: pages and questions.
+        starts: where each question's answer starts.
     """
     n_blocks = len(rows[0][0]) * Screens(rows[0][0]).blocks
     out = Looks([[], [], [], []], np.zeros((2, len(rows), len(rows[0][1]), n_blocks), np.float32), [])

@@ -89,7 +89,9 @@ class Numbers:
         """Cross-entropy per token ``(n,)``; a coordinate's is the divergence from its bell.
 
         Args:
-            logits: ``(n, vocabulary)``; wanted: int64 ``(n,)``; is_box: bool ``(n,)``, tokens of a click or tap.
+            logits: ``(n, vocabulary)``.
+            wanted: int64 ``(n,)``.
+            is_box: bool ``(n,)``, tokens of a click or tap.
         """
         logs = logits.log_softmax(-1)
         loss = -logs.gather(1, wanted[:, None])[:, 0]
@@ -202,7 +204,9 @@ def _attention(
     Args:
         batch: ``attend`` holds the targets.
         attention: of every layer, ``(rows, heads, questions * length, n_page + length)``.
-        n_page: tokens before the questions; length: tokens per question; visual: places of the visual tokens.
+        n_page: tokens before the questions.
+        length: tokens per question.
+        visual: places of the visual tokens.
     """
     total, stages = torch.zeros(()), []
     present = batch.present.numpy()

@@ -64,7 +64,8 @@ def give_places(visual: nn.Module, pages: list[Tensor]) -> Tensor:
     """Change the encoder's weights in place.
 
     Args:
-        visual: a ``Qwen3VLVisionModel``; pages: uint8 ``(height, width, 3)``, of several sizes.
+        visual: a ``Qwen3VLVisionModel``.
+        pages: uint8 ``(height, width, 3)``, of several sizes.
 
     Returns:
         ``(n_waves, dim)``: what reads the code from a visual token, the weight of :attr:`.forward.Reader.place`.

@@ -19,9 +19,13 @@ class Shown:
 
     Attributes:
         image: RGB uint8 ``(height, width, 3)``, sides multiples of 32.
-        advance: width of a character cell; cell: its height; displayed pixels.
-        words: every word with its place; chars: rows of :func:`characters`; both in displayed pixels.
-        targets: things to click, with ``box`` in displayed pixels; facts: keys with their values; cells: of tables.
+        advance: width of a character cell.
+        cell: its height; displayed pixels.
+        words: every word with its place.
+        chars: rows of :func:`characters`; both in displayed pixels.
+        targets: things to click, with ``box`` in displayed pixels.
+        facts: keys with their values.
+        cells: of tables.
     """
 
     image: np.ndarray
@@ -79,8 +83,11 @@ def show(
     """Show a drawn page at ``size``.
 
     Args:
-        image: RGB uint8 as drawn; facts: of the page, CSS px; scale: device pixels per CSS pixel of ``image``.
-        size: (width, height) in displayed pixels, multiples of 32; resample: filter of the resize.
+        image: RGB uint8 as drawn.
+        facts: of the page, CSS px.
+        scale: device pixels per CSS pixel of ``image``.
+        size: (width, height) in displayed pixels, multiples of 32.
+        resample: filter of the resize.
     """
     fx, fy = size[0] * scale / image.shape[1], size[1] * scale / image.shape[0]
     if (image.shape[1], image.shape[0]) != size:

@@ -38,8 +38,10 @@ def patch_targets(chars: np.ndarray, advance: float, width: int, height: int) ->
     """Targets of every patch of one picture.
 
     Args:
-        chars: rows of :func:`characters` in pixels of the picture; advance: width of a character cell in pixels.
-        width, height: of the picture, multiples of 32.
+        chars: rows of :func:`characters` in pixels of the picture.
+        advance: width of a character cell in pixels.
+        width: of the picture, multiples of 32.
+        height: of the picture, multiples of 32.
 
     Returns:
         characters int64 ``(n_blocks, 4, SLOTS)``, left to right, 0 for none; and the ones before and after

@@ -223,8 +223,11 @@ def _block(found: list[tuple[int, int, int]], frame: int | None, offset: int, he
     """The block that shows a word from its character ``offset`` on, if the word stands in one place only.
 
     Args:
-        found: (frame, x, y) of every place where the word stands; frame: the only one that counts, None for all.
-        offset: characters before the piece; height, width: blocks per frame.
+        found: (frame, x, y) of every place where the word stands.
+        frame: the only one that counts, None for all.
+        offset: characters before the piece.
+        height: blocks per frame.
+        width: blocks per frame.
     """
     places = [p for p in found if frame is None or p[0] == frame]
     if len(places) != 1:

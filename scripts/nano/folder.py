@@ -140,7 +140,9 @@ def write_folder(model, folder: Path, tokenizer=None, longest_edge: int = 104857
     """Write ``model`` (float32 or bfloat16) and everything its processor needs as an ordinary hub folder.
 
     Args:
-        model: to be written in bfloat16; folder: where to; tokenizer: nano's if None.
+        model: to be written in bfloat16.
+        folder: where to.
+        tokenizer: nano's if None.
         longest_edge: most pixels of an image (the processor's name for them) before it is made smaller.
     """
     import torch

@@ -267,7 +267,8 @@ class DenseReader(nn.Module):
 
         Args:
             tokens: ``(n, n_tokens, dim)``.
-            chars: int64 ``(n, n_tokens, 4, 2)``, 0 means none; icons: int64 ``(n, n_tokens)``, 0 means none.
+            chars: int64 ``(n, n_tokens, 4, 2)``, 0 means none.
+            icons: int64 ``(n, n_tokens)``, 0 means none.
             points: int64 ``(n, n_tokens, 2)``, centre in hundredths of the target a block belongs to, -100 for none.
             names: int64 ``(n, n_tokens, 2, 4)``, 0 for none, -100 for unknown.
         """

@@ -47,8 +47,11 @@ class Run:
     """One run of the table's cells.
 
     Attributes:
-        methods: names, or one method with settings; budgets; tasks: "all" of the model or "boxes", those with boxes.
-        seeds: of random controls; reading: of the budgets; params: hyper-parameters.
+        methods: names, or one method with settings; budgets.
+        tasks: "all" of the model or "boxes", those with boxes.
+        seeds: of random controls.
+        reading: of the budgets.
+        params: hyper-parameters.
     """
 
     methods: tuple[str | Method, ...]

@@ -24,7 +24,8 @@ class Step:
     Attributes:
         text: what the data set says about it in words, empty where it says nothing.
         action: in common form; None where it cannot be expressed.
-        thought, observation: the annotators' (or their model's) reasoning, where the data set has it.
+        thought: the annotators' (or their model's) reasoning, where the data set has it.
+        observation: the annotators' (or their model's) reasoning, where the data set has it.
     """
 
     text: str
@@ -144,8 +145,9 @@ class ImageRoots:
     """Where images lie: archives of one data set unpack to different folders.
 
     Args:
-        folder: of the data; roots: folders below it, the first one in which a file exists is taken; flat: also try the
-            bare file name.
+        folder: of the data.
+        roots: folders below it, the first one in which a file exists is taken.
+        flat: also try the bare file name.
     """
 
     def __init__(self, folder: Path, roots: Sequence[str], *, flat: bool = False) -> None:

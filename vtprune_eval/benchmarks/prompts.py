@@ -77,7 +77,9 @@ class Prompt:
     """A prompt file.
 
     Attributes:
-        name: of the file without ending; grammar: of the answer; source: where the form comes from.
+        name: of the file without ending.
+        grammar: of the answer.
+        source: where the form comes from.
     """
 
     name: str

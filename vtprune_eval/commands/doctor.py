@@ -32,8 +32,10 @@ class Finding:
     """One line.
 
     Attributes:
-        what: was looked at; found: what there is; state: ``ok``, ``note`` (nothing depends on it), or ``missing``
-            (the chosen settings need it); remedy: what to do, empty where nothing is to be done.
+        what: was looked at.
+        found: what there is.
+        state: ``ok``, ``note`` (nothing depends on it), or ``missing`` (the chosen settings need it).
+        remedy: what to do, empty where nothing is to be done.
     """
 
     what: str

@@ -47,9 +47,14 @@ class Level:
     """What was measured of one cell at one number of requests in flight.
 
     Attributes:
-        cell: method and budget; in_flight: requests; seconds: from the first request to the last answer.
-        first, each, whole: seconds to the first token, per token after it, and to the last, of every request.
-        prompt: tokens of every prompt; failed: requests that could not be asked.
+        cell: method and budget.
+        in_flight: requests.
+        seconds: from the first request to the last answer.
+        first: seconds to the first token, per token after it, and to the last, of every request.
+        each: seconds to the first token, per token after it, and to the last, of every request.
+        whole: seconds to the first token, per token after it, and to the last, of every request.
+        prompt: tokens of every prompt.
+        failed: requests that could not be asked.
     """
 
     cell: Cell
@@ -157,7 +162,9 @@ def measure(
     """Answer ``n_requests`` with ``in_flight`` of them at once.
 
     Args:
-        engine: the loaded one; cell: method and budget; samples: taken in turn, again and again.
+        engine: the loaded one.
+        cell: method and budget.
+        samples: taken in turn, again and again.
         n_tokens: of every answer.
     """
     level = Level(cell, in_flight)

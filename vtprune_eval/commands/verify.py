@@ -85,7 +85,9 @@ def compare(run: Run, n_samples: int, data_path: str | None = None) -> list[dict
     """Answer some samples of a run with the pipeline.
 
     Args:
-        run: of an engine; n_samples: per task and cell, evenly spread; data_path: of a task that is not embedded.
+        run: of an engine.
+        n_samples: per task and cell, evenly spread.
+        data_path: of a task that is not embedded.
 
     Returns:
         Per task and cell: ``n`` compared, ``equal`` in every id, ``kept`` the same tokens.

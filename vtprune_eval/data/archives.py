@@ -22,7 +22,8 @@ def unpack(archive: Path, folder: Path, below: str = "") -> int:
     """Unpack a zip or tar file.
 
     Args:
-        archive: the file; folder: where to.
+        archive: the file.
+        folder: where to.
         below: only members under this path, which is left out of the names.
 
     Returns:

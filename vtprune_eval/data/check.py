@@ -24,7 +24,8 @@ def check(task: str, data_path: str | None = None, *, open_images: bool = False)
     """Read everything once.
 
     Args:
-        task: name; data_path: folder of the data, None for where ``data get`` puts it.
+        task: name.
+        data_path: folder of the data, None for where ``data get`` puts it.
         open_images: decode every image and compare its size with the annotation's, where that has one.
 
     Returns:

@@ -32,7 +32,8 @@ def get(task: str, data_path: str | None = None, *, accept: bool = False, only: 
     """Fetch, verify and unpack a task's data; what is there and whole is not fetched again.
 
     Args:
-        task: name; data_path: where to, None for the default place.
+        task: name.
+        data_path: where to, None for the default place.
         accept: the licence is accepted without asking.
         only: patterns of file names, for a release that is too large to be fetched as a whole.
 

@@ -48,7 +48,8 @@ class Receipt:
         """Compare a file with its first download from ``origin``, or take it as the first.
 
         Args:
-            path: inside the folder; origin: address, with the commit where there is one.
+            path: inside the folder.
+            origin: address, with the commit where there is one.
             sha256: of the file, where it has just been verified; None to read it.
 
         Raises:

@@ -73,7 +73,8 @@ class Engine:
         """Check the settings; the model is loaded by the first answer.
 
         Args:
-            model: short name, last part of a hub id, or the whole id; method: as on the command line of a run.
+            model: short name, last part of a hub id, or the whole id.
+            method: as on the command line of a run.
             budget: the same; None for 100 with ``full``, and for what a method decides itself, where it does.
             options: any of :data:`OPTIONS`, and ``METHOD.KEY`` for a hyper-parameter.
 

@@ -17,7 +17,8 @@ def rows_of(task: str, coordinates: str = COORDINATES[0]) -> list[dict[str, Any]
     """One row per sample; targets as JSON text, because a table would fill their differing keys with None.
 
     Args:
-        task: name of our task; coordinates: frame of the answers of a model that is not ours.
+        task: name of our task.
+        coordinates: frame of the answers of a model that is not ours.
 
     Raises:
         UserError: an unknown frame.

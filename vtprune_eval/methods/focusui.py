@@ -206,7 +206,10 @@ def padding(keep: Tensor, layout: TokenLayout, present: Tensor, place: str = "ru
     separated by text. Tokens that an earlier stage removed do not interrupt a run.
 
     Args:
-        keep: bool ``(n_present,)``; layout: the full prompt; present: bool ``(n_visual,)``; place: see ``pad``.
+        keep: bool ``(n_present,)``.
+        layout: the full prompt.
+        present: bool ``(n_visual,)``.
+        place: see ``pad``.
 
     Returns:
         run of every dropped token, -1 for kept ones, int64 ``(n_present,)``; rows of the markers, sorted int64.

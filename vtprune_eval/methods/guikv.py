@@ -109,7 +109,9 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     """Distance of earlier screenshots' keys from the span of the current screenshot's first keys.
 
     Args:
-        keys: rotated keys ``(n_kv, n, head_dim)``; current, earlier: rows of the last and of the other screenshots.
+        keys: rotated keys ``(n_kv, n, head_dim)``.
+        current: rows of the last and of the other screenshots.
+        earlier: rows of the last and of the other screenshots.
         rank: number of first keys that span the subspace (an unpivoted QR takes them in raster order).
 
     Returns:

@@ -151,8 +151,11 @@ def stratified(
     """Three-level selection (algorithm 2).
 
     Args:
-        scores: ``(n,)``; inside: foreground, bool ``(n,)``; n_keep: tokens to keep.
-        share, rho: mu and rho.
+        scores: ``(n,)``.
+        inside: foreground, bool ``(n,)``.
+        n_keep: tokens to keep.
+        share: mu and rho.
+        rho: mu and rho.
         at: places of the tokens in the screenshot's grid (rows, columns) for 2-D sampling, None for 1-D.
 
     Returns:
@@ -203,7 +206,8 @@ def foreground(image: np.ndarray, block: int, contours: str = "external") -> np.
     4 px^2 and an aspect within 50, drawn 1 px wide, then any pixel per block.
 
     Args:
-        image: RGB uint8 ``(rows * block, columns * block, 3)``; block: pixels per side.
+        image: RGB uint8 ``(rows * block, columns * block, 3)``.
+        block: pixels per side.
         contours: ``external`` (outermost only) or ``all``.
 
     Returns:

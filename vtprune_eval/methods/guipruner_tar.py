@@ -25,8 +25,10 @@ def quotas(n_frames: int, n_full: int, share: float, gamma: float) -> tuple[floa
     """Tokens per history frame, newest first (equations 1 to 3).
 
     Args:
-        n_frames: history frames T; n_full: tokens of one full frame; share: kept share lambda; gamma: weight of the
-            oldest frame against 1 for the newest.
+        n_frames: history frames T.
+        n_full: tokens of one full frame.
+        share: kept share lambda.
+        gamma: weight of the oldest frame against 1 for the newest.
 
     Returns:
         ``floor(T n_full lambda) w_k / sum w``, ``w_k = gamma + (1 - gamma) (T - k) / (T - 1)``; one frame gets all.

@@ -50,8 +50,9 @@ def stage_sizes(n: int, allowed: int, lengths: tuple[int, ...]) -> tuple[int, ..
     """Tokens after every cut, ``max(1, floor(n l^i))``, for the largest share ``l`` that stays within ``allowed``.
 
     Args:
-        n: tokens that enter; allowed: tokens that all layers together may process; lengths: layers of every stage, the
-            first, which sees all tokens, included.
+        n: tokens that enter.
+        allowed: tokens that all layers together may process.
+        lengths: layers of every stage, the first, which sees all tokens, included.
 
     Returns:
         zeros where the smallest share processes more.

@@ -21,7 +21,9 @@ def linear_sizes(n_layers: int, mean: int, most: int, beta: int) -> tuple[int, .
     """Entries of every layer, falling linearly from about ``2 mean`` to ``mean / beta``, that average to ``mean``.
 
     Args:
-        n_layers: of the decoder; mean: entries per layer; most: that a layer has.
+        n_layers: of the decoder.
+        mean: entries per layer.
+        most: that a layer has.
         beta: the top layer keeps about ``mean / beta``.
     """
     low = Fraction(mean, beta)

@@ -49,7 +49,9 @@ def all_within(sizes: tuple[tuple[int, int], ...], factor: int, counts: tuple[in
     """:func:`largest_within` for every image; what one leaves over goes to the others, the latest first.
 
     Args:
-        sizes: (width, height) in pixels; factor: pixels per merge-block side; counts: tokens per image.
+        sizes: (width, height) in pixels.
+        factor: pixels per merge-block side.
+        counts: tokens per image.
     """
     out = [largest_within(size, factor, n) for size, n in zip(sizes, counts, strict=True)]
     left = sum(counts) - sum(w * h // factor**2 for w, h in out)

@@ -26,8 +26,10 @@ def layer_sizes(gammas: Sequence[float], lengths: Sequence[int], mean: int, low:
     """Entries per layer, in proportion to how dense its attention is.
 
     Args:
-        gammas: sparsity of each layer, in [0, 1]; lengths: entries that each layer has.
-        mean: entries that a layer keeps on average; low: smallest share of its entries that a layer keeps.
+        gammas: sparsity of each layer, in [0, 1].
+        lengths: entries that each layer has.
+        mean: entries that a layer keeps on average.
+        low: smallest share of its entries that a layer keeps.
 
     Returns:
         ``c (1 - gamma)`` per layer, clamped to [``low``, 1] of its length and rounded down, with the ``c`` for which
@@ -140,7 +142,9 @@ class VLCache(Method):
         """Entries of one layer whose budget is ``size`` per head.
 
         Args:
-            view: of the layer; size: entries; all_text: with all of the text among them.
+            view: of the layer.
+            size: entries.
+            all_text: with all of the text among them.
             window: recent ones among them; 0 takes the hyper-parameter's share.
         """
         n, n_kv, after = len(view.index), view.keys.shape[0], view.queries.shape[1]

@@ -49,9 +49,12 @@ class ModelCard:
     """What a short name stands for.
 
     Attributes:
-        family: a name of ``FAMILIES``, or ``stub``; hub_id: hub repository; coordinates: frame of the answers.
-        about: one line; weights: their number; revision: commit of the hub repository that is loaded, None for the
-            latest one (a record states which that was).
+        family: a name of ``FAMILIES``, or ``stub``.
+        hub_id: hub repository.
+        coordinates: frame of the answers.
+        about: one line.
+        weights: their number.
+        revision: commit of the hub repository that is loaded, None for the latest one (a record states which that was).
         remote_code: True if a folder of it holds Python code that has to run.
     """
 
@@ -225,7 +228,8 @@ def image_rules(name: str, path: str | None = None) -> ImageRules:
     """How a model cuts images into blocks, without its weights.
 
     Args:
-        name: short name; path: hub-format folder whose processor settings are taken instead of the published defaults.
+        name: short name.
+        path: hub-format folder whose processor settings are taken instead of the published defaults.
 
     Raises:
         UserError: unknown name, a model without a network, or a folder that is not one of its family.
@@ -333,7 +337,8 @@ def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
     """The folder of a model's weights, downloaded where it has to be, and the commit of the hub that it is.
 
     Args:
-        name: short name; path: a local folder instead.
+        name: short name.
+        path: a local folder instead.
 
     Raises:
         UserError: no such model on the hub, no network, or an embedded model whose package is not installed.

@@ -22,9 +22,13 @@ class ImageRules:
     """How a family's processor turns pixels into patches.
 
     Attributes:
-        patch_size: pixels per patch side; merge_size: patches per merge-block side; temporal: frames per patch.
-        min_pixels, max_pixels: limits of width x height after the resize.
-        mean, std: per channel, on the [0, 1] scale.
+        patch_size: pixels per patch side.
+        merge_size: patches per merge-block side.
+        temporal: frames per patch.
+        min_pixels: limits of width x height after the resize.
+        max_pixels: limits of width x height after the resize.
+        mean: per channel, on the [0, 1] scale.
+        std: per channel, on the [0, 1] scale.
     """
 
     patch_size: int
@@ -48,9 +52,11 @@ class Encoded:
     Attributes:
         tokens: after the merger, ``(n_visual, dim)``.
         deepstack: one ``(n_visual, dim)`` per DeepStack level; () where the family has none.
-        extras: what was asked for beside them, by the name it was asked under; extras_ms: time that they took.
+        extras: what was asked for beside them, by the name it was asked under.
+        extras_ms: time that they took.
         places: which of the kept merge blocks are left where some were merged inside the ViT, sorted int64; None for
-            all. vit_patches: then the patches that each ViT block processed, per image.
+            all.
+        vit_patches: where ``places`` is given, the patches that each ViT block processed, per image.
     """
 
     tokens: Tensor
@@ -80,11 +86,15 @@ class VlmAdapter(ABC):
     """One loaded model behind a uniform face.
 
     Attributes:
-        name: short name; model: the unmodified transformers class; tokenizer: its tokenizer.
-        images: the processor's rules; coordinates: frame of its answers (``hundredths``, ``thousandths``,
-        ``resized_pixels`` or ``fractions``); eos_ids: ids that end an answer; identity: what made the results;
-        folder: the local hub-format folder, None for random weights; points: True where the answer is what
-        :meth:`point` reads from the prefill, and no text is decoded.
+        name: short name.
+        model: the unmodified transformers class.
+        tokenizer: its tokenizer.
+        images: the processor's rules.
+        coordinates: frame of its answers (``hundredths``, ``thousandths``, ``resized_pixels`` or ``fractions``).
+        eos_ids: ids that end an answer.
+        identity: what made the results.
+        folder: the local hub-format folder, None for random weights.
+        points: True where the answer is what :meth:`point` reads from the prefill, and no text is decoded.
     """
 
     name: str
@@ -203,7 +213,8 @@ class VlmAdapter(ABC):
         """The attention's contribution to the residual stream.
 
         Args:
-            layer: decoder layer; normed: its rows ``(n, dim)`` after the input norm.
+            layer: decoder layer.
+            normed: its rows ``(n, dim)`` after the input norm.
             mixed: weighted sums of values, ``(1, n, n_q_heads * head_dim)``.
         """
         out: Tensor = self.text.layers[layer].self_attn.o_proj(mixed)
@@ -229,7 +240,8 @@ class VlmAdapter(ABC):
             last: hidden state of the prompt's last token after the final norm, ``(dim,)``.
             sources: visual tokens as they entered decoder layer 0, without markers, ``(n, dim)``.
             places: their positions in the full prompt, int64 ``(n,)``.
-            spans, grids: of every image in the full prompt: half-open span, and merge blocks (rows, columns).
+            spans: of every image in the full prompt: half-open span, and merge blocks (rows, columns).
+            grids: of every image in the full prompt: half-open span, and merge blocks (rows, columns).
 
         Returns:
             ``click X Y``, fractions of the last image; empty where there is nothing to point at.

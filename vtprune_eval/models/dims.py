@@ -14,12 +14,23 @@ class ModelDims:
     """Sizes that the formulas need.
 
     Attributes:
-        vit_depth, vit_dim, vit_ffn: blocks, width and feed-forward width of the ViT.
-        patch_in: values per patch (channels x frames x patch^2); merge: patches per visual token.
-        merger_out: width of a visual token; n_deepstack: DeepStack mergers.
-        layers, dim, ffn, q_heads, kv_heads, head_dim, vocab: of the decoder.
+        vit_depth: blocks, width and feed-forward width of the ViT.
+        vit_dim: blocks, width and feed-forward width of the ViT.
+        vit_ffn: blocks, width and feed-forward width of the ViT.
+        patch_in: values per patch (channels x frames x patch^2).
+        merge: patches per visual token.
+        merger_out: width of a visual token.
+        n_deepstack: DeepStack mergers.
+        layers: of the decoder.
+        dim: of the decoder.
+        ffn: of the decoder.
+        q_heads: of the decoder.
+        kv_heads: of the decoder.
+        head_dim: of the decoder.
+        vocab: of the decoder.
         vit_ffn_matrices: matrices of the ViT's feed-forward: 2, or 3 where it is gated.
-        vit_local: blocks of the ViT that attend inside windows only; vit_window: patches in a full window.
+        vit_local: blocks of the ViT that attend inside windows only.
+        vit_window: patches in a full window.
         linear: indices of decoder layers with linear attention; () for none. Of these layers: linear_k_heads,
             linear_v_heads, linear_k_dim, linear_v_dim (per head), linear_kernel (of the convolution).
         gated: True where the query projection also gives a gate of the same width.

@@ -24,10 +24,14 @@ class Request:
     """One model to load.
 
     Attributes:
-        name: short name; folder: its hub-format folder, None for random weights at the true size.
+        name: short name.
+        folder: its hub-format folder, None for random weights at the true size.
         random: fill the weights with random numbers, drawn with ``seed``.
-        dtype: of the weights; device: torch device, or ``SPREAD``; attn: attention backend.
-        coordinates: frame of the answers; identity: what is known of the model before loading.
+        dtype: of the weights.
+        device: torch device, or ``SPREAD``.
+        attn: attention backend.
+        coordinates: frame of the answers.
+        identity: what is known of the model before loading.
         tokenizer_folder: where the tokenizer comes from when ``folder`` is None.
         trust_remote_code: whether the folder's own Python code may be run.
     """
@@ -50,10 +54,14 @@ class Family:
     """An architecture family.
 
     Attributes:
-        architecture, config_class: names of the model's and the configuration's class in transformers.
-        model_type: its name in ``config.json``; adapter: our face of it.
+        architecture: names of the model's and the configuration's class in transformers.
+        config_class: names of the model's and the configuration's class in transformers.
+        model_type: its name in ``config.json``.
+        adapter: our face of it.
         sizes: short name to the configuration's arguments at the true size.
-        pixels: default limits (smallest, largest area) of an image; mean, std: per channel, on the [0, 1] scale.
+        pixels: default limits (smallest, largest area) of an image.
+        mean: per channel, on the [0, 1] scale.
+        std: per channel, on the [0, 1] scale.
         published_as: architecture that ``config.json`` names, where it is not ``architecture``.
         key_mapping: patterns of weight names in the folder to those of the class, where they differ.
     """

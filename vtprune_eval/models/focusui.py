@@ -81,8 +81,8 @@ class Pointing(QwenVL):
     """What the adapters of both base models share; a family sets the two texts.
 
     Attributes:
-        system: the system message that the checkpoint was trained with; opening: the assistant's turn before the
-        pointer.
+        system: the system message that the checkpoint was trained with.
+        opening: the assistant's turn before the pointer.
     """
 
     points = True

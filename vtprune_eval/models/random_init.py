@@ -26,8 +26,10 @@ def random_model(
     Args:
         model_class: a transformers class that takes a configuration.
         config: its configuration.
-        dtype, device: of the weights.
-        seed: of the block of numbers; places: device of every part, instead of ``device``, for several of them.
+        dtype: of the weights.
+        device: of the weights.
+        seed: of the block of numbers.
+        places: device of every part, instead of ``device``, for several of them.
     """
     with torch.device("meta"):
         model = model_class(config)

@@ -21,7 +21,8 @@ class Region:
 
     Attributes:
         point: (x, y) of the centroid of the cell centres, weighted by value, as fractions of the grid.
-        mean: mean value; n_cells: their number.
+        mean: mean value.
+        n_cells: their number.
     """
 
     point: tuple[float, float]

@@ -37,7 +37,9 @@ def device_map(name: str, model_class: Any, config: Any, dtype: torch.dtype, fre
     """Module name to device (``cuda:N``) for every part of ``model_class(config)``; nothing is allocated.
 
     Args:
-        name: short name of the model, for the sentence; dtype: of the weights; free: bytes per GPU.
+        name: short name of the model, for the sentence.
+        dtype: of the weights.
+        free: bytes per GPU.
 
     Raises:
         UserError: accelerate is missing, or the weights do not fit.

@@ -15,9 +15,11 @@ def smart_resize(
     (too small) to multiples of ``factor``.
 
     Args:
-        width, height: pixels of the file.
+        width: pixels of the file.
+        height: pixels of the file.
         factor: patch size x merge size (28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL).
-        min_pixels, max_pixels: limits on width x height, in pixels.
+        min_pixels: limits on width x height, in pixels.
+        max_pixels: limits on width x height, in pixels.
         clamp: lift each rounded side to at least ``factor`` first, as UI-TARS and qwen-vl-utils do.
 
     Returns:

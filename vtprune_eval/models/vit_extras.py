@@ -26,7 +26,8 @@ def read_needs(
     """ViT block to the (need, kind) pairs wanted of it.
 
     Args:
-        needs: see :meth:`VlmAdapter.encode`; depth: blocks of the ViT.
+        needs: see :meth:`VlmAdapter.encode`.
+        depth: blocks of the ViT.
         is_global: whether a block attends over the whole image.
 
     Raises:
@@ -72,8 +73,10 @@ def block_extras(
     """Extra outputs of a ViT block for its input ``hidden``; see :meth:`VlmAdapter.encode`.
 
     Args:
-        block: a ViT block of the Qwen2-VL line; wanted: (need, kind) pairs of :func:`read_needs`.
-        hidden: ``(n_patches, dim)``; rope: cos and sin, ``(n_patches, head_dim)`` each.
+        block: a ViT block of the Qwen2-VL line.
+        wanted: (need, kind) pairs of :func:`read_needs`.
+        hidden: ``(n_patches, dim)``.
+        rope: cos and sin, ``(n_patches, head_dim)`` each.
         lengths: patches per attention segment of this block (images, or windows).
         group: patches per visual token.
 
@@ -107,7 +110,9 @@ def encoder_received(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
     """Attention that each key receives, summed over the queries and averaged over the heads, float32 ``(n,)``.
 
     Args:
-        queries: ``(heads, m, d)``; keys: ``(heads, n, d)``; scale: of the dot products.
+        queries: ``(heads, m, d)``.
+        keys: ``(heads, n, d)``.
+        scale: of the dot products.
     """
     total = torch.zeros(keys.shape[1], dtype=torch.float32, device=keys.device)
     for part in queries.split(ATTENTION_CHUNK, 1):

@@ -18,8 +18,11 @@ def attention_by_size(
     """ToMe's proportional attention: softmax(q k / sqrt(d) + log size) v inside every image, ``(n, dim)``.
 
     Args:
-        attn: attention of a ViT block of the Qwen2-VL line; normed: its input, ``(n, dim)``; rope: cos and sin.
-        sizes: what each of the ``n`` keys stands for; lengths: keys per image.
+        attn: attention of a ViT block of the Qwen2-VL line.
+        normed: its input, ``(n, dim)``.
+        rope: cos and sin.
+        sizes: what each of the ``n`` keys stands for.
+        lengths: keys per image.
     """
     from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
@@ -39,7 +42,8 @@ class Merger:
     """The merge blocks of all images while they pass through the ViT.
 
     Attributes:
-        lengths: merge blocks per image now; patches: patches that each ViT block processed so far, per image.
+        lengths: merge blocks per image now.
+        patches: patches that each ViT block processed so far, per image.
     """
 
     def __init__(self, merging: Merging, lengths: Sequence[int], group: int, device: torch.device) -> None:
@@ -56,7 +60,10 @@ class Merger:
         """One ViT block, with merging between its attention and its feed-forward part.
 
         Args:
-            number: of the block; hidden: ``(n_patches, dim)``; rope: cos and sin; bounds: of the images.
+            number: of the block.
+            hidden: ``(n_patches, dim)``.
+            rope: cos and sin.
+            bounds: of the images.
             taps: what was taken per merge block before, ``(n_blocks, ...)``; it is merged along.
 
         Returns:

@@ -32,7 +32,9 @@ class Prefilled:
     """One prompt behind the decoder.
 
     Attributes:
-        cache: its entries; result: what its layers processed; first: the first new token.
+        cache: its entries.
+        result: what its layers processed.
+        first: the first new token.
         sure: whether that token leads by more than the margin.
     """
 

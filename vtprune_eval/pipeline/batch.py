@@ -223,7 +223,8 @@ class _Lane:
         Args:
             layer: decoder layer.
             q: queries ``(q_heads, n, head_dim)``, one per branch.
-            k, v: keys and values ``(kv_heads, n, head_dim)``.
+            k: keys and values ``(kv_heads, n, head_dim)``.
+            v: keys and values ``(kv_heads, n, head_dim)``.
 
         Returns:
             ``(n, q_heads * head_dim)``.

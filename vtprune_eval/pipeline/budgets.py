@@ -39,7 +39,9 @@ def check_budget(method: Method, budget: Budget, n_layers: int | None = None) ->
     """Refuse a budget that means nothing for ``method``, or that it cannot meet, before anything is loaded.
 
     Args:
-        method: one part of a composition; budget: what it is told; n_layers: of the decoder, None where not known.
+        method: one part of a composition.
+        budget: what it is told.
+        n_layers: of the decoder, None where not known.
 
     Raises:
         UserError: ``auto`` for a method that neither decides itself nor copies another's count; ``like:`` a method
@@ -117,8 +119,11 @@ def check_feasible(
     """Hold what a method will leave behind its cuts against the mean over the layers that was asked for.
 
     Args:
-        method: of ``prune_layer``; kept: visual tokens per image that enter the decoder; n_layers: of the decoder.
-        left: what :meth:`Method.stage_counts` says; budget: of the hook.
+        method: of ``prune_layer``.
+        kept: visual tokens per image that enter the decoder.
+        n_layers: of the decoder.
+        left: what :meth:`Method.stage_counts` says.
+        budget: of the hook.
 
     Raises:
         InfeasibleBudget: the mean would lie above the budget, or nothing would be left.

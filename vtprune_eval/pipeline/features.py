@@ -28,8 +28,11 @@ def vit_key(
     one that would be computed.
 
     Args:
-        adapter: the model; pixels: RGB uint8 per image at the model's size; keep: bool ``(rows, columns)`` of merge
-            blocks per image, None for all; depth: see :meth:`VlmAdapter.encode`; needs: its extra outputs.
+        adapter: the model.
+        pixels: RGB uint8 per image at the model's size.
+        keep: bool ``(rows, columns)`` of merge blocks per image, None for all.
+        depth: see :meth:`VlmAdapter.encode`.
+        needs: its extra outputs.
     """
     digest = hashlib.sha256(
         repr(("vit 1", _computed_by(adapter), torch.get_num_threads(), depth, tuple(needs))).encode()

@@ -60,8 +60,11 @@ class Pipeline:
         """Check that hooks do not collide and that the budget means something.
 
         Args:
-            adapter: the model; method: one, or several that are composed; budget: of them all.
-            max_new_tokens: limit of an answer; seed: of everything random.
+            adapter: the model.
+            method: one, or several that are composed.
+            budget: of them all.
+            max_new_tokens: limit of an answer.
+            seed: of everything random.
             logprobs: whether outcomes say how probable the model found each token of its answer.
             copied: makes the method whose count ``auto`` and ``like:`` copy, with the run's hyper-parameters.
             record_kept: whether outcomes say which blocks every layer and head holds.
@@ -231,7 +234,9 @@ class Pipeline:
         """Stages 1 and 2: the prompt, and the images through the ViT.
 
         Args:
-            sample: the sample; images: its images; budgets: from :meth:`budgets`.
+            sample: the sample.
+            images: its images.
+            budgets: from :meth:`budgets`.
             clock: takes the times.
             needs: extra outputs of the ViT where other pipelines need some, too; None for this one's own.
             store: cache of ViT outputs.
@@ -256,7 +261,10 @@ class Pipeline:
         """A sample behind the ViT.
 
         Args:
-            sample: the sample; images: its images; prompt, keep: from :meth:`look`.
+            sample: the sample.
+            images: its images.
+            prompt: from :meth:`look`.
+            keep: from :meth:`look`.
             encoded: what the ViT made of the kept merge blocks.
         """
         block, merge2 = self.adapter.images.block, self.adapter.images.merge_size**2
@@ -292,7 +300,11 @@ class Pipeline:
         """What needs no model: the prompt, and the kept merge blocks of every image before the ViT, None for all.
 
         Args:
-            sample, images, budgets, clock, prompt: as for :meth:`enter`.
+            sample: as for :meth:`enter`.
+            images: as for :meth:`enter`.
+            budgets: as for :meth:`enter`.
+            clock: as for :meth:`enter`.
+            prompt: as for :meth:`enter`.
 
         Raises:
             SampleError: ``too_long``.
@@ -388,8 +400,11 @@ class Pipeline:
         """Stage 3: which visual tokens enter the prompt, and with which features; None where no method asks.
 
         Args:
-            entered: from :meth:`enter`; present: its :attr:`Entered.present`, on the model's device; budgets: from
-            :meth:`budgets`; ids: of the full prompt, on the model's device; clock: takes the times.
+            entered: from :meth:`enter`.
+            present: its :attr:`Entered.present`, on the model's device.
+            budgets: from :meth:`budgets`.
+            ids: of the full prompt, on the model's device.
+            clock: takes the times.
         """
         method = self._by_hook.get("select_tokens")
         if method is None or not len(entered.encoded.tokens):
@@ -639,7 +654,9 @@ def chosen(encoded: Encoded, present: Tensor, edit: TokenEdit | None) -> tuple[T
     """What of the ViT's output enters the prompt.
 
     Args:
-        encoded: of the present tokens; present: bool ``(n_visual,)``; edit: what ``select_tokens`` answered.
+        encoded: of the present tokens.
+        present: bool ``(n_visual,)``.
+        edit: what ``select_tokens`` answered.
 
     Returns:
         bool ``(n_visual,)``; features ``(n_kept, dim)``; DeepStack levels, ``(n_kept, dim)`` each, () for none. Rows

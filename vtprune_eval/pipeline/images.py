@@ -26,10 +26,12 @@ class Images:
     """Decoded images of a sample, read-only for everybody.
 
     Attributes:
-        paths: the files; file_sizes: their (width, height) in pixels.
+        paths: the files.
+        file_sizes: their (width, height) in pixels.
         full: (width, height) that the processor gives each.
         ready: RGB uint8 ``(height, width, 3)`` at that size, [] until :attr:`pixels` is asked for.
-        held: decoded files, [] if they were not kept; hand_over: see :meth:`files`.
+        held: decoded files, [] if they were not kept.
+        hand_over: see :meth:`files`.
     """
 
     paths: tuple[Path, ...]
@@ -78,8 +80,11 @@ def load_images(
     """Decode and resize the images of a sample, timed as ``image_decode`` and ``preprocess``.
 
     Args:
-        sample: its paths are opened; rules: of the family's processor; clock: takes the times.
-        keep_files: hold the pixels of the files; hand_over: only until :meth:`Images.files` is called.
+        sample: its paths are opened.
+        rules: of the family's processor.
+        clock: takes the times.
+        keep_files: hold the pixels of the files.
+        hand_over: only until :meth:`Images.files` is called.
         resized: False where the size in the full model may never be needed: a method chooses another.
 
     Raises:

@@ -35,8 +35,12 @@ class Looked:
     """A sample as far as it goes without the model.
 
     Attributes:
-        pipeline: at the sample's own budget; sample: the first of those that share the images.
-        images, budgets, prompt, keep: see :class:`.Pipeline`.
+        pipeline: at the sample's own budget.
+        sample: the first of those that share the images.
+        images: see :class:`.Pipeline`.
+        budgets: see :class:`.Pipeline`.
+        prompt: see :class:`.Pipeline`.
+        keep: see :class:`.Pipeline`.
     """
 
     pipeline: Pipeline
@@ -106,7 +110,9 @@ class Answered:
     """A prompt before the first decoder layer, and the answer that is taught.
 
     Attributes:
-        entered, begun: of the pipeline; answer: ids, the end token included; () for none.
+        entered: of the pipeline.
+        begun: of the pipeline.
+        answer: ids, the end token included; () for none.
         shared: rows of the prompt that belong to the images of the question before, 0 where nothing is shared.
         turn: last tokens of the prompt that are taught, too: the fixed turn of a model that points.
     """
@@ -134,7 +140,8 @@ class Segment:
     """Rows of a packed sequence that see each other.
 
     Attributes:
-        start, middle: half-open rows of a prompt with its answer, causal.
+        start: half-open rows of a prompt with its answer, causal.
+        middle: half-open rows of a prompt with its answer, causal.
         end: rows ``middle`` to ``end`` are further questions about its images.
         shared: rows from ``start`` on that these questions see beside themselves.
         mask: bool ``(end - middle, shared + end - middle)``, None without further questions.
@@ -154,9 +161,11 @@ class Packed:
     Attributes:
         state: what the decoder layers take; consumed by :func:`run`.
         segments: which rows see each other.
-        rows: rows that predict a token of an answer, int64 ``(n_answer,)``; labels: these tokens.
+        rows: rows that predict a token of an answer, int64 ``(n_answer,)``.
+        labels: these tokens.
         owner: number of the question that each belongs to, int64 ``(n_answer,)``.
-        lengths: per question the rows that it adds; before: the rows that it sees and does not add.
+        lengths: per question the rows that it adds.
+        before: the rows that it sees and does not add.
         prompt_end: last row of every question's prompt.
         sources: places in ``state`` of the visual tokens of every question, markers left out.
     """
@@ -280,7 +289,9 @@ def packed_attention(
 
     Args:
         module: the layer's attention.
-        query, key, value: ``(1, heads, n, head_dim)``.
+        query: ``(1, heads, n, head_dim)``.
+        key: ``(1, heads, n, head_dim)``.
+        value: ``(1, heads, n, head_dim)``.
         attention_mask: None; a single sequence is causal.
         segments: of :class:`Packed`; () for a single sequence.
         options: of the attention function.

@@ -16,8 +16,9 @@ def placed(layout: TokenLayout, index: Tensor, placing: str) -> tuple[Tensor, in
     """Rotary positions of the tokens that are left, and the next one's.
 
     Args:
-        layout: the full prompt; index: sorted int64 ``(n,)``, which of its tokens are left; placing: of
-            :data:`PLACINGS`.
+        layout: the full prompt.
+        index: sorted int64 ``(n,)``, which of its tokens are left.
+        placing: of :data:`PLACINGS`.
 
     Returns:
         int64 ``(3, n)`` on the device of ``index``, and the position of the first new token.

@@ -24,9 +24,12 @@ class State:
     """The sequence while it passes through the decoder (batch 1).
 
     Attributes:
-        hidden: ``(1, n, dim)``; index: positions in the full prompt, int64 ``(n,)``.
-        visual: bool ``(n,)``; rope: cos and sin of the tokens, ``(1, n, head_dim)`` each.
-        deepstack: per level ``(n_visual_rows, dim)``; deepstack_rows: rows of ``hidden`` that they are added to.
+        hidden: ``(1, n, dim)``.
+        index: positions in the full prompt, int64 ``(n,)``.
+        visual: bool ``(n,)``.
+        rope: cos and sin of the tokens, ``(1, n, head_dim)`` each.
+        deepstack: per level ``(n_visual_rows, dim)``.
+        deepstack_rows: rows of ``hidden`` that they are added to.
     """
 
     hidden: Tensor
@@ -93,7 +96,8 @@ class Compression:
     """One branch of the prompt's cache.
 
     Attributes:
-        method: of ``compress_kv``; budget: what it is told.
+        method: of ``compress_kv``.
+        budget: what it is told.
         apply: takes a decoder layer and the entries that the method keeps there, int64 ``(heads, n_kept)``.
     """
 
@@ -107,11 +111,13 @@ class Hooks:
     """The methods that act inside the decoder, and what they are told.
 
     Attributes:
-        pruner: the method of ``prune_layer``, None where there is none; prune_budget: its budget.
+        pruner: the method of ``prune_layer``, None where there is none.
+        prune_budget: its budget.
         left: visual tokens that may be left behind each of its layers, () where it decides itself.
         compressions: branches of the cache; several only where the prefill is shared. Beside a pruner all branches are
             of one method, so that every view is the one that a separate run would give.
-        seed: seed of the sample; images: pixels that the model sees, for the views.
+        seed: seed of the sample.
+        images: pixels that the model sees, for the views.
     """
 
     pruner: Method | None = None
@@ -138,7 +144,8 @@ class Halfway:
     """Layers that were run before, shared with other branches (:mod:`.trunk`).
 
     Attributes:
-        layer: the last of them, whose hooks have not run; entered: hidden states that went into it, ``(1, n, dim)``.
+        layer: the last of them, whose hooks have not run.
+        entered: hidden states that went into it, ``(1, n, dim)``.
     """
 
     layer: int

@@ -34,7 +34,8 @@ def target_boxes(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box,
     """The rectangles (x1, y1, x2, y2) around what an answer must hit, in pixels of the last file; () for no place.
 
     Args:
-        target: of a sample, of any benchmark; size: (width, height) of the last file.
+        target: of a sample, of any benchmark.
+        size: (width, height) of the last file.
     """
     box = target_box(dict(target))
     if box is not None:

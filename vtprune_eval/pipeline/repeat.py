@@ -18,8 +18,10 @@ class Whole:
     """The prompt as it entered decoder layer 0; kept until the pass is over.
 
     Attributes:
-        hidden: ``(1, n, dim)``; positions: rotary position ids, ``(3, n)``.
-        deepstack, deepstack_rows: as in :class:`.prefill.State`.
+        hidden: ``(1, n, dim)``.
+        positions: rotary position ids, ``(3, n)``.
+        deepstack: as in :class:`.prefill.State`.
+        deepstack_rows: as in :class:`.prefill.State`.
     """
 
     hidden: Tensor
@@ -46,8 +48,11 @@ def repeated(
     """What ``method`` observes of every layer while the prompt is repeated, chunk by chunk.
 
     Args:
-        adapter: the model; whole: its prompt; cache: of the whole prompt, which is not changed.
-        method: asks for the pass; views: one per decoder layer.
+        adapter: the model.
+        whole: its prompt.
+        cache: of the whole prompt, which is not changed.
+        method: asks for the pass.
+        views: one per decoder layer.
 
     Returns:
         per layer what :meth:`Method.observe_repeat` returned, one per chunk.

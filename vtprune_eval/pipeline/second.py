@@ -134,7 +134,8 @@ class SecondQuestion:
         """Answer ``second`` with what was kept for ``first``.
 
         Args:
-            first, second: of the same images.
+            first: of the same images.
+            second: of the same images.
 
         Raises:
             UserError: other images.

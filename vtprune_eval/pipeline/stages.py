@@ -23,10 +23,14 @@ class Entered:
     """A sample behind the ViT; shared by all pipelines that agree up to there, and never written to.
 
     Attributes:
-        prompt: the full prompt; encoded: visual tokens of the kept patches; masks: kept merge blocks per image, bool
-            ``(rows * columns,)``, None for all; n_patches: patches behind the last drop, per image.
-        file_sizes: (width, height) of the files; full_grids: merge blocks of the full model, (rows, columns).
-        seed: of the sample; vit: see ``Counts.vit_depth`` and ``Counts.patches_entered``.
+        prompt: the full prompt.
+        encoded: visual tokens of the kept patches.
+        masks: kept merge blocks per image, bool ``(rows * columns,)``, None for all.
+        n_patches: patches behind the last drop, per image.
+        file_sizes: (width, height) of the files.
+        full_grids: merge blocks of the full model, (rows, columns).
+        seed: of the sample.
+        vit: see ``Counts.vit_depth`` and ``Counts.patches_entered``.
     """
 
     sample: Sample
@@ -52,8 +56,12 @@ class Begun:
     """The sequence before the first decoder layer.
 
     Attributes:
-        state: consumed by the prefill; next_position: of the first new token; kept: merge blocks per image;
-        edit: what ``select_tokens`` answered; n_in: tokens; n_text: of them text.
+        state: consumed by the prefill.
+        next_position: of the first new token.
+        kept: merge blocks per image.
+        edit: what ``select_tokens`` answered.
+        n_in: tokens.
+        n_text: of them text.
     """
 
     state: State

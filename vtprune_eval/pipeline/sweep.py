@@ -67,8 +67,12 @@ class _Ready:
     """A cell whose sample is behind the ViT.
 
     Attributes:
-        cell: its number; entered: the sample; images: where the cell can be done again; budgets: of its hooks.
-        shared: what it was branched from; begun: what enters the decoder, where that is known.
+        cell: its number.
+        entered: the sample.
+        images: where the cell can be done again.
+        budgets: of its hooks.
+        shared: what it was branched from.
+        begun: what enters the decoder, where that is known.
     """
 
     cell: int

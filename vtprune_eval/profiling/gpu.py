@@ -80,8 +80,10 @@ class NvmlGpu:
     milliseconds, so that single short samples are coarse and their mean is not), else sampled power times time.
 
     Attributes:
-        nvml: the module ``pynvml``, or a stand-in with the same functions; handle: of the GPU.
-        reason: empty, or why nothing can be read any more; energy_source: ``counter`` or ``sampled power``.
+        nvml: the module ``pynvml``, or a stand-in with the same functions.
+        handle: of the GPU.
+        reason: empty, or why nothing can be read any more.
+        energy_source: ``counter`` or ``sampled power``.
         warnings: what makes the measurement doubtful, one sentence each, seen so far.
     """
 
@@ -237,7 +239,8 @@ def open_gpu(device: str, profile: str, uuid: str | None = None, nvml: Any = Non
     """The reader for a run's device; never raises.
 
     Args:
-        device: torch device; profile: ``off`` reads nothing.
+        device: torch device.
+        profile: ``off`` reads nothing.
         uuid: of the GPU (``GPU-...``), so that a masked or reordered device is not taken for another; found through
             torch where it is None.
         nvml: a stand-in for the module, in tests.
@@ -265,7 +268,9 @@ def marked(state: dict[str, Any] | None, reason: str, earlier: dict[str, Any]) -
     """The GPU entry of a run's environment: its state, with the warnings of an earlier session of the same run.
 
     Args:
-        state: of now, None without a GPU; reason: why there is none; earlier: the entry that stands there, or {}.
+        state: of now, None without a GPU.
+        reason: why there is none.
+        earlier: the entry that stands there, or {}.
     """
     warnings = list(dict.fromkeys([*earlier.get("warnings", []), *(state or {}).get("warnings", [])]))
     return {**(state or {"name": earlier.get("name"), "reason": reason}), "warnings": warnings}

@@ -27,7 +27,8 @@ class OwnCost:
 
     Attributes:
         stage_us: entering and leaving a stage (two readings of the clock, an idle device synchronised).
-        memory_us: resetting and reading the peak of one sample; flops_us: the FLOPs of one record of 28 layers.
+        memory_us: resetting and reading the peak of one sample.
+        flops_us: the FLOPs of one record of 28 layers.
         gpu_us: the GPU's readings of one sample, next to 0 without one.
     """
 
@@ -50,7 +51,8 @@ def measure_own_cost(devices: Sequence[torch.device], gpu: Gpu) -> OwnCost:
     """Take every reading a few times; some milliseconds in all.
 
     Args:
-        devices: that the model computes on; gpu: what is read of the GPU per sample.
+        devices: that the model computes on.
+        gpu: what is read of the GPU per sample.
     """
     from ..clock import StageClock
     from ..models.qwen3_vl_sizes import TRUE_DIMS
@@ -97,7 +99,8 @@ def sentence(cost: dict[str, float] | None, records: Sequence[Sequence[Mapping[s
     """What a report says of the profiler; empty where nothing was timed.
 
     Args:
-        cost: of ``environment.json``; records: of every cell.
+        cost: of ``environment.json``.
+        records: of every cell.
     """
     timed = [[r for r in cell if r.get("times")] for cell in records]
     timed = [cell for cell in timed if cell]

@@ -93,7 +93,9 @@ def block_grids(
     """Merge blocks (rows, columns) of images of ``sizes`` (width, height in pixels) after the processor's resize.
 
     Args:
-        sizes: of the files; pixels: limits of the area after the resize; block: pixels per merge-block side.
+        sizes: of the files.
+        pixels: limits of the area after the resize.
+        block: pixels per merge-block side.
 
     Raises:
         UserError: a size that the processor refuses.
@@ -112,7 +114,8 @@ def planned_layers(method: Method, kept: tuple[int, ...], left: tuple[int, ...],
     """Visual tokens that every decoder layer processes.
 
     Args:
-        method: with or without ``prune_layer``; kept: visual tokens per image that enter the decoder.
+        method: with or without ``prune_layer``.
+        kept: visual tokens per image that enter the decoder.
         left: what it leaves behind each of its layers (:meth:`Method.stage_counts`), () for everything.
     """
     seen, out = sum(kept), []
@@ -143,7 +146,9 @@ def planned_counts(
     """Lengths of every stage for one prompt when ``method`` keeps ``budget`` of the visual tokens.
 
     Args:
-        dims: model sizes; grids: merge blocks (rows, columns) per image; n_text: tokens that are not visual.
+        dims: model sizes.
+        grids: merge blocks (rows, columns) per image.
+        n_text: tokens that are not visual.
         n_new: generated tokens; of a model that points, none.
         method: None, or a method without hooks, keeps everything. ``budget``: a percentage or a token count; 100 %
             drops nothing. The last image is the current screenshot of a method that treats it apart.
@@ -217,8 +222,11 @@ def matched(
     """The largest number of tokens that costs at most a share of the full model's FLOPs to the first token.
 
     Args:
-        dims: model sizes; grids: merge blocks (rows, columns) per image; n_text: tokens that are not visual.
-        method: of one stage or several; budget: of the kind ``flops``.
+        dims: model sizes.
+        grids: merge blocks (rows, columns) per image.
+        n_text: tokens that are not visual.
+        method: of one stage or several.
+        budget: of the kind ``flops``.
 
     Raises:
         InfeasibleBudget: the smallest number costs more.

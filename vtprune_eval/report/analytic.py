@@ -47,7 +47,9 @@ def costs(sizes: list[tuple[int, int]], text: int, percent: float, dims: ModelDi
     """FLOPs of one prompt when ``percent`` of the visual tokens enter the ViT, under three accountings.
 
     Args:
-        sizes: (width, height) of every image in pixels; text: tokens that are not visual; dims: model sizes.
+        sizes: (width, height) of every image in pixels.
+        text: tokens that are not visual.
+        dims: model sizes.
 
     Returns:
         ``tokens`` of the prompt; prefill FLOPs: ``authors`` (appendix E as the authors run it), ``itemised`` (with
@@ -71,7 +73,10 @@ def step_flops(dims: ModelDims, current: int, history: list[int], text: int, kep
     """Prefill FLOPs of one GUI step as GUIPruner's follow-up counts them: encoder and decoder layers, full squares.
 
     Args:
-        dims: model sizes; current, history: visual tokens of the frames that enter the encoder; text: other tokens.
+        dims: model sizes.
+        current: visual tokens of the frames that enter the encoder.
+        history: visual tokens of the frames that enter the encoder.
+        text: other tokens.
         kept: share of the current frame's tokens that stays after ``after`` decoder layers.
     """
     frames = [current, *history]
@@ -89,7 +94,10 @@ def guipruner_step(printed_tflops: float, frames: int, history_pct: float, curre
     """FLOPs of a step with full tokens and with GUIPruner, at the frame size that gives ``printed_tflops`` in full.
 
     Args:
-        printed_tflops: of the full model; frames: history frames; history_pct, current_pct: what is kept of them.
+        printed_tflops: of the full model.
+        frames: history frames.
+        history_pct: what is kept of them.
+        current_pct: what is kept of them.
     """
     dims = model_dims("qwen2vl-2b")[0]
 
@@ -123,8 +131,11 @@ def value(
     """A cell of a paper's table from formulas, in the paper's unit; None where none gives it.
 
     Args:
-        data: the table; row, metric: the cell; sizes: benchmark to mean image size and number of images; model: our
-            name of the row's model.
+        data: the table.
+        row: the cell.
+        metric: the cell.
+        sizes: benchmark to mean image size and number of images.
+        model: our name of the row's model.
     """
     settings = row.get("settings") or {}
     if data["paper"] == "GUI-KV":

@@ -40,9 +40,11 @@ class Measured:
     """What the costs of a result are held against.
 
     Attributes:
-        dims: sizes of the model; block: pixels per merge-block side.
+        dims: sizes of the model.
+        block: pixels per merge-block side.
         pixels: limits (pixels) of the resize, None where the weights' own processor may set others.
-        element_bytes: of a weight or a cache entry's number; on_gpu: whether peaks are those of an allocator.
+        element_bytes: of a weight or a cache entry's number.
+        on_gpu: whether peaks are those of an allocator.
     """
 
     dims: ModelDims
@@ -84,7 +86,9 @@ def fault(
     """The first cost of an answered record that cannot be, as a clause ("visual is ..."); None if there is none.
 
     Args:
-        record: with status ok; methods: the parts of its method; model: see :class:`Measured`.
+        record: with status ok.
+        methods: the parts of its method.
+        model: see :class:`Measured`.
         file_sizes: (width, height) of the sample's image files in pixels, None where they are not at hand.
     """
     try:

@@ -55,7 +55,9 @@ def gallery(
     """The page.
 
     Args:
-        title: of the page; figures: of :func:`figure`; total: samples that fit the filter.
+        title: of the page.
+        figures: of :func:`figure`.
+        total: samples that fit the filter.
         groups: per task its name and what :func:`.selection.group_table` gives.
         filter_: what was asked for, in words.
     """

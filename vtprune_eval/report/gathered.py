@@ -42,7 +42,10 @@ class Source:
     """One run, from its folder or from a result file.
 
     Attributes:
-        path: as given; settings, environment: of the run; records: by (task, method, budget), in the task's order.
+        path: as given.
+        settings: of the run.
+        environment: of the run.
+        records: by (task, method, budget), in the task's order.
     """
 
     path: Path
@@ -76,10 +79,12 @@ class Row:
     """A method at a budget.
 
     Attributes:
-        label: the method with every setting that is no default; method: as records name it; budget: as asked for
-            (``-`` of ``full``).
+        label: the method with every setting that is no default.
+        method: as records name it.
+        budget: as asked for (``-`` of ``full``).
         records: by task; repetitions of a random control are one record with ``draws``.
-        ranked: False for an upper bound that reads the target; source: where it comes from.
+        ranked: False for an upper bound that reads the target.
+        source: where it comes from.
     """
 
     label: str
@@ -104,7 +109,9 @@ class Gathered:
     """Rows of runs that may stand together.
 
     Attributes:
-        rows: in the order of the runs, ``full`` first; tasks: of any run, in their order; sources: the runs.
+        rows: in the order of the runs, ``full`` first.
+        tasks: of any run, in their order.
+        sources: the runs.
         notes: what a reader must know (on stderr, and in the caption).
     """
 

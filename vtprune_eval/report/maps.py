@@ -100,7 +100,8 @@ def kept_blocks(bitmap: str, grid: Grid) -> list[list[bool]]:
     """Merge blocks of a bitmap, rows of columns.
 
     Args:
-        bitmap: hex number of the record, bit i for block i in raster order; grid: (rows, columns).
+        bitmap: hex number of the record, bit i for block i in raster order.
+        grid: (rows, columns).
 
     Raises:
         UserError: the bitmap names blocks outside the image.
@@ -124,7 +125,8 @@ def looked(sample: Sample, kept: Kept) -> list[str]:
     """Where a method looked, in sentences: by target, by height, by frame; none where it kept everything.
 
     Args:
-        sample: with its target; kept: its record.
+        sample: with its target.
+        kept: its record.
     """
     weights = [kept.weight(i) for i in range(len(kept.grids))]
     if not weights or kept.lacks or all((w == 1).all() for w in weights):

@@ -22,8 +22,10 @@ class Cost:
     """A cost that rows can be drawn against.
 
     Attributes:
-        key: in the costs of a row; label: with its unit; factor: from the row's unit to the label's; machine: whether
-            it depends on the machine.
+        key: in the costs of a row.
+        label: with its unit.
+        factor: from the row's unit to the label's.
+        machine: whether it depends on the machine.
     """
 
     key: str
@@ -74,7 +76,9 @@ def costs_on(row: Row, task: str, full: Row | None = None) -> dict[str, Any]:
     """Costs of a row on one task (:func:`..results.costs.costs_of`), and ``flops_prefill``.
 
     Args:
-        row: of the method; task: that it has; full: of the full model, for speed-ups.
+        row: of the method.
+        task: that it has.
+        full: of the full model, for speed-ups.
     """
     own = row.answers(task)
     base = full.answers(task) if full is not None and task in full.records else None
@@ -92,7 +96,8 @@ def value_of(row: Row, tasks: Sequence[str], measure: str, full: Row | None = No
     Args:
         row: of the method.
         tasks: one or several; the interval of several resamples the clusters of each.
-        measure: of :data:`MEASURES`; full: of the full model, for ``retention``.
+        measure: of :data:`MEASURES`.
+        full: of the full model, for ``retention``.
 
     Returns:
         mean, low, high (None where there are too few clusters); None where a task has no such value.

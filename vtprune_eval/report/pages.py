@@ -161,7 +161,8 @@ def _notes(own: Sequence[Record], full: Sequence[Record] | None) -> list[str]:
     """Markers that nobody trained, and why a cache that was cut may hold more bytes than the full one.
 
     Args:
-        own: records of the cell; full: those of the full model, None where the run has none: the reason is given then.
+        own: records of the cell.
+        full: those of the full model, None where the run has none: the reason is given then.
     """
     notes = {note.code: str(note) for r in own for note in map(Note.read, r["notes"])}
     held = [sum(r["kv_bytes"] or 0 for r in records or ()) for records in (own, full)]

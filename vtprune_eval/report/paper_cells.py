@@ -151,7 +151,11 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
     Rows of one model that differ in the method only share a run per task, so that ``full`` is run once for them.
 
     Args:
-        data: the table; row, metric: the cell; device: torch device of the runs; root: folder of the run folders.
+        data: the table.
+        row: the cell.
+        metric: the cell.
+        device: torch device of the runs.
+        root: folder of the run folders.
     """
     trained = paper_training.is_trained(data)
     if trained and metric not in ACCURACIES:

@@ -282,7 +282,9 @@ def sentences(sample: Sample, panels: list[Panel], every: list[Panel]) -> list[s
     """What stands over each column of a drawn sample, behind the verdict and the answer, as one text.
 
     Args:
-        sample: that was drawn; panels: its cells; every: all cells of the run.
+        sample: that was drawn.
+        panels: its cells.
+        every: all cells of the run.
     """
     block = block_size(every)
     answered = [Kept(p.record, block) if p.record["status"] == "ok" else None for p in panels]

@@ -34,7 +34,8 @@ class Again:
     """What a re-run found.
 
     Attributes:
-        n: answers that were given again; equal: of them, those with the same text.
+        n: answers that were given again.
+        equal: of them, those with the same text.
         faults: sentences; none for a result that stands.
         ids: sample ids that were chosen, by task.
     """

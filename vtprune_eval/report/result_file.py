@@ -102,7 +102,8 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[Record]]) -> list
     """Aggregates of every cell, from its records alone.
 
     Args:
-        settings: of the run; records: by (task, method, budget), in one order for all cells of a task.
+        settings: of the run.
+        records: by (task, method, budget), in one order for all cells of a task.
 
     Returns:
         Per cell: ``task``, ``method``, ``budget``, ``stage``, ``ranked`` (False for an upper bound that sees the

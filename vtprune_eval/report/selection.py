@@ -149,7 +149,8 @@ def group_table(
     """Accuracy of every cell by group; of two cells also how often only one was right.
 
     Args:
-        groups: of :func:`groups_of`; rows: the panels of every sample, in the order of its numbers.
+        groups: of :func:`groups_of`.
+        rows: the panels of every sample, in the order of its numbers.
 
     Returns:
         The heads, and a line per group, the first for all samples.

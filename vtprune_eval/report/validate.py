@@ -66,7 +66,8 @@ def lacks_of(path: Path, data_path: str | None = None) -> str:
     """Why not everything of a sound result can be computed again here, "" where it can be.
 
     Args:
-        path, data_path: as for :func:`validate`.
+        path: as for :func:`validate`.
+        data_path: as for :func:`validate`.
 
     Raises:
         UserError: a file that cannot be read.

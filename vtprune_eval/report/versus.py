@@ -51,8 +51,12 @@ def pairs_of(
     """Rows that belong together: of one label and budget, else of one method and budget where each run has one.
 
     Args:
-        a, b: the runs; one, other: names of rows (``METHOD@BUDGET``, or ``full``), for pairs of one's own; where only
-            one of the two is given, the names are meant in both.
+        a: the runs.
+        b: the runs.
+        one: names of rows (``METHOD@BUDGET``, or ``full``), for pairs of one's own; where only one of the two is given,
+            the names are meant in both.
+        other: names of rows (``METHOD@BUDGET``, or ``full``), for pairs of one's own; where only one of the two is
+            given, the names are meant in both.
 
     Raises:
         UserError: a name that no row has, or nothing that belongs together.
@@ -132,7 +136,10 @@ def held_against(
     """Two runs: what differs in them, and their rows compared.
 
     Args:
-        first, second: run folders or result files; one, other: see :func:`pairs_of`.
+        first: run folders or result files.
+        second: run folders or result files.
+        one: see :func:`pairs_of`.
+        other: see :func:`pairs_of`.
 
     Returns:
         :func:`differences`, and per pair of rows and task (and the mean over tasks): ``task``, ``a``, ``b`` (names),

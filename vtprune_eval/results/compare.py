@@ -74,7 +74,8 @@ def compare(own: Sequence[Record], other: Sequence[Record]) -> Comparison | None
     """Paired comparison of two cells' records, before any adjustment; see :func:`compare_scores`.
 
     Args:
-        own, other: records of one task; those without a score are left out, the rest is paired by sample id.
+        own: records of one task; those without a score are left out, the rest is paired by sample id.
+        other: records of one task; those without a score are left out, the rest is paired by sample id.
     """
     return compare_scores(first := Scores.of(own), Scores.of(other, first))
 
@@ -83,7 +84,8 @@ def compare_scores(own: Scores, other: Scores) -> Comparison | None:
     """Paired comparison of two cells, before any adjustment.
 
     Args:
-        own, other: of one task; samples without a score are left out, the rest is paired by id.
+        own: of one task; samples without a score are left out, the rest is paired by id.
+        other: of one task; samples without a score are left out, the rest is paired by id.
 
     Returns:
         ``n`` pairs, ``difference`` own - other in [-1, 1] with ``ci95`` of a paired bootstrap over clusters

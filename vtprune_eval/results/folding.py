@@ -62,7 +62,9 @@ def narrowed(
     the last one is broken, too.
 
     Args:
-        heads: names of the columns; lines: their cells as text; width: characters of a line.
+        heads: names of the columns.
+        lines: their cells as text.
+        width: characters of a line.
         column: the one of names.
         spare: columns that may be left out, the first one first.
 

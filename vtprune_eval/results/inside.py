@@ -61,7 +61,8 @@ def inside_of(record: Mapping[str, Any], n_blocks: tuple[int, ...]) -> Inside | 
     most one layer at which tokens were dropped.
 
     Args:
-        record: of an answered sample; n_blocks: merge blocks of every image as the model saw it.
+        record: of an answered sample.
+        n_blocks: merge blocks of every image as the model saw it.
 
     Raises:
         UserError: bits or layers that do not fit the record.

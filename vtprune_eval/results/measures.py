@@ -84,7 +84,8 @@ def third_of(sample: Sample, height: int) -> int | None:
     """Where the target's centre stands: 0 upper, 1 middle, 2 lower third of the last image; None without a box.
 
     Args:
-        sample: of any benchmark; height: of its last file, in pixels.
+        sample: of any benchmark.
+        height: of its last file, in pixels.
     """
     boxes = target_boxes(sample.target, (0, height))
     if not boxes:

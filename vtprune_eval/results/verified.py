@@ -37,7 +37,9 @@ def check_rows(settings: Mapping[str, Any], environment: Mapping[str, Any], rows
     """Refuse rows of an engine that were not compared with the pipeline, or that differ from it.
 
     Args:
-        settings, environment: of the run; rows: (method, budget) that are to enter a board.
+        settings: of the run.
+        environment: of the run.
+        rows: (method, budget) that are to enter a board.
 
     Raises:
         UserError: the first such row.

@@ -62,8 +62,13 @@ class Job:
     """What the cells of a run have in common.
 
     Attributes:
-        spec: of the run; factory: gives the runner of a (cell, task); coordinates: frame of the model's answers.
-        trained: False for random weights; bar: progress; stop: filled when the user interrupts; meter: of the GPU.
+        spec: of the run.
+        factory: gives the runner of a (cell, task).
+        coordinates: frame of the model's answers.
+        trained: False for random weights.
+        bar: progress.
+        stop: filled when the user interrupts.
+        meter: of the GPU.
         store: cache on disk, if there is one.
         mark: a note for every record, where the model is not the one that was named.
     """

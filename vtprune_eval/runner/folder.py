@@ -30,7 +30,10 @@ class Run:
     """What a run left behind.
 
     Attributes:
-        path: the folder; settings: ``run.json``; environment: ``environment.json``; spec: rebuilt from the settings.
+        path: the folder.
+        settings: ``run.json``.
+        environment: ``environment.json``.
+        spec: rebuilt from the settings.
         records: by (task, method, budget), then by sample id, in file order.
         sealed: True where the summary holds the digests of the record files and they fit; False for a run from before
             digests were written.

@@ -22,7 +22,8 @@ def header(spec: RunSpec, tasks: Sequence[Task]) -> str:
     """One line: model, weights, device, floating type, attention, cells x samples, image limits, estimated time.
 
     Args:
-        spec: with device and floating type resolved; tasks: loaded, or this shard's part of them.
+        spec: with device and floating type resolved.
+        tasks: loaded, or this shard's part of them.
     """
     samples = sum(len(task.samples) for task in tasks)
     named = ", ".join(f"{task.name} {len(task.samples)}" for task in tasks)

@@ -82,27 +82,45 @@ class RunSpec:
     """All settings of a run; every name is checked on construction, nothing is loaded.
 
     Attributes:
-        model: short name; methods, budgets, tasks: what is crossed; params: ``method.key`` to value; several values
-        (a list) are a sweep, whose cells are named ``method[key=value]`` (:mod:`.sweeps`).
-        weights: ``hub`` or ``random``; model_path, data_path: local folders instead of downloads.
+        model: short name.
+        methods: names of methods, each crossed with every budget and task.
+        budgets: as on the command line.
+        tasks: names, or folders of tasks.
+        params: ``method.key`` to value; several values (a list) are a sweep, whose cells are named
+            ``method[key=value]`` (:mod:`.sweeps`).
+        weights: ``hub`` or ``random``.
+        model_path: local folder of the weights, instead of a download.
+        data_path: local folder of the tasks' data, instead of a download.
         trust_remote_code: whether Python code of the model's folder may be run.
-        limit: samples per task; seed; seeds: repetitions of random controls; dtype, device: ``auto`` until
-        :func:`~vtprune_eval.runner.defaults.resolved` has chosen; attn: attention backend; reading: of the budgets,
-        ``equal`` or ``paper`` (``legacy`` for runs that are older than readings, which can be read and not started).
-        protocol: whose scoring rule, None for each task's official one; history: earlier screenshots, None for the
-        protocol's own number; max_new_tokens: answer limit, None for the task's own; out: run folder;
-        format: of the summary; profile: what is read of the GPU (``full``, ``light``, ``off``).
-        share: ``auto`` (cells compute once what they have in common) or ``off``; timings: samples per task and cell
-        that are timed, each on its own, None for all, or for a few where computation is shared or cached;
-        decode_batch: branches that decode together at most, ``auto``, or 1 for none;
-        max_branch_bytes: memory for shared state, such as ``4GB``; cache: folder of the disk cache, None for no cache;
+        limit: samples per task, None for all.
+        seed: of everything random.
+        seeds: repetitions of random controls.
+        dtype: floating type, ``auto`` until :func:`~vtprune_eval.runner.defaults.resolved` has chosen.
+        device: torch device, ``auto`` until the same.
+        attn: attention backend.
+        reading: of the budgets, ``equal`` or ``paper`` (``legacy`` for runs that are older than readings, which can be
+            read and not started).
+        protocol: whose scoring rule, None for each task's official one.
+        history: earlier screenshots, None for the protocol's own number.
+        max_new_tokens: answer limit, None for the task's own.
+        out: run folder.
+        format: of the summary.
+        profile: what is read of the GPU (``full``, ``light``, ``off``).
+        share: ``auto`` (cells compute once what they have in common) or ``off``.
+        timings: samples per task and cell that are timed, each on its own, None for all, or for a few where computation
+            is shared or cached.
+        decode_batch: branches that decode together at most, ``auto``, or 1 for none.
+        max_branch_bytes: memory for shared state, such as ``4GB``.
+        cache: folder of the disk cache, None for no cache.
         cache_size: its limit.
         record_kept: ``off``, or ``full``: records say which blocks every layer and head holds.
         logprobs: whether records say how probable the model found each token of its answer.
-        wide: whether tables may be wider than the terminal; quiet: whether a terminal shows the main table alone.
+        wide: whether tables may be wider than the terminal.
+        quiet: whether a terminal shows the main table alone.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
-        engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once); workers: of the engine
-        ray, None for its own number, or replicas of vLLM under Ray, None for one engine without Ray.
+        engine: ``local`` (this process), ``ray`` (a cluster) or ``vllm`` (many samples at once).
+        workers: of the engine ray, None for its own number, or replicas of vLLM under Ray, None for one engine without
+            Ray.
     """
 
     model: str = "nano"

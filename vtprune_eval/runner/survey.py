@@ -38,7 +38,8 @@ class NoModel:
     """The face of an adapter that :meth:`.Pipeline.look` needs, without a network.
 
     Args:
-        name: short name of the model; rules: of its processor.
+        name: short name of the model.
+        rules: of its processor.
     """
 
     points, folder = False, None
@@ -67,7 +68,9 @@ class Cell:
     """A method (or composition) at a budget.
 
     Attributes:
-        method, budget: as asked for; pipeline: which keeps what a run would keep.
+        method: as asked for.
+        budget: as asked for.
+        pipeline: which keeps what a run would keep.
     """
 
     method: str
@@ -80,8 +83,11 @@ class ImageFacts:
     """One image as a model cuts it.
 
     Attributes:
-        name: of the file; size: (width, height) that the model sees, pixels; blocks: merge blocks.
-        unique: different contents among them; duplicated: blocks whose content occurs more than once.
+        name: of the file.
+        size: (width, height) that the model sees, pixels.
+        blocks: merge blocks.
+        unique: different contents among them.
+        duplicated: blocks whose content occurs more than once.
         retained: blocks that PixelPrune keeps at tau = 0, by scan (:data:`SCANS`).
     """
 
@@ -98,8 +104,12 @@ class Kept:
     """What one cell keeps of one sample.
 
     Attributes:
-        method, budget: the cell; sample: its id; tokens, tokens_full: visual tokens over all images; recall: share of
-            the target's blocks, None for a sample without a box.
+        method: the cell.
+        budget: the cell.
+        sample: its id.
+        tokens: visual tokens over all images.
+        tokens_full: visual tokens over all images.
+        recall: share of the target's blocks, None for a sample without a box.
     """
 
     method: str
@@ -121,9 +131,11 @@ def make_cells(
     """Cells of methods before the ViT.
 
     Args:
-        model: short name; rules: of its processor; methods: (name, its method objects); budgets: as on the command
-            line; a method that is told nothing by a budget (``full``) has one cell; copied: makes the method whose
-            count ``auto`` and ``like:`` copy.
+        model: short name.
+        rules: of its processor.
+        methods: (name, its method objects).
+        budgets: as on the command line; a method that is told nothing by a budget (``full``) has one cell.
+        copied: makes the method whose count ``auto`` and ``like:`` copy.
 
     Raises:
         UserError: a method that needs a model, or a budget that means nothing for it.
@@ -171,8 +183,11 @@ def survey(
     run keeps for each of them, one that draws at random draws once per page.
 
     Args:
-        samples: in the order of the task; rules: of the model's processor; cells: from :func:`make_cells`.
-        scans: also count what PixelPrune's scans retain; failed: gets a sentence per group that cannot be looked at.
+        samples: in the order of the task.
+        rules: of the model's processor.
+        cells: from :func:`make_cells`.
+        scans: also count what PixelPrune's scans retain.
+        failed: gets a sentence per group that cannot be looked at.
 
     Yields:
         the facts of images that no earlier group had, and what the cells keep of each sample; nothing of a cell whose

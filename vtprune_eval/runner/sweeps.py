@@ -80,7 +80,9 @@ def budgets_of(name: str, text: str, methods: Sequence[str], params: Params) -> 
 
     Args:
         name: of :func:`variants`.
-        text: as asked for; methods, params: of the run.
+        text: as asked for.
+        methods: of the run.
+        params: of the run.
     """
     budget = Budget.parse(text)
     parts = parts_of(name)
@@ -134,7 +136,9 @@ def labelled(name: str, methods: Sequence[Any], reading: Any = "equal") -> str:
     """A cell's method with every setting that is no default, as tables name it; values of a sweep stand there anyway.
 
     Args:
-        name: of the cell; methods: its objects (:func:`made`); reading: on which some defaults depend.
+        name: of the cell.
+        methods: its objects (:func:`made`).
+        reading: on which some defaults depend.
     """
     out = []
     for part, method in zip(parts_of(name), methods, strict=True):

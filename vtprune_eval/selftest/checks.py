@@ -74,7 +74,8 @@ def check_clock(device: torch.device, work: Callable[[], Any] | None = None) -> 
     """Empty if a stage's time holds the work that was started in it, and not only the starting.
 
     Args:
-        device: to look at; work: what is started there (default: matrix products of a few ms or more).
+        device: to look at.
+        work: what is started there (default: matrix products of a few ms or more).
     """
     if work is None:
         side = 4096 if device.type == "cuda" else 512

@@ -31,7 +31,10 @@ class Agreement:
     """One family: (method, budget) pairs that agree, and sentences for those that do not.
 
     Attributes:
-        family: compared; equal, explained: numbers of pairs; wrong: a sentence per pair without an explanation.
+        family: compared.
+        equal: numbers of pairs.
+        explained: numbers of pairs.
+        wrong: a sentence per pair without an explanation.
         refused: pairs that the model cannot do, on both sides alike, as ``method@budget``, with the reason.
     """
 

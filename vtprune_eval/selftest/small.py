@@ -147,7 +147,10 @@ def small_adapter(
     """Adapter of a small model, the same numbers at every call.
 
     Args:
-        family: a name of ``FAMILIES``; attn: attention backend; dtype, device: of the weights.
+        family: a name of ``FAMILIES``.
+        attn: attention backend.
+        dtype: of the weights.
+        device: of the weights.
         noise: seed of a relative change of every weight by up to ``strength`` roundings of ``dtype``, in float32; None
             for none.
     """

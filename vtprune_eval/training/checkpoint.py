@@ -29,7 +29,9 @@ class Folder:
     """Where a training writes.
 
     Args:
-        spec: of the training; accelerator: of accelerate; learner: with the trained parameters.
+        spec: of the training.
+        accelerator: of accelerate.
+        learner: with the trained parameters.
         seen: further facts that a resumed training must share, such as the fingerprint of the model.
     """
 

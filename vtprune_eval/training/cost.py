@@ -24,8 +24,12 @@ class Work:
     """What one or more packed sequences made the model do.
 
     Attributes:
-        tokens: rows of decoder layer 0; visual: of them visual; patches: through the last ViT block.
-        answers: tokens of the answers; forward, backward: FLOPs.
+        tokens: rows of decoder layer 0.
+        visual: of them visual.
+        patches: through the last ViT block.
+        answers: tokens of the answers.
+        forward: FLOPs.
+        backward: FLOPs.
     """
 
     tokens: int = 0
@@ -44,7 +48,9 @@ class Trained:
     """Which parts have gradients.
 
     Attributes:
-        vision, decoder: whether their weights are trained; lora: the decoder's matrices are frozen beside small ones.
+        vision: whether their weights are trained.
+        decoder: whether their weights are trained.
+        lora: the decoder's matrices are frozen beside small ones.
         checkpointing: whether layers run forward twice.
     """
 
@@ -58,7 +64,8 @@ def vision_flops(dims: ModelDims, patches: Sequence[int], vit: tuple[int, Sequen
     """Stages before the decoder.
 
     Args:
-        dims: model sizes; patches: per image behind the last drop.
+        dims: model sizes.
+        patches: per image behind the last drop.
         vit: blocks that see every patch, and these patches per image.
     """
     nothing = (0, 0, 0, (), (), (), (), 0)  # of the decoder

@@ -29,7 +29,8 @@ def load_examples(
 
     Args:
         data: name of a task, or a path that ends in ``.jsonl``.
-        coordinates: frame in which the model writes places; style: of its prompts.
+        coordinates: frame in which the model writes places.
+        style: of its prompts.
         limit: number of samples, a fixed draw of a task and the first ones of a file.
         data_path: folder of the data of a task that is not embedded.
 
@@ -110,7 +111,9 @@ def answer_of(target: Mapping[str, Any], coordinates: str, where: str, size: Seq
     """The text that a sample's target asks for.
 
     Args:
-        target: of the sample; coordinates: frame of the model's answers; where: for the message.
+        target: of the sample.
+        coordinates: frame of the model's answers.
+        where: for the message.
         size: (width, height) of the last image, pixels.
 
     Raises:

@@ -33,8 +33,8 @@ class Recipe:
     """What is learnt beside the answers.
 
     Attributes:
-        method: of the loop; scorer: its own module, so that what is selected follows what is learnt; None where the
-            scorer is not trained.
+        method: of the loop.
+        scorer: its own module, so that what is selected follows what is learnt; None where the scorer is not trained.
         weights: of the losses ``saliency`` and ``action``, 0 for none.
     """
 
@@ -53,8 +53,11 @@ class Recipe:
         """Sums over the questions.
 
         Args:
-            learner: of them; questions: before the first decoder layer; packed: their sequence.
-            sources: see :meth:`Learner._sources`; hidden: after the final norm, ``(1, n, dim)``.
+            learner: of them.
+            questions: before the first decoder layer.
+            packed: their sequence.
+            sources: see :meth:`Learner._sources`.
+            hidden: after the final norm, ``(1, n, dim)``.
         """
         out: dict[str, Tensor] = {}
         if self.weights.get("saliency"):

@@ -50,7 +50,9 @@ class Item:
     """Questions about the same images, ready for the model.
 
     Attributes:
-        examples: the questions; answers: their ids; looked: the first one's images and prompt.
+        examples: the questions.
+        answers: their ids.
+        looked: the first one's images and prompt.
     """
 
     examples: tuple[Example, ...]
@@ -62,8 +64,10 @@ class Learner(nn.Module):
     """A model with a method in the loop, and what is trained beside it.
 
     Args:
-        adapter: the model; pipeline: with the method.
-        teacher: pipeline of the teacher, None without one; kd_weight: share of its loss.
+        adapter: the model.
+        pipeline: with the method.
+        teacher: pipeline of the teacher, None without one.
+        kd_weight: share of its loss.
         recipe: FocusUI's further losses, None without them.
         autocast: floating type of the passes, None for that of the weights.
         trained: for counting.
@@ -98,7 +102,9 @@ class Learner(nn.Module):
         """The part of a sample that needs no weights.
 
         Args:
-            examples: questions about the same images; budget: a drawn one; full: with all tokens.
+            examples: questions about the same images.
+            budget: a drawn one.
+            full: with all tokens.
 
         Raises:
             SampleError: an unreadable image, a prompt that is too long, a budget that cannot be met.

@@ -11,7 +11,8 @@ def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of every token of the answers.
 
     Args:
-        logits: ``(n_answer, vocabulary)``; labels: int64 ``(n_answer,)``.
+        logits: ``(n_answer, vocabulary)``.
+        labels: int64 ``(n_answer,)``.
 
     Returns:
         float32 ``(n_answer,)``, not summed.
@@ -23,7 +24,8 @@ def distillation_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher || student) of the next-token distributions at temperature 1 (PixelPrune, arXiv 2604.00886: +KD).
 
     Args:
-        student, teacher: logits of the same tokens, ``(n_answer, vocabulary)``; the teacher's carry no gradient.
+        student: logits of the same tokens, ``(n_answer, vocabulary)``; the teacher's carry no gradient.
+        teacher: logits of the same tokens, ``(n_answer, vocabulary)``; the teacher's carry no gradient.
 
     Returns:
         float32 ``(n_answer,)``, not summed.
@@ -36,7 +38,8 @@ def action_loss(shares: Tensor, covered: Tensor) -> Tensor:
     """KL of the action head against the kept tokens that touch the target (FocusUI, arXiv 2601.03928, after GUI-Actor).
 
     Args:
-        shares: of the kept visual tokens, float ``(n,)``, sum 1; covered: bool ``(n,)``, which of them touch the box.
+        shares: of the kept visual tokens, float ``(n,)``, sum 1.
+        covered: bool ``(n,)``, which of them touch the box.
 
     Returns:
         A number; 0 where nothing that is kept touches the box, so that there is nothing to point at.

@@ -21,7 +21,9 @@ def choose_parts(spec: TrainSpec, adapter: VlmAdapter, marker: int | None) -> tu
     """Mark the trained weights of a model.
 
     Args:
-        spec: what is trained; adapter: the model; marker: id of the marker's token where only its row is trained.
+        spec: what is trained.
+        adapter: the model.
+        marker: id of the marker's token where only its row is trained.
 
     Returns:
         What the counting needs, and peft's model around ours where LoRA is used.
@@ -96,7 +98,10 @@ def export(adapter: VlmAdapter, wrapped: Any, out: Path, scorer: Path | None = N
     names.
 
     Args:
-        adapter: the model; wrapped: peft's model around it, or None; out: folder; scorer: FocusUI's, or None.
+        adapter: the model.
+        wrapped: peft's model around it, or None.
+        out: folder.
+        scorer: FocusUI's, or None.
     """
     model = adapter.model if wrapped is None else wrapped.merge_and_unload()
     source = adapter.folder

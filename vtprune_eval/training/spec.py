@@ -41,23 +41,39 @@ class TrainSpec:
     """A training.
 
     Attributes:
-        model, model_path: what is trained; data, data_path, limit: on what (see :func:`.examples.load_examples`).
-        method, budget, params: what is pruned in the loop, as in a run; ``budget`` may also be ``uniform:LOW:HIGH``.
+        model: short name of the model that is trained.
+        model_path: folder of its weights, None for a download.
+        data: task, or JSONL file of samples (see :func:`.examples.load_examples`).
+        data_path: folder of the task's data, None for a download.
+        limit: samples that are used, None for all.
+        method: what prunes in the loop, as in a run.
+        budget: as in a run, or ``uniform:LOW:HIGH``, drawn anew for every sample.
+        params: settings of the method, as in a run.
         out: folder of the result.
         steps: of the optimizer, None for one pass over the data.
         batch: groups of questions about the same images (single questions without ``questions``) per micro-batch and
-            process; accumulate: micro-batches per step.
+            process.
+        accumulate: micro-batches per step.
         questions: questions about the same images that share them, at most.
         pack_tokens: rows of a packed sequence, at most (a longer sample stands alone).
-        lr, warmup, weight_decay, clip: of AdamW (betas 0.9 and 0.95), a cosine to 1 %.
-        lora: rank of peft's LoRA on the decoder's matrices, 0 for all weights; train: part that is trained.
-        teacher: ``full``, a folder, or "" for none; kd_weight: share of its loss, the rest is cross-entropy.
-        saliency, action: weights of FocusUI's losses, 0 for none.
-        dtype: bfloat16 runs the passes in mixed precision over float32 weights; checkpointing: of the layers.
-        save_every: steps between checkpoints; export_every: steps between folders ``step-N`` that can be evaluated, 0
-            for the end alone; compare_full: every so many steps the same batch is also timed with all
-            tokens, 0 for never.
-        device, seed, weights: as in a run.
+        lr: highest learning rate of AdamW (betas 0.9 and 0.95), from which a cosine leads to 1 %.
+        warmup: steps in which it rises.
+        weight_decay: of matrices.
+        clip: largest norm of a step's gradient.
+        lora: rank of peft's LoRA on the decoder's matrices, 0 for all weights.
+        train: part that is trained.
+        teacher: ``full``, a folder, or "" for none.
+        kd_weight: share of its loss, the rest is cross-entropy.
+        saliency: weight of FocusUI's loss of the scorer, 0 for none.
+        action: weight of FocusUI's loss of the action head, 0 for none.
+        dtype: bfloat16 runs the passes in mixed precision over float32 weights.
+        checkpointing: of the layers.
+        save_every: steps between checkpoints.
+        export_every: steps between folders ``step-N`` that can be evaluated, 0 for the end alone.
+        compare_full: every so many steps the same batch is also timed with all tokens, 0 for never.
+        device: as in a run.
+        seed: as in a run.
+        weights: as in a run.
     """
 
     model: str

@@ -55,8 +55,12 @@ def match_actions(
     """Do two actions lead to a similar screen?
 
     Args:
-        touch_1, lift_1, touch_2, lift_2: (y, x) as fractions.
-        type_1, type_2: AITW action ids.
+        touch_1: (y, x) as fractions.
+        lift_1: (y, x) as fractions.
+        touch_2: (y, x) as fractions.
+        lift_2: (y, x) as fractions.
+        type_1: AITW action ids.
+        type_2: AITW action ids.
         boxes_yxhw: (n, 4) annotated boxes y, x, height, width as fractions, n >= 1.
 
     Raises:
@@ -151,7 +155,8 @@ def official_step(kind: int, touch: Sequence[float], lift: Sequence[float], trut
 
     Args:
         kind: predicted AITW action id.
-        touch, lift: predicted (x, y) as fractions; anywhere outside the screen for ids without a place.
+        touch: predicted (x, y) as fractions; anywhere outside the screen for ids without a place.
+        lift: predicted (x, y) as fractions; anywhere outside the screen for ids without a place.
         truth: as for ``step``; a swipe is compared as it was recorded, not as the canonical one.
 
     Returns:

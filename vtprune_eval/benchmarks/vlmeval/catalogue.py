@@ -26,7 +26,8 @@ class KitTask:
     Attributes:
         kind: which of the kit's evaluations scores it: ``vqa``, ``ocrbench``, ``mcq``, ``gui``, ``mmlongbench``,
             ``olmocr``.
-        title, licence: for listings; the data are never shipped.
+        title: for listings; the data are never shipped.
+        licence: for listings; the data are never shipped.
         protocols: scoring rules, the default first. ``vlmeval`` is the kit's own metric code.
         max_new_tokens: limit of an answer.
     """

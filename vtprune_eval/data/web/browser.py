@@ -105,9 +105,12 @@ class Browser:
         """A page, loaded and at rest.
 
         Args:
-            address: path below :data:`HOST`; size: (width, height) of the viewport in CSS pixels; scale: device pixels
-                per CSS pixel; family: font where the kit asks for the system's.
-            scripts: let the page's own scripts run; pages: documents that are not in a package, by address.
+            address: path below :data:`HOST`.
+            size: (width, height) of the viewport in CSS pixels.
+            scale: device pixels per CSS pixel.
+            family: font where the kit asks for the system's.
+            scripts: let the page's own scripts run.
+            pages: documents that are not in a package, by address.
 
         Returns:
             Playwright's page; the caller closes its context.

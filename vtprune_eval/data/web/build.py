@@ -37,7 +37,8 @@ class Writer:
     """Collects samples and images of one task.
 
     Args:
-        folder: ``data`` of the task; prefix: of the samples' ids.
+        folder: ``data`` of the task.
+        prefix: of the samples' ids.
     """
 
     def __init__(self, folder: Path, prefix: str) -> None:

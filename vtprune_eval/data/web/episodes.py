@@ -17,9 +17,12 @@ class Step:
     """One screen and what is right on it.
 
     Attributes:
-        html: of the screen; action: ``{"type": ...}``, of a tap without its place; said: the action in words.
+        html: of the screen.
+        action: ``{"type": ...}``, of a tap without its place.
+        said: the action in words.
         target: ``data-step`` of the element that is tapped, empty for other actions.
-        scroll: pixels that the page is scrolled down; needs_history: only an earlier screen shows what is typed.
+        scroll: pixels that the page is scrolled down.
+        needs_history: only an earlier screen shows what is typed.
     """
 
     html: str

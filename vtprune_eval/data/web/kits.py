@@ -22,8 +22,11 @@ class Kit:
     """One npm package.
 
     Attributes:
-        package: its name; version: of the release; sha512: of the tarball, base64, as the registry states it.
-        licence: SPDX name; credit: who holds the rights.
+        package: its name.
+        version: of the release.
+        sha512: of the tarball, base64, as the registry states it.
+        licence: SPDX name.
+        credit: who holds the rights.
     """
 
     package: str

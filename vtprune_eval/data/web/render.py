@@ -21,7 +21,8 @@ def render(spec: TaskSpec, folder: Path) -> Path:
     """Draw a task's pages and write its records.
 
     Args:
-        spec: the task's definition; folder: where to. The packages are kept in ``web-kits`` beside it.
+        spec: the task's definition.
+        folder: where to. The packages are kept in ``web-kits`` beside it.
 
     Returns:
         ``folder``; what was there and whole is left as it is.

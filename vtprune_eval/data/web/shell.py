@@ -38,9 +38,14 @@ class Look:
     """How the pages of one screen or episode look.
 
     Attributes:
-        kit: ``tabler``, ``bootstrap`` or ``sb-admin-2``; size: (width, height) of the viewport in CSS pixels; scale:
-            device pixels per CSS pixel; family: font; dark: the kit's dark theme; zoom: text size in % of the kit's.
-        colour: of what is primary; menu: entries of the menu, (name, icon).
+        kit: ``tabler``, ``bootstrap`` or ``sb-admin-2``.
+        size: (width, height) of the viewport in CSS pixels.
+        scale: device pixels per CSS pixel.
+        family: font.
+        dark: the kit's dark theme.
+        zoom: text size in % of the kit's.
+        colour: of what is primary.
+        menu: entries of the menu, (name, icon).
     """
 
     kit: str
@@ -64,7 +69,8 @@ class Page:
     """A document and what may be asked of it.
 
     Attributes:
-        html: the document; questions: (question, key of the value).
+        html: the document.
+        questions: (question, key of the value).
     """
 
     html: str
@@ -101,7 +107,10 @@ def document(look: Look, title: str, body: str, active: int = 0, tools: str = ""
     """A whole page.
 
     Args:
-        look: of the page; title: heading; body: HTML of the content; active: menu entry that is open;
+        look: of the page.
+        title: heading.
+        body: HTML of the content.
+        active: menu entry that is open.
         tools: HTML beside the heading.
     """
     css = {

@@ -38,8 +38,9 @@ class VtpruneLM(LM):
         """Check the settings and load the model.
 
         Args:
-            model, method, budget: as on the command line of a run; ``model`` may be a hub id, or name all three
-                (``nano@guikv@10``).
+            model: as on the command line of a run; ``model`` may be a hub id, or name all three (``nano@guikv@10``).
+            method: as on the command line of a run; ``model`` may be a hub id, or name all three (``nano@guikv@10``).
+            budget: as on the command line of a run; ``model`` may be a hub id, or name all three (``nano@guikv@10``).
             pretrained: the same as ``model``, under lm-eval's own name for it.
             batch_size: 1 (or ``auto``): a batch would hide what one sample costs.
             max_batch_size: ignored, lm-eval always passes it.

@@ -37,8 +37,9 @@ class Vtprune(lmms):
         """Check the settings and load the model.
 
         Args:
-            model, method, budget: as on the command line of a run; ``model`` may be a hub id, or name all three
-                (``nano@guikv@10``).
+            model: as on the command line of a run; ``model`` may be a hub id, or name all three (``nano@guikv@10``).
+            method: as on the command line of a run; ``model`` may be a hub id, or name all three (``nano@guikv@10``).
+            budget: as on the command line of a run; ``model`` may be a hub id, or name all three (``nano@guikv@10``).
             batch_size: 1: a batch would hide what one sample costs.
             max_batch_size: ignored, lmms-eval always passes it.
             device: torch device, cpu where none is named.

@@ -38,8 +38,12 @@ class Chosen:
     """What of an item's images enters the prompt.
 
     Attributes:
-        ids, layout: of the full prompt; index: rows of it from the first to the last visual token that stay.
-        visual: bool ``(n_rows,)``, which of them are visual; features: of these, ``(n_kept, dim)``; levels: DeepStack.
+        ids: of the full prompt.
+        layout: of the full prompt.
+        index: rows of it from the first to the last visual token that stay.
+        visual: bool ``(n_rows,)``, which of them are visual.
+        features: of these, ``(n_kept, dim)``.
+        levels: DeepStack.
         marked: bool ``(n_kept,)``, False for markers, which get no DeepStack rows; None for none.
     """
 
@@ -227,7 +231,8 @@ def first_positions(n_prompt: int, items: Sequence[tuple[int, int, int]]) -> tup
     """Positions before the encoder has run: right for text; of a row of an image, the image's first.
 
     Args:
-        n_prompt: tokens; items: (first row, rows, advance) of every image item, in order.
+        n_prompt: tokens.
+        items: (first row, rows, advance) of every image item, in order.
 
     Returns:
         int64 ``(3, n_prompt)``, and what is added to a decoded token's index for its position.

@@ -64,7 +64,9 @@ class Asked:
     """A request on its way.
 
     Attributes:
-        sample: what is asked; key: of its plan; n_text: text tokens of the prompt.
+        sample: what is asked.
+        key: of its plan.
+        n_text: text tokens of the prompt.
     """
 
     sample: Sample
@@ -81,7 +83,8 @@ class VllmEngine:
     """vLLM with the plug-in, for one model.
 
     Attributes:
-        identity: as of a loaded model, and ``engine``: name and version; coordinates: frame of the answers.
+        identity: as of a loaded model, and ``engine``: name and version.
+        coordinates: frame of the answers.
         llm: vLLM's own object.
     """
 
@@ -184,7 +187,9 @@ class VllmEngine:
         """Answers as they come, each sample with its outcome or with what went wrong for it alone.
 
         Args:
-            cell: method and budget; samples: read as room becomes free; max_new_tokens: limit of an answer.
+            cell: method and budget.
+            samples: read as room becomes free.
+            max_new_tokens: limit of an answer.
 
         Raises:
             UserError: a mistake that a user can mend, a method that did nothing, or an engine that stopped.
@@ -222,7 +227,10 @@ class VllmEngine:
         """Hand one sample to vLLM; the request's number and what is needed to read its answer.
 
         Args:
-            cell, sample: what is asked; max_new_tokens: limit of the answer; exactly: as many tokens, end or not.
+            cell: what is asked.
+            sample: what is asked.
+            max_new_tokens: limit of the answer.
+            exactly: as many tokens, end or not.
 
         Raises:
             SampleError: this sample alone cannot be asked.

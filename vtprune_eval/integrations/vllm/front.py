@@ -36,7 +36,8 @@ class Fields:
     Attributes:
         rows: placeholders of the item: visual tokens, and text tokens between images; 0 where only a worker can say.
         about: JSON, for :func:`read_about`.
-        keep: bool ``(n_blocks,)``, what goes through the encoder; patches: its input, float32 ``(n_patches, width)``.
+        keep: bool ``(n_blocks,)``, what goes through the encoder.
+        patches: its input, float32 ``(n_patches, width)``.
         pixels: uint8 of all images for methods that see them after the encoder, else empty.
     """
 
@@ -52,9 +53,14 @@ class About:
     """What a worker is told of an item.
 
     Attributes:
-        plan: its text; key: its short name; sizes: (width, height) of every image as the
-            model sees it; file_sizes: of its files; full: as the full model would see it.
-        budgets: what every hook is told; rows: placeholders; advance: by how much the images move the next position on.
+        plan: its text.
+        key: its short name.
+        sizes: (width, height) of every image as the model sees it.
+        file_sizes: of its files.
+        full: as the full model would see it.
+        budgets: what every hook is told.
+        rows: placeholders.
+        advance: by how much the images move the next position on.
         dropped: whether ``select_patches`` dropped something.
     """
 
@@ -182,7 +188,10 @@ def tokens_kept(pipeline: Pipeline, prompt: Prompt, keep: np.ndarray, budgets: d
     """Visual tokens that will enter the prompt; None where only the encoder's output can tell.
 
     Args:
-        pipeline, prompt, budgets: of the sample; keep: bool ``(n_visual,)``, what goes through the encoder.
+        pipeline: of the sample.
+        prompt: of the sample.
+        budgets: of the sample.
+        keep: bool ``(n_visual,)``, what goes through the encoder.
     """
     method = pipeline.method_of("select_tokens")
     if method is None:

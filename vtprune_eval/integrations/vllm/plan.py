@@ -30,9 +30,12 @@ class Plan:
     """One request.
 
     Attributes:
-        method, budget: as on the command line of a run.
+        method: as on the command line of a run.
+        budget: as on the command line of a run.
         settings: of :data:`SETTINGS`, those that are given.
-        sample: seeds random methods; instruction, question: as of a sample, read by methods that choose by the text.
+        sample: seeds random methods.
+        instruction: as of a sample, read by methods that choose by the text.
+        question: as of a sample, read by methods that choose by the text.
         sizes: (width, height) of the files in the request's picture, one below the other; () where it is one file.
         rows: placeholders of the picture, where a worker was asked for them; None where they follow from its size.
     """

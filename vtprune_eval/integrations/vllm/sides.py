@@ -88,8 +88,11 @@ def back(config: Any, tokenizer: Any, folder: Path, tower: Any, embed: Callable[
     """The adapter in a worker.
 
     Args:
-        config, tokenizer, folder: of the model.
-        tower: vLLM's vision transformer; embed: from token ids to embeddings.
+        config: of the model.
+        tokenizer: of the model.
+        folder: of the model.
+        tower: vLLM's vision transformer.
+        embed: from token ids to embeddings.
     """
     text_config = config.get_text_config()
     text = SimpleNamespace(
@@ -243,7 +246,9 @@ def relative_positions(positions: Tensor, index: Sequence[int] | Tensor, start: 
     """Positions (t, h, w) of the rows ``index`` of a prompt, counted from where its first image begins.
 
     Args:
-        positions: int64 ``(3, n_prompt)``; index: rows; start: row of the first visual token.
+        positions: int64 ``(3, n_prompt)``.
+        index: rows.
+        start: row of the first visual token.
 
     Returns:
         int64 ``(3, n)``; the least is 0.

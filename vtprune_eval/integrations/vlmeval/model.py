@@ -40,7 +40,9 @@ class VtpruneModel(BaseModel):
         """Check the settings and load the model.
 
         Args:
-            model, method, budget: as on the command line of a run.
+            model: as on the command line of a run.
+            method: as on the command line of a run.
+            budget: as on the command line of a run.
             use_vllm: given by the kit to names that contain Qwen2-VL or Qwen2.5-VL; must be False.
             options: see :data:`vtprune_eval.integrations.engine.OPTIONS`.
 

@@ -21,7 +21,8 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
     """Evaluate answers with the kit's whole-file code, with no judge.
 
     Args:
-        name: data set of the kit; folder: its data folder.
+        name: data set of the kit.
+        folder: its data folder.
         answers: sample id (the kit's ``index`` as text) to answer; the data set is cut down to these.
 
     Returns:
@@ -90,7 +91,8 @@ def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
     """The kit's numbers for the answers of a finished run of ours.
 
     Args:
-        path: run folder; data_path: the kit's data folder, None for its default.
+        path: run folder.
+        data_path: the kit's data folder, None for its default.
 
     Returns:
         per data set of the kit and cell: ``task``, ``method``, ``budget``, ``protocol``, ``n``, ``mean_score`` (ours,

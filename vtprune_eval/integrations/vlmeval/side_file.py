@@ -23,7 +23,8 @@ def watch(job: Callable[..., Any], limit: int | None = None) -> Callable[..., An
     """The kit's ``infer_data_job``, so that answers given inside it are written beside its predictions.
 
     Args:
-        job: of the kit; limit: rows to keep, for a kit that has no such option itself.
+        job: of the kit.
+        limit: rows to keep, for a kit that has no such option itself.
     """
 
     @wraps(job)

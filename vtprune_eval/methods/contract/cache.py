@@ -40,7 +40,9 @@ class Repeated:
     Attributes:
         queries: rotated, of the repeat pass, ``(n_q_heads, m, head_dim)``.
         keys: of the prompt, then of the repeat pass, ``(n_kv_heads, n_context + m, head_dim)``.
-        n_context: entries of the prompt; start, end: the chunk.
+        n_context: entries of the prompt.
+        start: the chunk.
+        end: the chunk.
     """
 
     queries: torch.Tensor

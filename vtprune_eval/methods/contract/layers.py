@@ -23,14 +23,16 @@ class LayerView:
     """What ``prune_layer`` and the cache hook may see of decoder layer ``layer`` during prefill.
 
     Attributes:
-        layer: index from 0; n_layers: their number.
+        layer: index from 0.
+        n_layers: their number.
         layout: the full prompt.
         index: positions in the full prompt of the tokens that reached this layer, sorted int64 ``(n,)``.
         visual: which of them are visual tokens, bool ``(n,)``.
         keys: rotated keys, ``(n_kv_heads, n, head_dim)``.
         values: ``(n_kv_heads, n, head_dim)``.
         queries: rotated queries of the last ``window`` tokens, ``(n_q_heads, window, head_dim)``.
-        hidden_in: hidden states that entered the layer, ``(n, dim)``; hidden_out: that left it.
+        hidden_in: hidden states that entered the layer, ``(n, dim)``.
+        hidden_out: that left it.
         hidden_normed: the layer's input after its input norm (GUI-KV's upstream reads this one), ``(n, dim)``.
         seed: seed of this sample.
         images: as in :class:`PatchView`.
@@ -162,7 +164,8 @@ class LayerHook(Observer):
         The one place where these are computed: for a run, for a plan without a model, and to check a record.
 
         Args:
-            kept: visual tokens per image that enter the decoder; n_layers: of the decoder.
+            kept: visual tokens per image that enter the decoder.
+            n_layers: of the decoder.
             budget: in the reading ``equal`` the mean over the layers, in the paper's what is left behind the last cut.
 
         Returns:

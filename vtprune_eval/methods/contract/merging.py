@@ -30,7 +30,8 @@ class MergeHook:
         """Merge blocks that vanish behind the attention of every ViT block, per image.
 
         Args:
-            n_blocks: merge blocks per image that enter the ViT; vit_blocks: of the model.
+            n_blocks: merge blocks per image that enter the ViT.
+            vit_blocks: of the model.
             budget: merge blocks that may leave it.
 
         Returns:

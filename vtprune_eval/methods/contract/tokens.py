@@ -34,7 +34,8 @@ class TokenView:
             names none.
         token_embedding: embedding ``(dim,)`` of a special token by its text, None where the tokenizer lacks it.
         target_boxes: (x1, y1, x2, y2) in pixels of ``images[-1]``; filled only for a method with ``sees_target``.
-        model: short name of the model, for messages; model_folder: its local folder, None for random weights.
+        model: short name of the model, for messages.
+        model_folder: its local folder, None for random weights.
         n_layers: decoder layers, for a method that drops tokens there, too.
     """
 
@@ -91,7 +92,9 @@ class TokenHook:
         An engine that lays out its prompts before it encodes their images needs the number.
 
         Args:
-            layout: the full prompt; present: bool ``(n_visual,)``, which tokens still exist; budget: as for the hook.
+            layout: the full prompt.
+            present: bool ``(n_visual,)``, which tokens still exist.
+            budget: as for the hook.
         """
         return None if budget.n_keep is None else min(int(present.sum()), budget.n_keep)
 

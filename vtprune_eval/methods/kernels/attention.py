@@ -66,7 +66,8 @@ def sparse_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: b
     """Share of small attention weights among the causally visible ones, mean over query heads.
 
     Args:
-        queries: the last ``m`` queries; keys: all keys; as above.
+        queries: the last ``m`` queries.
+        keys: all keys; as above.
         threshold: a weight counts as small at or below it (``relative`` False) or below ``threshold`` times the
             largest weight of its row (``relative`` True; VL-Cache, section 4.1).
 

@@ -92,7 +92,8 @@ class Neighbours:
         metric: one of :data:`METRICS`.
         own: index of the first block of each block's component of equal neighbours, ``(rows, columns)``: two blocks
             with one index are equal without looking.
-        up, left: distance to the upper and left neighbour, float64 ``(rows, columns)``; inf where there is none.
+        up: distance to the upper and left neighbour, float64 ``(rows, columns)``; inf where there is none.
+        left: distance to the upper and left neighbour, float64 ``(rows, columns)``; inf where there is none.
     """
 
     flat: np.ndarray

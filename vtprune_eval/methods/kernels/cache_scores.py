@@ -119,10 +119,13 @@ def expected_attention(
     """Attention that future queries are expected to pay, if queries are normal with the prompt's moments.
 
     Args:
-        queries: of all positions BEFORE rotary, ``(n_q_heads, n, head_dim)``; keys: rotated; values: as cached.
+        queries: of all positions BEFORE rotary, ``(n_q_heads, n, head_dim)``.
+        keys: rotated.
+        values: as cached.
         rotation: mean rotary matrix of the future positions, ``(head_dim, head_dim)``.
-        cov: use the covariance, too; vnorm: times the norm of the value; sinks: first positions that are left out
-            and always stay.
+        cov: use the covariance, too.
+        vnorm: times the norm of the value.
+        sinks: first positions that are left out and always stay.
     """
     n_kv, n, d = keys.shape
     if n <= sinks:
@@ -149,10 +152,12 @@ def reconstruction(queries: Tensor, keys: Tensor, n_context: int, start: int, en
     """Largest attention that context positions ``start`` to ``end`` receive while the context is repeated (KVzip).
 
     Args:
-        queries: of the ``m`` repeat positions, ``(n_q_heads, m, head_dim)``; keys: of context and repeat pass,
-            ``(n_kv_heads, n_context + m, head_dim)``.
-        n_context: context positions; start, end: the chunk that is repeated; sinks: first positions, seen
-            beside it (twice in the first chunk, as in the released code).
+        queries: of the ``m`` repeat positions, ``(n_q_heads, m, head_dim)``.
+        keys: of context and repeat pass, ``(n_kv_heads, n_context + m, head_dim)``.
+        n_context: context positions.
+        start: the chunk that is repeated.
+        end: the chunk that is repeated.
+        sinks: first positions, seen beside it (twice in the first chunk, as in the released code).
 
     Returns:
         ``(n_kv_heads, end - start)``: the maximum over queries and the group's heads. The softmax runs over sinks,

@@ -20,7 +20,9 @@ def crop_weights(x: Tensor, attention: Tensor, crops: Sequence[Tensor], beta: fl
     mean of the crop's attention; a crop weighs the mean of its tokens, a crop of one token its attention.
 
     Args:
-        x: ``(n, dim)``; attention: received, ``(n,)``; crops: rows of each.
+        x: ``(n, dim)``.
+        attention: received, ``(n,)``.
+        crops: rows of each.
     """
     scores = []
     for rows in crops:
@@ -43,7 +45,9 @@ def shares_of_crops(weights: Tensor, sizes: Sequence[int], n: int) -> list[int]:
     """Tokens that every crop keeps: ``floor(weight n)``, then one more for the crops of largest weight.
 
     Args:
-        weights: adding up to 1; sizes: tokens of the crops; n: at most their sum, which the shares add up to.
+        weights: adding up to 1.
+        sizes: tokens of the crops.
+        n: at most their sum, which the shares add up to.
     """
     out = [min(size, int(w * n)) for w, size in zip(weights.tolist(), sizes, strict=True)]
     order = torch.sort(weights, descending=True, stable=True).indices.tolist()

@@ -14,7 +14,9 @@ def box_coverage(box: Sequence[float], rows: int, cols: int, cell: int) -> np.nd
 
     Args:
         box: (x1, y1, x2, y2) in pixels; clipped to the image.
-        rows, cols: cells; cell: pixels per side.
+        rows: cells.
+        cols: cells.
+        cell: pixels per side.
 
     Returns:
         float64 ``(rows, cols)`` in [0, 1].
@@ -33,7 +35,9 @@ def graph_components(image: np.ndarray, block: int, threshold: float = 2.0, copi
     Two neighbours join when the L2 distance of their values in [0, 1] lies strictly below ``threshold``.
 
     Args:
-        image: RGB uint8 ``(rows * block, columns * block, 3)``; block: pixels per side; threshold: see above.
+        image: RGB uint8 ``(rows * block, columns * block, 3)``.
+        block: pixels per side.
+        threshold: see above.
         copies: how often every value is counted: twice in the published code (two temporal copies), once in the paper.
 
     Returns:
@@ -51,7 +55,8 @@ def block_weights(image: np.ndarray, block: int, node: int) -> np.ndarray:
     """Weight of every block by the rarity of its region, float64 ``(rows, columns)``.
 
     Args:
-        image: RGB uint8 ``(rows * block, columns * block, 3)``; block: pixels per side.
+        image: RGB uint8 ``(rows * block, columns * block, 3)``.
+        block: pixels per side.
         node: pixels per side of the graph's nodes: ``block`` as the published code, or a patch as the paper, whose
             plain distances are not doubled; a block's weight is then the mean of its patches'.
     """
@@ -70,7 +75,8 @@ def _near(blocks: np.ndarray, same: np.ndarray, step: tuple[int, int], limit: fl
     Squares are summed as integers: no rounding at the limit.
 
     Args:
-        blocks: uint8 ``(rows, columns, lines, values)``; same: bool ``(rows, columns)``, equal to the neighbour.
+        blocks: uint8 ``(rows, columns, lines, values)``.
+        same: bool ``(rows, columns)``, equal to the neighbour.
     """
     near: np.ndarray = same.copy()
     candidates = ~same
@@ -108,6 +114,8 @@ def saliency_label(box: np.ndarray | None, graph: np.ndarray, share: float = 0.8
     """The paper's fused target: ``share * box + (1 - share) * graph``, float64, same shape as ``graph``.
 
     Args:
-        box: covered share per block, None for no box; graph: weights of :func:`graph_weights`; share: lambda.
+        box: covered share per block, None for no box.
+        graph: weights of :func:`graph_weights`.
+        share: lambda.
     """
     return (1 - share) * graph + (0 if box is None else share * box)

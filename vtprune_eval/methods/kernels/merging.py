@@ -65,7 +65,8 @@ class Matching:
 
     Attributes:
         order: rows before the step in the order after it, int64 ``(t - r,)``: unmerged even rows, then odd rows.
-        merged: rows that vanish, by falling similarity, int64 ``(r,)``; into: the row that each is merged into.
+        merged: rows that vanish, by falling similarity, int64 ``(r,)``.
+        into: the row that each is merged into.
     """
 
     order: Tensor
@@ -89,7 +90,8 @@ def bipartite(metric: Tensor, r: int, *, class_token: bool = False) -> Matching:
     """Match even rows with their most similar odd row; the ``r`` best pairs are merged (ToMe, section 3).
 
     Args:
-        metric: ``(t, dim)``, what similarity is read from; r: at most ``(t - protected) // 2`` are merged.
+        metric: ``(t, dim)``, what similarity is read from.
+        r: at most ``(t - protected) // 2`` are merged.
         class_token: row 0 is one, and is never merged; the other even rows then keep their order.
     """
     unit, t = unit_rows(metric), len(metric)
@@ -112,7 +114,8 @@ class Clusters:
     """Clusters of ``m`` rows.
 
     Attributes:
-        centres: rows, by falling score, int64 ``(n,)``; assign: index into ``centres`` per row, int64 ``(m,)``.
+        centres: rows, by falling score, int64 ``(n,)``.
+        assign: index into ``centres`` per row, int64 ``(m,)``.
         means: ``(n, dim)``.
     """
 

@@ -24,8 +24,10 @@ def least_similar(states: Tensor, pivots: Sequence[int], candidates: Tensor, sha
     """Per pivot in turn its share of the candidates least similar to it (DART), int64, in the order of choice.
 
     Args:
-        states: ``(n, dim)``, compared by cosine; pivots: rows, in the order of visiting.
-        candidates: sorted rows; what one pivot takes the next does not see; shares: one number per pivot.
+        states: ``(n, dim)``, compared by cosine.
+        pivots: rows, in the order of visiting.
+        candidates: sorted rows; what one pivot takes the next does not see.
+        shares: one number per pivot.
     """
     unit, taken = unit_rows(states), []
     for pivot, share in zip(pivots, shares, strict=True):
@@ -56,9 +58,11 @@ def anchors_and_registers(middle: Tensor, last: Tensor, k: int, with_neighbours:
     """Mask of ``k`` tokens: anchors and neighbours, then the best of the last layer (HiPrune), bool ``(n,)``.
 
     Args:
-        middle, last: attention received at the object and the last layer, ``(n,)``.
-        k: at most ``n``; with_neighbours: anchors and neighbours, bool ``(n,)``. Where they
-            exceed ``k`` the best of them by the object layer stay.
+        middle: attention received at the object and the last layer, ``(n,)``.
+        last: attention received at the object and the last layer, ``(n,)``.
+        k: at most ``n``.
+        with_neighbours: anchors and neighbours, bool ``(n,)``. Where they exceed ``k`` the best of them by the object
+            layer stay.
     """
     keep = with_neighbours.clone()
     chosen = keep.nonzero()[:, 0]

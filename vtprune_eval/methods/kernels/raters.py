@@ -57,7 +57,10 @@ def after_stage(present: int, listed: int, version: int, share: float = 0.3) -> 
     """Tokens kept by score and merged tokens put on top (version 1) when a stage meets ``present`` tokens.
 
     Args:
-        present: tokens; listed: what the list keeps; version: 1 recycles, 2 does not; share: of the dropped.
+        present: tokens.
+        listed: what the list keeps.
+        version: 1 recycles, 2 does not.
+        share: of the dropped.
     """
     kept = min(listed, present - 1)
     return kept, n_clusters(n_recycled(present - kept, share)) if version == 1 else 0
@@ -74,10 +77,12 @@ def corrected_scores(
     """SparseVLM+ : attention without the pull of the rotary distance, from the heads that look at the image most.
 
     Args:
-        queries: of the raters, ``(n_q_heads, m, head_dim)``; rows: their places among the ``n`` keys.
+        queries: of the raters, ``(n_q_heads, m, head_dim)``.
+        rows: their places among the ``n`` keys.
         rope: cos and sin of every entry, ``(n, d)``: ``cos_m . cos_n + sin_m . sin_n`` is twice the sum of the cosines
             of the angles between two positions.
-        visual: rows of the visual tokens; n_heads: best heads by attention to the image.
+        visual: rows of the visual tokens.
+        n_heads: best heads by attention to the image.
 
     Returns:
         score of every visual token, and the heads, sorted.
@@ -117,7 +122,8 @@ def stage_sizes(n: int, allowed: int, lengths: tuple[int, ...], version: int = 1
     """Tokens after every cut, the recycled ones included, at the last place of the lists that is within ``allowed``.
 
     Args:
-        n: tokens that enter; allowed: tokens that all layers together may process.
+        n: tokens that enter.
+        allowed: tokens that all layers together may process.
         lengths: layers of the stages, the first (which sees every token) included; a decoder so shallow that stages
             fall together has fewer than four, and the first of the released shares are left out.
         version: of the released lists.

@@ -214,7 +214,10 @@ def reconstruct(blocks: np.ndarray, keep: np.ndarray, *, predictor: str, tau: fl
 
     Args:
         blocks: uint8 ``(rows, columns, D)``; omitted entries are never read.
-        keep: bool ``(rows, columns)``; predictor: ``pred_2d``, ``raster`` or ``serpentine``; tau, metric: as encoded.
+        keep: bool ``(rows, columns)``.
+        predictor: ``pred_2d``, ``raster`` or ``serpentine``.
+        tau: as encoded.
+        metric: as encoded.
 
     Returns:
         decoded blocks, uint8 ``(rows, columns, D)``.

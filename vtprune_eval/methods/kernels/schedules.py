@@ -35,7 +35,10 @@ def pyramid_past(layer: int, n_layers: int, past: int, candidates: int, beta: in
     ``lo``) and ``step = (hi - lo) // (n_layers - 1)``. The floor makes the mean larger than ``past`` at short prompts.
 
     Args:
-        layer: index from 0; n_layers: their number; past: the uniform share; candidates: entries before the window.
+        layer: index from 0.
+        n_layers: their number.
+        past: the uniform share.
+        candidates: entries before the window.
         beta: the highest layer keeps about ``past / beta``.
     """
     low = past // beta
@@ -64,7 +67,10 @@ def sink_and_recent(size: int, n: int, sinks: int = 4, recent: int | None = None
     """First and last entries of ``n`` that StreamingLLM keeps, ``size`` in all.
 
     Args:
-        size: entries; n: entries of the prompt; sinks: first ones; recent: last ones where their number is given.
+        size: entries.
+        n: entries of the prompt.
+        sinks: first ones.
+        recent: last ones where their number is given.
     """
     if n < size:
         return min(sinks, n), n - min(sinks, n)
@@ -76,7 +82,8 @@ def pyramid_exact(layer: int, n_layers: int, n: int, mean: float, window: int, b
     """PyramidKV, the real-valued steps of kvpress: entries of one layer, the window included, which do not overspend.
 
     Args:
-        n: entries of the prompt; mean: entries that a layer keeps on average, a real number.
+        n: entries of the prompt.
+        mean: entries that a layer keeps on average, a real number.
     """
     capacity = window + mean
     low = (capacity - window) / beta
@@ -93,7 +100,8 @@ def ada_counts(scores: Tensor, base: int, normalize: bool = False) -> Tensor:
     """AdaKV: how many of the ``heads * base`` best entries of all heads together fall in each head, int64 ``(heads,)``.
 
     Args:
-        scores: ``(heads, past)``; base: mean entries per head before the window.
+        scores: ``(heads, past)``.
+        base: mean entries per head before the window.
         normalize: scale the scores of a head by its best ``base`` over all of its own, for this step only.
     """
     heads, past = scores.shape
@@ -113,7 +121,10 @@ def ada_exact(counts: Tensor, base: int, floor_share: float, most: int) -> list[
     """The same sizes, made to add up to ``heads * base``: the largest remainders get what rounding left.
 
     Args:
-        counts: of :func:`ada_counts`; base: mean entries per head; floor_share: as there; most: that a head has.
+        counts: of :func:`ada_counts`.
+        base: mean entries per head.
+        floor_share: as there.
+        most: that a head has.
     """
     exact = [c * (1 - floor_share) + base * floor_share for c in counts.tolist()]
     sizes = [min(most, int(size)) for size in exact]
@@ -145,7 +156,8 @@ def sparsity_shares(gammas: Sequence[float], share: float, *, own_window: bool =
     """VL-Cache, a public port's reading: share of its entries that each layer keeps before the window.
 
     Args:
-        gammas: sparsity per layer; share: kept share of the prompt.
+        gammas: sparsity per layer.
+        share: kept share of the prompt.
         own_window: the window comes on top of the layer's budget; otherwise 10 % of the budget are the window.
 
     Returns:

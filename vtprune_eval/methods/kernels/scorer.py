@@ -93,7 +93,8 @@ def load_scorer(path: Path, dim: int, dtype: torch.dtype, device: torch.device) 
     """Read a scorer and check every tensor by name and shape.
 
     Args:
-        path: a ``.safetensors`` file, or a folder of them; dim: width of the model's merged tokens.
+        path: a ``.safetensors`` file, or a folder of them.
+        dim: width of the model's merged tokens.
 
     Raises:
         UserError: no such file, a missing tensor, or one of another width.

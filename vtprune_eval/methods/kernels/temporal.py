@@ -57,7 +57,9 @@ def smoothed(values: Tensor, places: Tensor, grid: tuple[int, int]) -> Tensor:
     """Mean of every token with its present neighbours in 3 x 3 blocks, ``(m,)``.
 
     Args:
-        values: ``(m,)``; places: of the tokens in their image, in raster order; grid: (rows, columns).
+        values: ``(m,)``.
+        places: of the tokens in their image, in raster order.
+        grid: (rows, columns).
     """
     rows, cols = grid
     both = torch.zeros(2, rows * cols, device=values.device)

@@ -35,7 +35,8 @@ def best(scores: Tensor, k: int, *, ties: str = "early") -> Tensor:
     """Indices of the ``k`` largest scores per row, sorted by position.
 
     Args:
-        scores: ``(heads, n)``; k: at most ``n``.
+        scores: ``(heads, n)``.
+        k: at most ``n``.
         ties: which of equal scores wins: ``early`` or ``late`` positions.
 
     Returns:
@@ -82,7 +83,9 @@ def best_and_window(scores: Tensor, size: int, n: int, window: int) -> Tensor:
 
     Args:
         scores: ``(heads, n)``, or without the window's columns.
-        size: entries per head, the window included; n: entries; window: at most ``size``.
+        size: entries per head, the window included.
+        n: entries.
+        window: at most ``size``.
 
     Returns:
         sorted int64 ``(heads, size)``.
@@ -94,7 +97,9 @@ def ragged(scores: Tensor, always: Tensor, sizes: Sequence[int]) -> Tensor:
     """Per head everything in ``always`` and the best of the others, as many as its size; later ones on ties.
 
     Args:
-        scores: ``(heads, n)``; always: bool ``(n,)``; sizes: entries per head beside those.
+        scores: ``(heads, n)``.
+        always: bool ``(n,)``.
+        sizes: entries per head beside those.
 
     Returns:
         sorted int64 ``(heads, n_always + max(sizes))``, heads of fewer entries padded with -1 in front.
@@ -121,7 +126,8 @@ def best_and_text(scores: Tensor, size: int, visual: Tensor, window: int) -> Ten
 
     Args:
         scores: ``(heads, n)``, or without the window's columns.
-        size: entries per head, at least those of text; visual: which entries are of visual tokens, bool ``(n,)``.
+        size: entries per head, at least those of text.
+        visual: which entries are of visual tokens, bool ``(n,)``.
         window: last entries that stay; where they are more than the budget, the latest of them.
 
     Returns:

@@ -40,8 +40,10 @@ class Panel:
     """One pair of axes.
 
     Attributes:
-        title: above it; series: its curves; full: point of the full model; missing: names of rows without such a value
-            or cost.
+        title: above it.
+        series: its curves.
+        full: point of the full model.
+        missing: names of rows without such a value or cost.
     """
 
     title: str

@@ -48,7 +48,8 @@ def draw(
         kind: ``curves`` or ``stages``.
         tasks: names, ``mean`` or ``all``, separated by commas: one panel each; None: the mean, or the only task.
         methods: names, budgets: as asked for, separated by commas; None for all.
-        y: of :data:`..measures.MEASURES`; x: of :data:`..measures.COSTS`; both for curves.
+        y: of :data:`..measures.MEASURES`.
+        x: of :data:`..measures.COSTS`; both for curves.
         out: a file (its ending is the format) or a folder; None: ``plots`` in the first run folder.
         formats: ``pdf``, ``svg``, ``png``.
         look: size, font, intervals.

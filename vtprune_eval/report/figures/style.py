@@ -36,10 +36,13 @@ class Look:
 
     Attributes:
         columns: 1 (one column of a page) or 2 (its whole width), which is also how many panels stand side by side.
-        width: in inches, None for that of ``columns``; height: of one panel in inches, None for what it needs.
-        font: ``sans`` or ``serif``; size: of the text in points.
+        width: in inches, None for that of ``columns``.
+        height: of one panel in inches, None for what it needs.
+        font: ``sans`` or ``serif``.
+        size: of the text in points.
         intervals: ``band``, ``bars``, ``none``, or ``auto``: bands for up to four curves, else bars.
-        labels: whether points carry their budgets; log: whether the cost has a logarithmic axis.
+        labels: whether points carry their budgets.
+        log: whether the cost has a logarithmic axis.
         title: above the figure, "" for none (a caption says it in a paper).
     """
 

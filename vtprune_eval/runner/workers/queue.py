@@ -26,8 +26,9 @@ class Queue(ABC):
 
     Attributes:
         pending: ids that no worker has.
-        suspects: ids that a worker had when it died; deaths: of workers that had this sample alone; workers: how many
-            work on it now.
+        suspects: ids that a worker had when it died.
+        deaths: of workers that had this sample alone.
+        workers: how many work on it now.
     """
 
     pending: deque[str] = field(init=False)

@@ -111,7 +111,8 @@ class RayEngine:
         """Answer what the plan lacks.
 
         Args:
-            plan: from :func:`~vtprune_eval.runner.execute.plan_of`; bar: progress over all workers.
+            plan: from :func:`~vtprune_eval.runner.execute.plan_of`.
+            bar: progress over all workers.
             stop: filled when the user interrupts: calls that are on their way are waited for and written.
 
         Returns:

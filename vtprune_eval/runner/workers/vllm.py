@@ -63,7 +63,10 @@ def answer_cell(engine: Engine, spec: RunSpec, cell: OpenCell, bar: Any, stop: l
     """Answer what a cell lacks; records are written as answers come, and put in order with the last.
 
     Args:
-        engine: the loaded one; spec: of the run; cell: to be answered; bar: progress.
+        engine: the loaded one.
+        spec: of the run.
+        cell: to be answered.
+        bar: progress.
         stop: filled when the user interrupts: the requests on their way are given up, the records so far are kept.
 
     Raises:

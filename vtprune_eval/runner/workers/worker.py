@@ -42,7 +42,9 @@ class Shared:
     """The cells of a task in one process, as the local engine holds them.
 
     Attributes:
-        sweep: of their pipelines; load: gives the images of a sample; timed: ids of the samples that run alone.
+        sweep: of their pipelines.
+        load: gives the images of a sample.
+        timed: ids of the samples that run alone.
     """
 
     def __init__(self, spec: RunSpec, task: Task, cells: Sequence[Cell], factory: Callable[[Cell, Task], Any]) -> None:
@@ -75,7 +77,8 @@ class Worker:
     """Made by the driver as a Ray actor. Nothing is loaded before :meth:`load`, whose errors reach the driver.
 
     Args:
-        spec: the run's; name: of the worker, for records.
+        spec: the run's.
+        name: of the worker, for records.
         load_factory: makes model identity, factory and frame out of a specification.
     """
 
@@ -124,7 +127,10 @@ class Worker:
         """Records of the first samples of ``ids``, at least one, until :data:`CALL_SECONDS` are over.
 
         Args:
-            name: of the task; cell: method and budget; key: of the cell's records; ids: of samples, in order.
+            name: of the task.
+            cell: method and budget.
+            key: of the cell's records.
+            ids: of samples, in order.
         """
         task, index = self._tasks[name], self._index[name]
         samples = task.samples
