@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 LENT: list[tuple[object, dict[str, object]]] = []
 
 
@@ -16,7 +14,7 @@ def state_of(adapter) -> dict[str, object]:
         "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in modules),
         "gradients": sum(p.grad is not None for p in adapter.model.parameters()),
         "trained": sum(p.requires_grad for p in adapter.model.parameters()),
-        "written": sum(t._version for t in chain(adapter.model.parameters(), adapter.model.buffers())),
+        "written": sum(float(t.detach().double().abs().sum()) for t in adapter.model.parameters()),
     }
 
 
