@@ -16,8 +16,8 @@ from ..console import Parser
 from ..errors import UserError, unknown_name
 from ..models.qwen3_vl_sizes import TRUE_DIMS
 from ..paths import papers_dir
+from ..runner.checks import check_device
 from ..runner.folder import Run, read_json, read_run
-from ..runner.spec import check_device
 from . import analytic, paper_training
 from .analytic import ASSUMPTIONS, PROMPTS, costs
 from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
@@ -79,8 +79,8 @@ def main(argv: Sequence[str]) -> int:
         _dry_run(data, plans, given.device)
         return 0
     if given.run:
+        from ..runner.config import from_mapping
         from ..runner.execute import execute
-        from ..runner.spec import from_mapping
 
         if paper_training.is_trained(data):
             code = paper_training.train_missing(data, given.device, root, given.start, given.train_data)

@@ -17,8 +17,9 @@ from ..models.embedded import EMBEDDED
 from ..results.record import result_of
 from ..results.types import Record
 from ..results.verified import engine_of
+from ..runner.config import from_mapping
 from ..runner.folder import Key, spec_of, task_of
-from ..runner.spec import Cell, RunSpec, from_mapping
+from ..runner.spec import Cell, RunSpec
 from .check_costs import Measured, fault
 
 # Lengths that another processor does not change.

@@ -15,9 +15,10 @@ from vtprune_eval.integrations.vllm import engine as module
 from vtprune_eval.report.result_file import from_run, read, write
 from vtprune_eval.report.validate import validate
 from vtprune_eval.results.verified import check_rows
+from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.execute import execute, load_factory
 from vtprune_eval.runner.folder import read_run
-from vtprune_eval.runner.spec import RunSpec, from_mapping
+from vtprune_eval.runner.spec import RunSpec
 from vtprune_eval.runner.workers import vllm as loop
 
 COSTS = ("times", "peak_bytes", "energy_j", "gpu_process_bytes", "flops", "kv_bytes")
