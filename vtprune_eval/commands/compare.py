@@ -65,7 +65,7 @@ def _text(
     from tabulate import tabulate
 
     from ..results.folding import folded
-    from ..runner.execute import terminal_width
+    from ..runner.report import terminal_width
 
     form = "github" if md else "simple"
     parts = [f"A: {runs[0]}", f"B: {runs[1]}", ""]

@@ -98,7 +98,7 @@ def rerun(settings: Mapping[str, Any], records: Mapping[Key, Sequence[Mapping[st
 
 
 def _answers(spec: RunSpec, task: Task, cell: Cell, ids: Sequence[str], runner: Any, coordinates: str) -> list[Record]:
-    from ..runner.cells import answer
+    from ..runner.answers import answer
 
     others = {i: None for i in task.samples.ids if i not in set(ids)}
     return [answer("", task, sample, runner, coordinates) for sample in task.samples.without(others)]

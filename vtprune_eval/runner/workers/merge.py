@@ -18,8 +18,9 @@ from ...console import Parser
 from ...errors import UserError
 from ...results.store import RunFolder, differences, write_atomic, write_records
 from ...results.types import Record
-from .. import execute as loop
 from ..folder import expected_key, parse_records, read_json, spec_of, task_of
+from ..plan import cell_key
+from ..report import report
 from ..spec import Cell
 from .machines import joined
 from .shards import Shard
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
 
     for task in tasks:
         for cell in spec.cells():
-            if expected_key(settings, task.name, cell) != loop.cell_key(spec, task, cell):
+            if expected_key(settings, task.name, cell) != cell_key(spec, task, cell):
                 raise UserError(
                     f"the shards were made by version {settings.get('package')} of vtprune_eval, whose "
                     "records this version does not continue: merge them with that version."
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         for task in tasks:
             for cell in spec.cells():
                 write_records(folder.records_path(task.name, cell.slug), task.samples.ids, records(task, cell))
-        return loop.report(spec, tasks, folder, environment["model"])
+        return report(spec, tasks, folder, environment["model"])
 
 
 def shards_of(paths: Sequence[Path]) -> dict[int, Path]:
