@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ BUDGET_OF = (
 )
 
 
-def from_mapping(values: dict[str, Any]) -> RunSpec:
+def from_mapping(values: Mapping[str, Any]) -> RunSpec:
     """Build a spec from parsed YAML or command-line values; unknown keys are refused.
 
     Raises:
