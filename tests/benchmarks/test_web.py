@@ -14,7 +14,9 @@ from tests.benchmarks.speakers import SPEAKERS
 from tests.benchmarks.test_readers_hostile import HOSTILE
 from tests.draws import examples
 from vtprune_eval.benchmarks.action import Action
-from vtprune_eval.benchmarks.tasks import SUITES, definition, has_data, load_task
+from vtprune_eval.benchmarks.data_folders import has_data
+from vtprune_eval.benchmarks.definitions import SUITES, definition
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.benchmarks.web import RULES, normal
 from vtprune_eval.data.web.words import HELD_OUT
 from vtprune_eval.errors import UserError

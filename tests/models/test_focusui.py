@@ -247,8 +247,8 @@ def test_cells_that_share_their_beginning_point_as_alone(methods, adapters, tmp_
 def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     """The prompt is the instruction alone, and every rule reads the point that the head gives."""
     from vtprune_eval.benchmarks.base import Item
+    from vtprune_eval.benchmarks.definitions import benchmark_of, definition
     from vtprune_eval.benchmarks.prompts import load_prompt, style_of
-    from vtprune_eval.benchmarks.tasks import benchmark_of, definition
 
     spec = definition(benchmark)
     of = benchmark_of(spec)

@@ -49,7 +49,7 @@ def main(args: Sequence[str]) -> int:
     """
     given = _parser().parse_args(list(args))
     if given.command == "get":
-        from ..benchmarks.tasks import SUITES
+        from ..benchmarks.definitions import SUITES
         from ..data.fetch import get
 
         for task in SUITES.get(given.task, (given.task,)):

@@ -121,8 +121,9 @@ class _Found:
 def _rows_of(given: argparse.Namespace, rules: Any, cells: Sequence[Any]) -> list[_Found]:
     from tqdm import tqdm
 
+    from ..benchmarks.definitions import SUITES
     from ..benchmarks.prompts import style_of
-    from ..benchmarks.tasks import SUITES, load_task
+    from ..benchmarks.tasks import load_task
     from ..models import check_model_name
     from ..runner.survey import survey
 

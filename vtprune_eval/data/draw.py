@@ -10,7 +10,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..benchmarks.benchmark import Mark
-from ..benchmarks.tasks import Task, benchmark_of, definition, load_task
+from ..benchmarks.definitions import benchmark_of, definition
+from ..benchmarks.tasks import Task, load_task
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
 from ..turns import readable

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmarks.tasks import task_names
+from ..benchmarks.definitions import task_names
 from ..models import MODELS
 from ..registry import method_names
 from ..results.costs import costs_of

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..benchmarks.tasks import SUITES, Task, load_task
+from ..benchmarks.definitions import SUITES
+from ..benchmarks.tasks import Task, load_task
 from ..errors import UserError
 from ..models.embedded import EMBEDDED
 from ..results.record import result_of

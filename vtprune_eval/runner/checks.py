@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from ..benchmarks.tasks import check_protocol, check_task_name
+from ..benchmarks.definitions import check_protocol, check_task_name
 from ..budget import LEGACY, READINGS, Budget
 from ..errors import UserError, unknown_name
 from ..naming import bare, parts_of

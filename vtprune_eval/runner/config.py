@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.definitions import SUITES, named_task
 from ..benchmarks.registry import include
-from ..benchmarks.tasks import SUITES, named_task
 from ..errors import UserError, unknown_name
 from ..naming import split_outside
 from .spec import RunSpec

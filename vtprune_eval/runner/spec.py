@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..benchmarks.tasks import DEFAULT_TASKS
+from ..benchmarks.definitions import DEFAULT_TASKS
 from ..budget import Budget
 from ..naming import bare, parts_of
 from ..registry import method_class
