@@ -6,7 +6,7 @@ patches only and the decoder can shorten its sequence between layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -43,43 +43,6 @@ class Segments:
         present = [n for n in lengths if n]
         bounds = torch.tensor([0, *present], device=device, dtype=torch.int32).cumsum(0, dtype=torch.int32)
         return cls(present, bounds)
-
-    @classmethod
-    def per_image(
-        cls, grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None], group: int, device: torch.device
-    ) -> Segments:
-        """A segment per image, of the blocks that ``keep`` leaves of it; ``group``: patches per merge block."""
-        counts = [h * w if k is None else int(k.sum()) for (h, w), k in zip(grids, keep, strict=True)]
-        return cls.of([group * n for n in counts], device)
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Merge blocks that leave inside the ViT.
-
-    Attributes:
-        after: ViT blocks that still see them.
-        rows: of the patches that stay, ``(n_kept,)``.
-        grids: (rows, columns) of merge blocks per image.
-        keep: what stays of them.
-        group: patches per merge block.
-    """
-
-    after: int
-    rows: Tensor
-    grids: Sequence[tuple[int, int]]
-    keep: Sequence[Tensor | None]
-    group: int
-
-    @property
-    def segments(self) -> Segments:
-        """Of the patches that stay."""
-        return Segments.per_image(self.grids, self.keep, self.group, self.rows.device)
-
-    def of_extras(self, extras: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What belongs to the merge blocks that stay."""
-        tokens = self.rows[:: self.group] // self.group
-        return {need: extra[tokens] for need, extra in extras.items()}
 
 
 class QwenVL(VlmAdapter):
@@ -185,35 +148,79 @@ class QwenVL(VlmAdapter):
         Raises:
             UserError: ``after`` lies outside the ViT, or its blocks attend in windows.
         """
+        from transformers.vision_utils import get_vision_position_ids
+
         visual, merge, device = self.visual, self.images.merge_size, patches.device
         group = merge * merge
         thw = torch.tensor([[1, h * merge, w * merge] for h, w in grids], device=device)
-        kept = _kept_blocks(grids, keep)
-        if after > len(visual.blocks):
+        kept = None
+        if any(k is not None for k in keep):
+            kept = torch.cat(
+                [
+                    torch.ones(h * w, dtype=torch.bool) if k is None else k.cpu()
+                    for (h, w), k in zip(grids, keep, strict=True)
+                ]
+            )
+        if after > len(self.visual.blocks):
             raise UserError(
                 f"{self.name}: patches cannot be dropped after ViT block {after}; its ViT has "
-                f"{len(visual.blocks)} blocks."
+                f"{len(self.visual.blocks)} blocks."
             )
-        drop: Drop | None = None
+        later, whole = None, list(keep)
         if after and kept is not None:
-            drop = Drop(after, _rows(kept, group, device), grids, list(keep), group)
-            kept, keep = None, [None] * len(grids)
-        hidden, rope = self._embedded(patches, thw, None if kept is None else _rows(kept, group, device))
-        whole = Segments.per_image(grids, keep, group, device)
+            later, kept, keep = kept.repeat_interleave(group).nonzero()[:, 0].to(device), None, [None] * len(grids)
+        rows = None if kept is None else kept.repeat_interleave(group).nonzero()[:, 0].to(device)
+        places = get_vision_position_ids(thw, merge)
+        if rows is not None:
+            places = places[rows]
+        weight, bias = self._patch_projection()
+        hidden = F.linear(patches.to(weight.dtype), weight, bias)
+        hidden = self._add_learned_positions(hidden, thw, rows)
+        rope = visual.rotary_pos_emb(hidden, places)
+        per_image = Segments.of(
+            [group * (h * w if k is None else int(k.sum())) for (h, w), k in zip(grids, keep, strict=True)], device
+        )
         order, local = self._windows(grids, kept, device)
-        if order is not None and drop is not None:
+        if order is not None and later is not None:
             raise UserError(f"{self.name}: patches cannot be dropped inside a ViT with window attention.")
-        if merging is not None and (order is not None or drop is not None):
+        if merging is not None and (order is not None or later is not None):
             raise UserError(
                 f"{self.name}: blocks cannot be merged in a ViT with windows, or that drops patches inside."
             )
         if order is not None:
             shuffled = (order[:, None] * group + torch.arange(group, device=device)).flatten()
             hidden, rope = hidden[shuffled], (rope[0][shuffled], rope[1][shuffled])
-        wanted = read_needs(needs, len(visual.blocks), self._is_global)
-        merger = None if merging is None else Merger(merging, [n // group for n in whole.lengths], group, device)
+        extras: dict[str, Tensor] = {}
         clock = StageClock(device)  # what a method asks for beside the tokens is its own cost, not the ViT's
-        hidden, taps, extras = self._through_blocks(hidden, rope, (whole, local), drop, merger, wanted, clock)
+        taps: list[Tensor] = []
+        wanted = read_needs(needs, len(visual.blocks), self._is_global)
+        merger = None if merging is None else Merger(merging, [n // group for n in per_image.lengths], group, device)
+        for number, block in enumerate(visual.blocks):
+            if later is not None and number == after:
+                hidden, rope = hidden[later], (rope[0][later], rope[1][later])
+                extras = {need: extra[later[::group] // group] for need, extra in extras.items()}
+                per_image = Segments.of(
+                    [group * (h * w if k is None else int(k.sum())) for (h, w), k in zip(grids, whole, strict=True)],
+                    device,
+                )
+            part = per_image if local is None or self._is_global(number) else local
+            if number in wanted:
+                with clock.stage("extras"):
+                    extras |= block_extras(block, wanted[number], hidden, rope, part.lengths, group)
+            if merger is None:
+                hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
+            else:  # what was taken of earlier blocks is merged along
+                names, n_taps = list(extras), len(taps)
+                hidden, rope, along = merger.run(number, block, hidden, rope, part.bounds, [*taps, *extras.values()])
+                taps = along[:n_taps]
+                extras = {k: x.view(len(x), *extras[k].shape[1:]) for k, x in zip(names, along[n_taps:], strict=True)}
+                per_image = Segments.of([group * n for n in merger.lengths], device)
+            tap = self._tap(number, hidden if later is None or number >= after else hidden[later])
+            if tap is not None:
+                taps.append(tap)
+        if later is not None and after == len(visual.blocks):  # only the merger sees fewer
+            hidden = hidden[later]
+            extras = {need: extra[later[::group] // group] for need, extra in extras.items()}
         tokens = visual.merger(hidden)
         if order is not None:
             back = order.argsort()
@@ -230,72 +237,6 @@ class QwenVL(VlmAdapter):
             left,
             tuple(merger.patches),
         )
-
-    def _embedded(self, patches: Tensor, thw: Tensor, rows: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Hidden states ``(n_patches, dim)`` before the first block, and the rotation of every patch.
-
-        Args:
-            patches: those that enter.
-            thw: full grids ``(n_images, 3)`` in patches.
-            rows: of the patches that enter in the full grids, None for all.
-        """
-        from transformers.vision_utils import get_vision_position_ids
-
-        places = get_vision_position_ids(thw, self.images.merge_size)
-        if rows is not None:
-            places = places[rows]
-        weight, bias = self._patch_projection()
-        hidden = F.linear(patches.to(weight.dtype), weight, bias)
-        hidden = self._add_learned_positions(hidden, thw, rows)
-        return hidden, self.visual.rotary_pos_emb(hidden, places)
-
-    def _through_blocks(
-        self,
-        hidden: Tensor,
-        rope: tuple[Tensor, Tensor],
-        segments: tuple[Segments, Segments | None],
-        drop: Drop | None,
-        merger: Merger | None,
-        wanted: Mapping[int, Sequence[tuple[str, str]]],
-        clock: StageClock,
-    ) -> tuple[Tensor, list[Tensor], dict[str, Tensor]]:
-        """Hidden states after the last ViT block, DeepStack features, and what methods asked for.
-
-        Args:
-            hidden: ``(n_patches, dim)``.
-            rope: cosines and sines, each ``(n_patches, head_dim)``.
-            segments: of the blocks that attend over the whole image, and of the windowed ones.
-            drop: what leaves inside.
-            merger: merges blocks inside.
-            wanted: (need, kind) pairs by the number of the ViT block.
-            clock: for the needs.
-        """
-        whole, local = segments
-        group = self.images.merge_size**2
-        extras: dict[str, Tensor] = {}
-        taps: list[Tensor] = []
-        for number, block in enumerate(self.visual.blocks):
-            if drop is not None and number == drop.after:
-                hidden, rope = hidden[drop.rows], (rope[0][drop.rows], rope[1][drop.rows])
-                extras, whole = drop.of_extras(extras), drop.segments
-            part = whole if local is None or self._is_global(number) else local
-            if number in wanted:
-                with clock.stage("extras"):
-                    extras |= block_extras(block, wanted[number], hidden, rope, part.lengths, group)
-            if merger is None:
-                hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
-            else:  # what was taken of earlier blocks is merged along
-                names, n_taps = list(extras), len(taps)
-                hidden, rope, along = merger.run(number, block, hidden, rope, part.bounds, [*taps, *extras.values()])
-                taps = along[:n_taps]
-                extras = {k: x.view(len(x), *extras[k].shape[1:]) for k, x in zip(names, along[n_taps:], strict=True)}
-                whole = Segments.of([group * n for n in merger.lengths], hidden.device)
-            tap = self._tap(number, hidden if drop is None or number >= drop.after else hidden[drop.rows])
-            if tap is not None:
-                taps.append(tap)
-        if drop is not None and drop.after == len(self.visual.blocks):  # only the merger sees fewer
-            hidden, extras = hidden[drop.rows], drop.of_extras(extras)
-        return hidden, taps, extras
 
     @property
     def merges(self) -> bool:
@@ -337,16 +278,3 @@ class QwenVL(VlmAdapter):
     def dims(self) -> ModelDims:
         """See :class:`VlmAdapter`."""
         return ModelDims.from_config(self.model.config)
-
-
-def _kept_blocks(grids: Sequence[tuple[int, int]], keep: Sequence[Tensor | None]) -> Tensor | None:
-    """One mask over the merge blocks of all images, on the CPU; None where all are kept."""
-    if all(k is None for k in keep):
-        return None
-    pairs = zip(grids, keep, strict=True)
-    return torch.cat([torch.ones(h * w, dtype=torch.bool) if k is None else k.cpu() for (h, w), k in pairs])
-
-
-def _rows(kept: Tensor, group: int, device: torch.device) -> Tensor:
-    """Rows of the patches of kept merge blocks."""
-    return kept.repeat_interleave(group).nonzero()[:, 0].to(device)
