@@ -96,12 +96,12 @@ def test_records_are_complete_in_order_and_without_costs(stand_in, tmp_path, cap
 
 
 def test_a_run_goes_on_where_it_was_interrupted(stand_in, tmp_path, monkeypatch, capsys):
-    interrupts = loop.loop.interrupts
-    monkeypatch.setattr(loop.loop, "interrupts", lambda: _Stopping(interrupts()))
+    interrupts = loop.interrupts
+    monkeypatch.setattr(loop, "interrupts", lambda: _Stopping(interrupts()))
     assert execute(spec_in(tmp_path / "run")) == 130
     assert sum(map(len, records_of(tmp_path / "run").values())) == 1
     monkeypatch.setattr(StandIn, "interrupt", [])
-    monkeypatch.setattr(loop.loop, "interrupts", interrupts)
+    monkeypatch.setattr(loop, "interrupts", interrupts)
     assert execute(spec_in(tmp_path / "run")) == 0
     assert "resuming: 1 of 8 records are there" in capsys.readouterr().err
 
