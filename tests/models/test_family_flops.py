@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vtprune_eval.models import MODELS, family_of
 from vtprune_eval.models.dims import ModelDims
-from vtprune_eval.models.qwen_vl import Segments
+from vtprune_eval.models.vit_walk import Segments
 from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import flops_of
 
