@@ -9,6 +9,7 @@ from typing import Any
 
 from ..sample import Sample
 from .base import Records
+from .benchmark import Benchmark
 from .prompts import Prompt
 
 
@@ -19,17 +20,18 @@ class Samples(Sequence[Sample]):
         records: from a reader.
         prompt: None where the data holds the question itself.
         chosen: numbers of the records to use, in order.
+        of: the benchmark, which says where a target is.
     """
 
-    def __init__(self, records: Records, prompt: Prompt | None, chosen: Sequence[int]) -> None:
-        self._records, self._prompt, self._chosen = records, prompt, chosen
+    def __init__(self, records: Records, prompt: Prompt | None, chosen: Sequence[int], of: Benchmark) -> None:
+        self._records, self._prompt, self._chosen, self._of = records, prompt, chosen, of
 
     def __len__(self) -> int:
         return len(self._chosen)
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
-            return Samples(self._records, self._prompt, self._chosen[i])
+            return Samples(self._records, self._prompt, self._chosen[i], self._of)
         item = self._records.item(self._chosen[i])
         question = item.fields["question"] if self._prompt is None else self._prompt.question(item)
         instruction = item.fields.get("instruction") or item.fields.get("goal") or None
@@ -43,6 +45,7 @@ class Samples(Sequence[Sample]):
             cluster=item.cluster,
             meta=item.meta,
             instruction=instruction,
+            boxes_of=self._of.boxes,
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -57,7 +60,7 @@ class Samples(Sequence[Sample]):
     def without(self, done: Mapping[str, Any]) -> Samples:
         """The samples whose ids are not in ``done``."""
         ids = self._records.ids
-        return Samples(self._records, self._prompt, [i for i in self._chosen if ids[i] not in done])
+        return Samples(self._records, self._prompt, [i for i in self._chosen if ids[i] not in done], self._of)
 
 
 def whole_signs(text: str) -> str:

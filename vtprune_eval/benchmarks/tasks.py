@@ -137,7 +137,7 @@ def load_task(
         ids = records.ids
         order = sorted(chosen, key=lambda i: hashlib.sha256(ids[i].encode()).digest())
         chosen = sorted(order[:limit])
-    samples = Samples(records, prompt, chosen)
+    samples = Samples(records, prompt, chosen, of)
     return Task(
         name=name,
         title=spec.title,
