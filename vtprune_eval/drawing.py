@@ -59,7 +59,7 @@ def write(
 
 
 def wrapped(text: str, width: int, size: int, most: int) -> list[str]:
-    """Lines of at most ``width`` pixels, broken at spaces where there are any; dots if ``most`` lines do not hold it."""
+    """Lines of at most ``width`` pixels, broken at spaces where there are any; dots if ``most`` do not hold it."""
     lines: list[str] = []
     while text and len(lines) < most:
         n = len(text)
