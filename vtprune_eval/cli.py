@@ -137,7 +137,7 @@ def _run(args: list[str]) -> int:
 
 
 def _list(args: list[str]) -> int:
-    p = Parser(prog="vtprune_eval list", allow_abbrev=False)
+    p = Parser("list")
     p.add_argument("what", choices=("models", "methods", "tasks"))
     p.add_argument("--format", choices=("table", "json"), default="table")
     given = p.parse_args(args)
@@ -148,7 +148,7 @@ def _list(args: list[str]) -> int:
 
 
 def _explain(args: list[str]) -> int:
-    p = Parser(prog="vtprune_eval explain", allow_abbrev=False)
+    p = Parser("explain")
     p.add_argument("--method", required=True)
     p.add_argument(
         "--cost",

@@ -25,8 +25,8 @@ from vtprune_eval.models import MODELS, family_of, load_model
 from vtprune_eval.models.focusui import ADDED, ActionHead
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.sample import Sample
+from vtprune_eval.selftest.small import draw_weights, tokenizer
 
-from .families import draw_weights, tokenizer
 from .pointing import FAMILIES, pointing_model, save_checkpoint
 
 every_base = pytest.mark.parametrize("name", tuple(FAMILIES))

@@ -25,8 +25,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: runs that cannot be read, or whose samples cannot be paired.
     """
     p = Parser(
-        prog="vtprune_eval compare",
-        allow_abbrev=False,
+        "compare",
         description="Two runs, sample by sample: paired differences, McNemar's test, and what differs in the runs.",
     )
     p.add_argument("runs", nargs=2, metavar="RUN", help="run folders or result files, A then B")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from ..console import Parser
 from ..errors import UserError
 
 
-def _parser() -> argparse.ArgumentParser:
-    p = Parser(prog="vtprune_eval data", allow_abbrev=False)
+def _parser() -> Parser:
+    p = Parser("data")
     commands = p.add_subparsers(dest="command", required=True)
     get = commands.add_parser("get", help="download or render a task's data (resumes, verifies, shows the licence)")
     get.add_argument("task", help="a task, or a suite (web)")

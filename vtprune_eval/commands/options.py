@@ -23,12 +23,10 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
 
-def run_parser() -> argparse.ArgumentParser:
+def run_parser() -> Parser:
     """Options of a run; every default is None, so that a config file is only overridden by what was typed."""
     p = Parser(
-        prog="vtprune_eval",
         usage=USAGE,
-        allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         description="Compare visual-token pruning methods on one model, at fixed budgets, on the same tasks.",
     )
@@ -37,7 +35,7 @@ def run_parser() -> argparse.ArgumentParser:
     return p
 
 
-def _question(p: argparse.ArgumentParser) -> None:
+def _question(p: Parser) -> None:
     """What is compared: model, methods, budgets, tasks, and where their weights and data lie."""
     p.add_argument("--model", help="short name of a model (default nano)")
     p.add_argument(
@@ -84,7 +82,7 @@ def _question(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
 
 
-def _samples(p: argparse.ArgumentParser) -> None:
+def _samples(p: Parser) -> None:
     """Which samples are asked, how they are scored, and the seeds."""
     p.add_argument("--protocol", help="whose scoring rule (default: the task's official one)")
     p.add_argument("--history", type=int, help="earlier screenshots per step, 0 to 5 (default: the protocol's own)")
@@ -95,7 +93,7 @@ def _samples(p: argparse.ArgumentParser) -> None:
     )
 
 
-def _machine(p: argparse.ArgumentParser) -> None:
+def _machine(p: Parser) -> None:
     """Where the model runs, and what is read of the device meanwhile."""
     p.add_argument(
         "--dtype", help="float32, bfloat16, float16 (default: the checkpoint's own on a GPU, float32 on a CPU)"
@@ -115,7 +113,7 @@ def _machine(p: argparse.ArgumentParser) -> None:
     )
 
 
-def _work(p: argparse.ArgumentParser) -> None:
+def _work(p: Parser) -> None:
     """What cells share, what is timed, recorded and cached, and how much the terminal shows."""
     p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")
     p.add_argument(
@@ -149,7 +147,7 @@ def _work(p: argparse.ArgumentParser) -> None:
     p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")
 
 
-def _course(p: argparse.ArgumentParser) -> None:
+def _course(p: Parser) -> None:
     """Attention backend, reading of the budgets, the folder, and who answers."""
     p.add_argument("--attn", help="sdpa (default), eager, flash_attention_2")
     p.add_argument(

@@ -20,8 +20,8 @@ from ..naming import split_outside, typed_settings
 BUDGETS = ("1", "5", "10", "20", "30", "40", "60", "80")
 
 
-def _parser(name: str, about: str, tasks: str) -> argparse.ArgumentParser:
-    p = Parser(prog=f"vtprune_eval {name}", allow_abbrev=False, description=about)
+def _parser(name: str, about: str, tasks: str) -> Parser:
+    p = Parser(name, description=about)
     p.add_argument("--tasks", "--task", default=tasks, metavar="T,...", help=f"tasks or suites (default {tasks})")
     p.add_argument(
         "--model", default="qwen3vl-2b", help="whose image size rules (default qwen3vl-2b); nothing is loaded"

@@ -6,7 +6,6 @@ after the other and can be interrupted and started again.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -28,9 +27,9 @@ ASSUMED_TFLOPS = {"cpu": 0.1, "cuda": 100.0}
 TEXT_TOKENS = 120  # assumed, as in :data:`.analytic.PROMPTS`
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``table``."""
-    p = Parser(prog="vtprune_eval table", allow_abbrev=False, description=__doc__)
+    p = Parser("table", description=__doc__)
     p.add_argument("name", nargs="?", help="such as pixelprune-4; without it the tables are listed")
     p.add_argument("--runs", default="runs/papers", help="folder of the runs that fill it (default runs/papers)")
     p.add_argument("--device", default="cuda", help="device of these runs (default cuda)")

@@ -147,7 +147,7 @@ def draw_weights(model: nn.Module, seed: int) -> None:
             nn.init.uniform_(weight, 0.7, 1.3, generator=generator)
 
 
-def small_model(family: str, attn: str = "sdpa", seed: int = 3) -> nn.Module:
+def small_model(family: str, attn: str = "sdpa", seed: int = 3) -> Any:
     """The family's class with random float32 weights.
 
     Args:
@@ -157,7 +157,7 @@ def small_model(family: str, attn: str = "sdpa", seed: int = 3) -> nn.Module:
     """
     config = small_config(family)
     config._attn_implementation = attn
-    model: nn.Module = family_of(name_of(family)).classes()[0](config).eval()
+    model = family_of(name_of(family)).classes()[0](config).eval()
     draw_weights(model, seed)
     if family.startswith("focusui"):  # sharper than random weights are, so that one region stands out
         model.multi_patch_pointer_head.projection_dec[2].weight.mul_(8)
@@ -169,7 +169,7 @@ def name_of(family: str) -> str:
     return BUILT_ON[family][0] if family in BUILT_ON else NAMES[family]
 
 
-def adapter_of(family: str, model: nn.Module) -> VlmAdapter:
+def adapter_of(family: str, model: Any) -> VlmAdapter:
     """The pipeline's view of a small model."""
     kind, own, vision = family_of(name_of(family)), tokenizer_of(family), model.config.vision_config
     model.generation_config.eos_token_id = [own.eos_token_id]

@@ -6,7 +6,6 @@ same order. Timings stay those of the machine that took them; ``environment.json
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,9 +27,9 @@ from .shards import Shard
 MARK = "merged.json"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``merge``."""
-    p = Parser(prog="vtprune_eval merge", allow_abbrev=False, description=__doc__)
+    p = Parser("merge", description=__doc__)
     p.add_argument("runs", nargs="+", metavar="RUN", help="the run folders of all shards, in any order")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the merged run")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
