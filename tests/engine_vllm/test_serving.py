@@ -6,8 +6,7 @@ from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.image_file import open_picture
 from vtprune_eval.models import NANO
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.runner.config import from_mapping
-from vtprune_eval.runner.spec import Cell
+from vtprune_eval.runner.spec import Cell, from_mapping
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,10 @@ def test_the_folder_is_a_model_and_says_what_was_done(tmp_path, capsys):
     assert found["compared"]["steps"] == 1
     assert found["compared"]["flops_bound"]["ratio"] > 1
     assert found["compared"]["tokens"]["ratio"] > 1
+    last = json.loads((out / "training" / "steps.jsonl").read_text().splitlines()[1])
+    full, own = (sum(x[n] for n in ("prepare_s", "forward_s", "backward_s")) for x in (last["full"], last))
+    whole = (full + last["optimizer_s"]) / (own + last["optimizer_s"])  # both have the same update of the weights
+    assert found["compared"]["step"]["ratio"] == pytest.approx(whole)
     line = json.loads((out / "training" / "steps.jsonl").read_text().splitlines()[0])
     assert line["flops_backward"] == pytest.approx(2 * line["flops_forward"], rel=0.06)
     assert line["full"]["patches"] > line["patches"]

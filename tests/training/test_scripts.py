@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vtprune_eval.models import NANO, load_model
 
@@ -54,3 +55,89 @@ def test_training_pages_become_lines_that_train_reads(tmp_path):
     assert {e.answer for e in examples} == {"click 12 10", "7"}
     assert [len(g) for g in grouped(examples, 6)] == [2]
     assert [e.sample.target.get("box_xyxy") for e in examples if e.answer.startswith("click")] == [[0, 0, 64, 32]]
+
+
+@pytest.fixture
+def conversations(tmp_path):
+    """Both layouts that the papers' data have, about one image of 200 x 100 pixels."""
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.png")
+    point = {"from": "gpt", "value": "pyautogui.click(x=0.25, y=0.5)", "bbox_gt": [0.2, 0.4, 0.3, 0.6]}
+    flat = {**point, "bbox_gt": [0.2, 0.4, 0.2, 0.6]}
+    listed = [
+        {"image": "a.png", "conversations": [{"from": "human", "value": "<image> Open it"}, point]},
+        {"image": "b.png", "conversations": [{"from": "human", "value": "<image> Open it"}, point]},
+        {"image": "a.png", "conversations": [{"from": "human", "value": "x"}, flat]},
+    ]  # fmt: skip
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    call = '<tool_call>{"action": "left_click", "coordinate": [50, 25]}</tool_call>'
+    turns = [{"from": "system", "value": "tools"}, {"from": "human", "value": "<img>a.png</img>\nsave"},
+             {"from": "gpt", "value": call}, {"from": "user", "value": "what is this"},
+             {"from": "assistant", "value": "a page"}, {"from": "human", "value": "far"},
+             {"from": "gpt", "value": "(500, 25)"}]  # fmt: skip
+    lines = [json.dumps({"conversations": turns}), "{torn", json.dumps({"images": ["a.png"]})]
+    (tmp_path / "lines.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def converted(folder, monkeypatch, name, *more):
+    import training_convert
+
+    out = folder / "out.jsonl"
+    monkeypatch.setattr(
+        "sys.argv", ["x", str(folder / name), "--images", str(folder), "--out", str(out), *map(str, more)]
+    )
+    assert training_convert.main() == 0
+    return [json.loads(line) for line in out.read_text().splitlines()], out
+
+
+def test_a_list_with_boxes_in_fractions(conversations, monkeypatch, capsys):
+    """FocusUI's data: the box in pixels, the point in the frame of the model, what is broken counted and named."""
+    from vtprune_eval.training.examples import read_lines
+
+    found, out = converted(conversations, monkeypatch, "list.json", "--frame", "fractions", "--to", "thousandths")
+    assert [r["answer"] for r in found] == ["pyautogui.click(x=250, y=500)"]
+    assert found[0]["box_xyxy"] == [40.0, 40.0, 60.0, 60.0]
+    assert read_lines(out)[0].sample.instruction == "Open it"
+    said = capsys.readouterr().err
+    assert "left out 1: an image is missing; first list.json, record 2" in said
+    assert "left out 1: bbox_gt has no area; first list.json, record 3" in said
+
+
+def test_lines_of_conversations(conversations, monkeypatch, capsys):
+    """PixelPrune's layout of Jedi: pixels into relative places; a pair of turns is a record."""
+    found, _ = converted(
+        conversations, monkeypatch, "lines.jsonl", "--frame", "pixels", "--to", "thousandths", "--only-coordinates"
+    )
+    assert [(r["question"], r["answer"]) for r in found] == [
+        ("save", '<tool_call>{"action": "left_click", "coordinate": [250, 250]}</tool_call>')
+    ]
+    said = capsys.readouterr().err
+    assert "left out 1: a point lies outside of the image (is --frame pixels right?); first lines.jsonl, line 1" in said
+    assert "left out 1: an answer without a point (--only-coordinates)" in said
+    assert "left out 2: no conversation; first lines.jsonl, line 2" in said
+    everything, _ = converted(conversations, monkeypatch, "lines.jsonl", "--frame", "pixels", "--to", "hundredths")
+    assert [r["answer"] for r in everything][1] == "a page"
+    assert "[25, 25]" in everything[0]["answer"]
+
+
+def test_a_frame_that_cannot_be_right_writes_nothing(conversations, monkeypatch):
+    with pytest.raises(SystemExit, match="nothing could be converted"):
+        converted(conversations, monkeypatch, "lines.jsonl", "--frame", "fractions", "--only-coordinates")
+    assert not (conversations / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(("what", "count"), [("merger", 6), ("joint", 18)])
+def test_a_start_with_weights_drawn_anew(tmp_path, what, count):
+    """What is named is drawn, everything else stays, and the folder is a model; the same seed draws the same."""
+    from nano_start import redraw, write_start
+
+    assert write_start(tmp_path, what, 3) == count
+    made, nano = load_model("nano", path=str(tmp_path)), load_model("nano")
+    changed = {k for k, v in made.model.state_dict().items() if not torch.equal(v, nano.model.state_dict()[k])}
+    parts = ("visual.merger.",) if what == "merger" else ("visual.merger.", "visual.deepstack_merger_list.")
+    assert changed
+    assert all(any(part in k for part in parts) for k in changed)
+    again = load_model("nano", path=str(tmp_path), dtype="float32")
+    redraw(again.model, what, 3)
+    assert torch.equal(again.model.bfloat16().state_dict()[sorted(changed)[0]],
+                       made.model.bfloat16().state_dict()[sorted(changed)[0]])  # fmt: skip

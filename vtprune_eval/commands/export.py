@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import sys
 from collections.abc import Sequence
@@ -15,12 +16,13 @@ from ..results.store import write_atomic
 ENDINGS = {".tex": "latex", ".csv": "csv", ".parquet": "parquet"}
 
 
-def parser() -> Parser:
+def parser() -> argparse.ArgumentParser:
     """Options of the command."""
     from ..report.latex import CHOICES, DEFAULT
 
     p = Parser(
-        "export",
+        prog="vtprune_eval export",
+        allow_abbrev=False,
         description="Rows of runs as a table: numbers in numeric columns, intervals in their own. Shares are in 0 to "
         "1, times in ms, sizes in bytes; LaTeX has percentages.",
     )

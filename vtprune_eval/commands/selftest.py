@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
 import tempfile
@@ -24,9 +25,9 @@ CHECKS = {
 }
 
 
-def parser() -> Parser:
+def parser() -> argparse.ArgumentParser:
     """Options of ``selftest``."""
-    p = Parser("selftest", description=__doc__)
+    p = Parser(prog="vtprune_eval selftest", allow_abbrev=False, description=__doc__)
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:N (default: the best there is)")
     p.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 (default: what a run would use)")
     p.add_argument("--attn", default="sdpa", help="sdpa (default), eager, flash_attention_2")

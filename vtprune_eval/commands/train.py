@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from ..console import Parser
 from ..naming import typed_settings
+from ..training.recipes import RECIPES, recipe
 
 
-def parser() -> Parser:
+def parser() -> argparse.ArgumentParser:
     """Options of ``train``; what is not typed has the default of :class:`TrainSpec`."""
     p = Parser(
-        "train",
+        prog="vtprune_eval train",
+        allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
         description="Supervised fine-tuning with a method of the stages image, patch or token in the loop.",
     )
@@ -28,6 +31,7 @@ def parser() -> Parser:
     p.add_argument("--budget", help="as in a run, or uniform:LOW:HIGH: drawn per sample (default auto)")
     p.add_argument("--set", dest="params", action="append", metavar="METHOD.KEY=VALUE", help="hyper-parameter")
     p.add_argument("--out", required=True, help="folder of the trained model; a training in it goes on")
+    p.add_argument("--recipe", help=f"the papers' settings, which options override: {', '.join(RECIPES)}")
     part = p.add_mutually_exclusive_group()
     part.add_argument("--full", action="store_true", help="train all weights (default)")
     part.add_argument("--lora", type=int, metavar="R", help="peft's LoRA of rank R on the decoder")
@@ -36,6 +40,9 @@ def parser() -> Parser:
     p.add_argument("--kd-weight", type=float, help="share of the teacher's loss (default 1, the answers' is the rest)")
     p.add_argument("--saliency", type=float, help="weight of the loss of FocusUI's scorer (default 0)")
     p.add_argument("--action", type=float, help="weight of the loss of the action head (default 0)")
+    p.add_argument(
+        "--marker-start", help="of FocusUI's marker: keep (default), vocabulary, or runs (mean of the dropped)"
+    )
     p.add_argument("--steps", type=int, help="of the optimizer (default one pass over the data)")
     p.add_argument("--batch", type=int, help="samples per micro-batch and process (default 8)")
     p.add_argument("--accumulate", type=int, help="micro-batches per step (default 1)")
@@ -48,6 +55,9 @@ def parser() -> Parser:
     p.add_argument("--dtype", help="bfloat16 (mixed precision; default on a GPU) or float32 (default on a CPU)")
     p.add_argument("--device", help="cpu or cuda (default: the best one); several GPUs: `torchrun -m`")
     p.add_argument("--checkpointing", action="store_true", help="run layers twice instead of keeping activations")
+    p.add_argument(
+        "--shard", action="store_true", help="several processes: divide gradients and optimizer states (FSDP2)"
+    )
     p.add_argument("--save-every", type=int, metavar="N", help="steps between checkpoints (default 100)")
     p.add_argument("--export-every", type=int, metavar="N", help="also write the model every N steps, to OUT/step-N")
     p.add_argument("--compare-full", type=int, metavar="N", help="time every N-th step with all tokens, too")
@@ -69,6 +79,9 @@ def spec_of(argv: Sequence[str]) -> tuple[Any, bool]:
     given.pop("full", None)
     dry = given.pop("dry_run", False)
     given["params"] = typed_settings(given.get("params", []))
+    if "recipe" in given:
+        typed = {k: v for k, v in given.items() if k != "recipe"}
+        given = {**recipe(given["recipe"], given["model"]), **typed}
     return TrainSpec(**given), dry
 
 
@@ -87,6 +100,8 @@ def main(argv: Sequence[str]) -> int:
     from ..training.loop import train
 
     found = train(spec)
+    if os.environ.get("RANK", "0") != "0":  # one of several processes speaks
+        return 0
     print(json.dumps(found, indent=1))
     print(
         f"trained; evaluate it with: python -m vtprune_eval --model {spec.model} --model-path {spec.out} "

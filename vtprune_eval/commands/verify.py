@@ -25,11 +25,12 @@ from ..runner.spec import RunSpec
 SAMPLES = 50
 
 
-def parser() -> Parser:
+def parser() -> argparse.ArgumentParser:
     """Options of ``verify``; all others are those of a run."""
     p = Parser(
-        "verify",
+        prog="vtprune_eval verify",
         usage="python -m vtprune_eval verify RUN [--samples N]   (or, without RUN, with the options of a run)",
+        allow_abbrev=False,
         description=__doc__,
     )
     p.add_argument("--samples", type=int, default=SAMPLES, help=f"samples per task and cell (default {SAMPLES})")

@@ -122,10 +122,8 @@ class Qwen3_5(Qwen3VL):
         super().__init__(name, model, tokenizer, images, identity, coordinates)
         self.text = _HybridText(self.text)
 
-    @property
-    def deepstack_blocks(self) -> tuple[int, ...]:
-        """See :class:`VitWalk`; the configuration may name some all the same."""
-        return ()
+    def _tap(self, block: int, hidden: Tensor) -> Tensor | None:
+        return None
 
     def has_cache(self, layer: int) -> bool:
         """See :class:`VlmAdapter`."""

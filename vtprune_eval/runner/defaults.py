@@ -6,8 +6,7 @@ import dataclasses
 import sys
 from typing import Any
 
-from ..benchmarks.data_folders import has_data
-from ..benchmarks.definitions import SUITES
+from ..benchmarks.tasks import SUITES, has_data
 from ..errors import UserError
 from ..models import MODELS
 from ..models.defaults import resolve

@@ -18,8 +18,7 @@ from ..models import check_model_name
 from ..results.record import SCHEMA
 from ..results.store import digests
 from ..results.types import Record
-from .config import from_mapping
-from .spec import Cell, RunSpec
+from .spec import Cell, RunSpec, from_mapping
 
 Key = tuple[str, str, str]
 # In run.json beside the settings that were asked for: what the model and the data turned out to be.

@@ -19,6 +19,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import UserError
+from .shard import load_optimizer, put, save_optimizer, whole
 from .spec import TrainSpec
 
 WEIGHTS = "trained.safetensors"
@@ -34,6 +35,9 @@ class Folder:
         learner: with the trained parameters.
         seen: further facts that a resumed training must share, such as the fingerprint of the model.
     """
+
+    # Of a divided training, whose optimizer accelerate does not know.
+    optimizer: Any = None
 
     def __init__(self, spec: TrainSpec, accelerator: Any, learner: nn.Module, seen: Mapping[str, Any]) -> None:
         self.out = Path(spec.out)
@@ -134,9 +138,14 @@ class Folder:
         from safetensors.torch import save_file
 
         weights.clear()  # frozen weights are not written again with every checkpoint
-        if self._accelerator.is_main_process:
-            trained = {n: p.detach().contiguous() for n, p in self._learner.named_parameters() if p.requires_grad}
+        main = self._accelerator.is_main_process
+        if main or self.optimizer is not None:
+            named = self._learner.named_parameters()
+            trained = {n: whole(p.detach()).contiguous() for n, p in named if p.requires_grad}
+        if main:
             save_file(trained, Path(folder) / WEIGHTS)
+        if self.optimizer is not None:
+            save_optimizer(self._learner, self.optimizer, Path(folder), main)
 
     def _load_trained(self, models: list[Any], folder: str) -> None:
         import torch
@@ -149,7 +158,9 @@ class Folder:
             raise ValueError("it holds other parameters than those that are trained")
         with torch.no_grad():
             for name, parameter in wanted.items():
-                parameter.copy_(saved[name])
+                put(parameter, saved[name])
+        if self.optimizer is not None:
+            load_optimizer(self._learner, self.optimizer, Path(folder))
 
 
 def _write(path: Path, data: Mapping[str, Any]) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..budget import Budget
+from ..clock import StageClock
+from ..errors import SampleError, UserError
 from ..methods.focusui import MARKER, SCORER_FILE, FocusUI
 from ..methods.kernels.labels import block_weights, box_coverage, saliency_label
 from ..methods.kernels.scorer import Scorer, load_scorer, saliency_loss
 from ..models.base import VlmAdapter
 from ..pipeline.generate import Pipeline
-from ..pipeline.packed import Answered, Packed
-from ..sample import target_box
+from ..pipeline.packed import Answered, Packed, enter_together, look_at
+from ..sample import Sample, target_box
 from .losses import action_loss
 
 if TYPE_CHECKING:
@@ -141,33 +143,77 @@ def trainable_scorer(method: FocusUI, adapter: VlmAdapter, folder: Path) -> tupl
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 start = Scorer(width)
-        write_scorer(start, file)
+        write_scorer(start.state_dict(), file)
     own = dataclasses.replace(method, scorer=str(file))
     load_scorer.cache_clear()
     return own, load_scorer(file, *kind).requires_grad_(True).train()
 
 
-def write_scorer(scorer: Scorer, file: Path) -> None:
-    """Write a scorer in the published layout."""
+def write_scorer(state: Mapping[str, Tensor], file: Path) -> None:
+    """Write a scorer's state in the published layout."""
     from safetensors.torch import save_file
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"patch_scorer.{k}": v.detach().float().cpu().contiguous() for k, v in scorer.state_dict().items()}
-    save_file(tensors, file)
+    save_file({f"patch_scorer.{k}": v.detach().float().cpu().contiguous() for k, v in state.items()}, file)
 
 
-def add_marker(adapter: VlmAdapter) -> int:
-    """Id of the marker's token; where the tokenizer lacks it, it is added, with the mean embedding to start from."""
-    tokenizer = adapter.tokenizer
-    if MARKER not in tokenizer.get_vocab():
+def add_marker(adapter: VlmAdapter, start: str = "keep") -> int:
+    """Id of the marker's token; where the tokenizer lacks it, it is added.
+
+    A new row is the mean of the vocabulary's, as in the released training.
+
+    Args:
+        adapter: the model.
+        start: ``vocabulary`` sets a row that is there to that mean, too.
+
+    Raises:
+        UserError: no row is free.
+    """
+    tokenizer, table = adapter.tokenizer, adapter.text.embed_tokens
+    new = MARKER not in tokenizer.get_vocab()
+    if new:
         tokenizer.add_tokens([MARKER], special_tokens=True)
-        table: Any = adapter.text.embed_tokens
         if len(tokenizer) > table.weight.shape[0]:
             raise UserError(
                 f"{adapter.name}: the vocabulary has no free row for {MARKER}; add the token to the folder's tokenizer "
                 "and enlarge the embedding first (resize_token_embeddings of transformers)."
             )
-        number = tokenizer.convert_tokens_to_ids(MARKER)
+    number = int(tokenizer.convert_tokens_to_ids(MARKER))
+    if new or start == "vocabulary":
         with torch.no_grad():
             table.weight[number] = table.weight[:number].float().mean(0).to(table.weight.dtype)
-    return int(tokenizer.convert_tokens_to_ids(MARKER))
+    return number
+
+
+@torch.no_grad()
+def start_at_runs(means: Pipeline, marker: int, asked: Iterable[tuple[Sample, Budget | None]]) -> int:
+    """Set the marker's row to the mean of what markers replace: of the means of all dropped runs of some samples.
+
+    Args:
+        means: a pipeline whose ``focusui`` puts the mean of a run in its place (``marker=mean``).
+        marker: id of its token.
+        asked: samples, and their drawn budgets.
+
+    Returns:
+        The number of runs.
+
+    Raises:
+        UserError: no sample of them drops anything.
+    """
+    adapter, clock, found = means.adapter, StageClock(*means.adapter.devices), []
+    for sample, budget in asked:
+        try:
+            looked = look_at(means if budget is None else means.at(budget), sample, clock)
+        except SampleError:
+            continue  # the training leaves it out, and says so
+        entered = enter_together([looked])[0]
+        state = looked.pipeline.begin(entered, looked.budgets, clock).state
+        markers = state.visual.clone()
+        markers[state.deepstack_rows] = False
+        found.append(state.hidden[0, markers].float())
+    rows = torch.cat(found) if found else torch.zeros(0, 1)
+    if not len(rows):
+        raise UserError("--marker-start runs: the first samples drop no token; lower --budget, or leave it out.")
+    table = adapter.text.embed_tokens
+    table.weight[marker] = rows.mean(0).to(table.weight.dtype)
+    return len(rows)

@@ -90,6 +90,7 @@ class Learner(nn.Module):
         self.adapter, self.pipeline, self.recipe = adapter, pipeline, recipe
         self.full = Pipeline(adapter, Full(), Budget.parse("100"))
         self.trained = trained or Trained()
+        self.divided = False  # among processes
         # Not a submodule: a teacher is neither saved nor moved with the student.
         self._teacher = (teacher, kd_weight) if teacher is not None else None
         self._autocast = autocast
@@ -165,6 +166,8 @@ class Learner(nn.Module):
             if wrong is not None:
                 raise NotFinite(owners[wrong].sample.id)
             out["loss"] = losses.sum()
+            if self.divided:  # every process exchanges the same gradients, also of parts that its samples do not use
+                out["loss"] = out["loss"] + 0 * sum(p.sum() for p in self.parameters() if p.requires_grad)
             if self.recipe is not None:
                 extra = self.recipe.losses(self, questions, packed, sources, hidden)
                 out |= {name: value.detach() for name, value in extra.items()}

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..budget import Budget
 from ..clock import wait_for
-from ..errors import SampleError, UserError
+from ..errors import UserError
 from ..extras import require
+from ..methods.focusui import FocusUI
 from ..methods.full import Full
 from ..models import load_model
 from ..pipeline.generate import Pipeline
 from ..profiling.memory import PeakMemory
 from .checkpoint import Folder
 from .cost import Work
-from .examples import Example, grouped, load_examples
-from .focusui import Recipe, add_marker, trainable_scorer, write_scorer
+from .examples import grouped, load_examples
+from .feed import Feed, drawn_budget
+from .focusui import Recipe, add_marker, start_at_runs, trainable_scorer, write_scorer
 from .learner import Item, Learner, NotFinite, check_answers, turn_length
 from .parts import choose_parts, export, parameter_groups
+from .shard import divide, exchanged, refuse_other_sharding, whole, whole_state
 from .spec import TrainSpec
 from .speed import summary
 
@@ -50,12 +51,18 @@ def train(spec: TrainSpec) -> dict[str, Any]:
         cpu=spec.device == "cpu" or (spec.device == "auto" and not torch.cuda.is_available()),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    refuse_other_sharding(accelerator)
     torch.manual_seed(spec.seed)
     built = Built(spec, accelerator)
     learner, folder = built.learner, built.folder
     decay = 0.0 if spec.train == "marker" else spec.weight_decay  # it would pull at the rows that stay as they are
-    optimizer = torch.optim.AdamW(parameter_groups(learner, decay), lr=spec.lr, betas=BETAS, fused=True)
-    learner_ready, optimizer = accelerator.prepare(learner, optimizer)
+    if spec.shard:
+        divide(learner, accelerator)
+    optimizer: Any = torch.optim.AdamW(parameter_groups(learner, decay), lr=spec.lr, betas=BETAS, fused=True)
+    if spec.shard:
+        learner_ready, folder.optimizer = learner, optimizer
+    else:
+        learner_ready, optimizer = accelerator.prepare(learner, optimizer)
     done = folder.open()
     n_steps = spec.steps or max(1, len(built.groups) // (spec.batch * spec.accumulate * accelerator.num_processes))
     if done:
@@ -84,12 +91,11 @@ def train(spec: TrainSpec) -> dict[str, Any]:
             _say(accelerator, f"step {step + 1} of {n_steps}: loss {line['loss']:.4f}, {line['step_s']:.2f} s")
         if (step + 1) % spec.save_every == 0 or step + 1 == n_steps:
             folder.save(step + 1)
-        if spec.export_every and (step + 1) % spec.export_every == 0 and accelerator.is_main_process:
+        if spec.export_every and (step + 1) % spec.export_every == 0:
             built.export(Path(spec.out) / f"step-{step + 1}")
     found = {"steps": n_steps, **summary(folder.lines(), spec)}
-    if accelerator.is_main_process:
-        built.export(Path(spec.out))
-        folder.write("summary.json", found)
+    built.export(Path(spec.out))
+    folder.write("summary.json", found)
     accelerator.wait_for_everyone()
     return found
 
@@ -141,7 +147,7 @@ class Built:
         from ..benchmarks.prompts import style_of
         from ..models import check_model_name
 
-        self.spec = spec
+        self.spec, self.main = spec, accelerator.is_main_process
         device = str(accelerator.device)
         mixed = spec.dtype == "bfloat16" or (spec.dtype == "auto" and accelerator.device.type == "cuda")
         kind = "float32" if not spec.lora or not mixed else "bfloat16"
@@ -160,8 +166,14 @@ class Built:
         methods = run_spec.make(spec.method)
         self.scorer_file: Path | None = None
         scorer, marker = None, None
-        if spec.method == "focusui" and (spec.train == "marker" or spec.saliency):
-            marker = add_marker(adapter)
+        marked = spec.train == "marker" or bool(spec.saliency) or spec.marker_start != "keep"
+        if spec.method == "focusui" and marked:
+            marker = add_marker(adapter, spec.marker_start)
+        if spec.marker_start == "runs" and marker is not None:
+            means = tuple(dataclasses.replace(m, marker="mean") if isinstance(m, FocusUI) else m for m in methods)
+            asked = ((self.groups[i][0].sample, drawn_budget(spec, i)) for i in range(min(16, len(self.groups))))
+            start = Pipeline(adapter, means, spec.first_budget(), seed=spec.seed, copied=run_spec.copied)
+            start_at_runs(start, marker, asked)
         if spec.saliency:
             method, scorer = trainable_scorer(methods[0], adapter, Path(spec.out) / "training")
             methods = (method,)
@@ -197,73 +209,15 @@ class Built:
         return Pipeline(load_model(spec.model, path=path, **load), Full(), Budget.parse("100"))
 
     def export(self, out: Path) -> None:
-        """Write the trained folder."""
-        if self.scorer_file is not None and self.recipe is not None and self.recipe.scorer is not None:
-            write_scorer(self.recipe.scorer, self.scorer_file)
-        export(self.adapter, self.wrapped, out, self.scorer_file)
-
-
-class Feed:
-    """Micro-batches: which samples, is a function of the seed and the step alone.
-
-    On a GPU the images of the next micro-batch are decoded and reduced in a thread; on a CPU that would only take the
-    time from the model.
-    """
-
-    def __init__(self, spec: TrainSpec, built: Built, accelerator: Any) -> None:
-        self._spec, self._built, self._accelerator = spec, built, accelerator
-        self._pool = ThreadPoolExecutor(1) if accelerator.device.type == "cuda" else None
-        self._waiting: dict[tuple[int, int], Any] = {}
-        self._orders: dict[int, np.ndarray] = {}
-
-    def numbers(self, step: int, part: int) -> list[int]:
-        """Places in the endless stream of groups that micro-batch ``part`` of ``step`` takes in this process."""
-        spec, world = self._spec, self._accelerator.num_processes
-        first = (step * spec.accumulate + part) * world + self._accelerator.process_index
-        return list(range(first * spec.batch, (first + 1) * spec.batch))
-
-    def group(self, place: int) -> tuple[Example, ...]:
-        """The group at a place of the stream: every pass over the data has an order of its own."""
-        n = len(self._built.groups)
-        epoch = place // n
-        if epoch not in self._orders:
-            self._orders = {epoch: np.random.default_rng((self._spec.seed, epoch)).permutation(n), **self._orders}
-            self._orders = dict(list(self._orders.items())[:2])
-        found: tuple[Example, ...] = self._built.groups[int(self._orders[epoch][place % n])]
-        return found
-
-    def budget(self, place: int) -> Budget | None:
-        """The budget that is drawn for a place of the stream, None where the budget is fixed."""
-        low, high = self._spec.drawn
-        if low == high:
-            return None
-        value = np.random.default_rng((self._spec.seed, 1, place)).uniform(low, high)
-        return Budget("percent", Fraction(min(float(value), 99.9)).limit_denominator(1000), reading="paper")
-
-    def take(self, step: int, part: int) -> tuple[list[Item], float, list[dict[str, str]]]:
-        """A micro-batch, the seconds that it took to prepare, and the samples that cannot be used."""
-        if self._pool is None:
-            return self._prepare(step, part)
-        following = (step, part + 1) if part + 1 < self._spec.accumulate else (step + 1, 0)
-        asked = self._waiting.pop((step, part), None) or self._pool.submit(self._prepare, step, part)
-        self._waiting[following] = self._pool.submit(self._prepare, *following)
-        found: tuple[list[Item], float, list[dict[str, str]]] = asked.result()
-        return found
-
-    def _prepare(self, step: int, part: int) -> tuple[list[Item], float, list[dict[str, str]]]:
-        start, items, skipped = time.perf_counter(), [], []
-        for place in self.numbers(step, part):
-            group = self.group(place)
-            try:
-                items.append(self._built.learner.prepare(group, self.budget(place)))
-            except SampleError as error:
-                skipped.append({"sample": group[0].sample.id, "reason": error.reason})
-        return items, time.perf_counter() - start, skipped
-
-    def full(self, items: Sequence[Item]) -> tuple[list[Item], float]:
-        """The same samples with all tokens."""
-        start = time.perf_counter()
-        return [self._built.learner.prepare(i.examples, full=True) for i in items], time.perf_counter() - start
+        """Write the trained folder, in the main process; every process has to call."""
+        scorer = self.recipe.scorer if self.recipe is not None else None
+        state = whole_state(self.adapter.model) if self.spec.shard else None
+        of_scorer = whole_state(scorer) if scorer is not None else {}
+        if not self.main:
+            return
+        if self.scorer_file is not None and scorer is not None:
+            write_scorer(of_scorer, self.scorer_file)
+        export(self.adapter, self.wrapped, out, self.scorer_file, state)
 
 
 def one_step(
@@ -286,7 +240,7 @@ def one_step(
         compared = {"full": _with_all(spec, built, accelerator, learner, optimizer, feed, packs)}
     optimizer.zero_grad(set_to_none=True)
     line = passes(built, accelerator, learner, packs, n_questions)
-    norm = float(accelerator.clip_grad_norm_([p for p in learner.parameters() if p.requires_grad], spec.clip))
+    norm = float(whole(accelerator.clip_grad_norm_([p for p in learner.parameters() if p.requires_grad], spec.clip)))
     if not math.isfinite(norm):
         raise NotFinite(packs[0][0].examples[0].sample.id)
     start = time.perf_counter()
@@ -378,4 +332,6 @@ def _now(device: torch.device) -> float:
 
 def _synchronised(accelerator: Any, learner: Any, last: bool) -> Any:
     """Gradients are exchanged between processes once per step, with the last packed sequence."""
+    if hasattr(learner, "set_requires_gradient_sync"):
+        return exchanged(learner, last)
     return nullcontext() if last or accelerator.num_processes == 1 else accelerator.no_sync(learner)

@@ -91,7 +91,13 @@ def parameter_groups(learner: nn.Module, weight_decay: float) -> list[dict[str, 
     return [g for g in groups if g["params"]]
 
 
-def export(adapter: VlmAdapter, wrapped: Any, out: Path, scorer: Path | None = None) -> None:
+def export(
+    adapter: VlmAdapter,
+    wrapped: Any,
+    out: Path,
+    scorer: Path | None = None,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write the model as a hub-format folder that evaluation loads; a model without LoRA can be trained on behind it.
 
     Everything but the weights is that of the folder which the training started from; the weights have the type that it
@@ -102,6 +108,7 @@ def export(adapter: VlmAdapter, wrapped: Any, out: Path, scorer: Path | None = N
         wrapped: peft's model around it, or None.
         out: folder.
         scorer: FocusUI's, or None.
+        state: whole tensors of a model that is divided among processes.
     """
     model = adapter.model if wrapped is None else wrapped.merge_and_unload()
     source = adapter.folder
@@ -110,10 +117,11 @@ def export(adapter: VlmAdapter, wrapped: Any, out: Path, scorer: Path | None = N
     weights: dict[str, Any] = {}
     held_by: set[tuple[int, Any]] = set()
     for name, tensor in model.state_dict().items():
-        place = (tensor.data_ptr(), tensor.shape)  # a tied LM head is written once, as the class does
+        own = getattr(tensor, "to_local", lambda t=tensor: t)()
+        place = (own.data_ptr(), tensor.shape)  # a tied LM head is written once, as the class does
         if place not in held_by:
             held_by.add(place)
-            weights[name] = tensor
+            weights[name] = tensor if state is None else state[name]
     if kind in {"bfloat16", "float16", "float32"}:
         weights = {k: v.to(getattr(torch, kind)) if v.is_floating_point() else v for k, v in weights.items()}
     text = model.config.get_text_config()

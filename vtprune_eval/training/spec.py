@@ -12,13 +12,12 @@ from ..errors import UserError, unknown_name
 from ..methods.base import HOOKS
 from ..models import DTYPES, check_model_name
 from ..naming import parts_of
-from ..runner.checks import check_device
-from ..runner.config import from_mapping
-from ..runner.spec import RunSpec
+from ..runner.spec import RunSpec, check_device, from_mapping
 
 # Hooks before the decoder. What is dropped inside it or behind it depends on layers that are being trained, token by
 # token, and no paper trains with it.
 TRAINABLE = HOOKS[: HOOKS.index("select_tokens") + 1]
+MARKER_STARTS = ("keep", "vocabulary", "runs")
 PARTS = ("all", "decoder", "scorer", "marker", "head")
 # Settings that change where or how fast a training runs, and nothing of what it learns.
 _NOT_IDENTITY = ("out", "device", "save_every", "export_every", "compare_full")
@@ -68,6 +67,10 @@ class TrainSpec:
         kd_weight: share of its loss, the rest is cross-entropy.
         saliency: weight of FocusUI's loss of the scorer, 0 for none.
         action: weight of FocusUI's loss of the action head, 0 for none.
+        marker_start: where the row of FocusUI's marker starts; ``keep``: a row that is there stays, a new one is the
+            mean of the vocabulary, as released; ``vocabulary``: that mean in any case; ``runs``: the mean of what is
+            dropped in 16 samples.
+        shard: gradients and the optimizer's states are divided among the processes.
         dtype: bfloat16 runs the passes in mixed precision over float32 weights.
         checkpointing: of the layers.
         save_every: steps between checkpoints.
@@ -102,6 +105,8 @@ class TrainSpec:
     kd_weight: float = 1.0
     saliency: float = 0.0
     action: float = 0.0
+    marker_start: str = "keep"
+    shard: bool = False
     dtype: str = "auto"
     checkpointing: bool = False
     save_every: int = 100
@@ -139,6 +144,11 @@ class TrainSpec:
             raise UserError(f"--lora trains matrices of the decoder, --train {self.train} does not; leave one out.")
         if self.lora and self.export_every:
             raise UserError("--export-every writes whole models, and LoRA is merged once, at the end; leave it out.")
+        if self.shard and (self.lora or self.train == "marker"):
+            what = "LoRA's matrices" if self.lora else "the marker's row"
+            raise UserError(
+                f"--shard divides the states of all trained weights, and {what} need no division; leave it out."
+            )
         check_device(self.device)
         self._check_method()
 
@@ -163,6 +173,10 @@ class TrainSpec:
             raise UserError("--saliency trains the scorer of focusui; add --method focusui.")
         if self.train in {"scorer", "marker"} and self.method != "focusui":
             raise UserError(f"--train {self.train} trains a part of focusui; add --method focusui.")
+        if self.marker_start not in MARKER_STARTS:
+            raise unknown_name("start in --marker-start", self.marker_start, MARKER_STARTS)
+        if self.marker_start != "keep" and self.method != "focusui":
+            raise UserError("--marker-start is of the marker of focusui; add --method focusui.")
         if self.train == "scorer" and not self.saliency:
             raise UserError("--train scorer has no loss without --saliency; add --saliency 1.")
 

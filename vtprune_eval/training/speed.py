@@ -39,9 +39,10 @@ def compared(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         lines: with ``full``, the same samples with all tokens.
     """
 
-    def ratio(*names: str) -> dict[str, Any]:
-        base = [sum(line["full"][n] for n in names) for line in lines]
-        own = [sum(line[n] for n in names) for line in lines]
+    def ratio(*names: str, both: tuple[str, ...] = ()) -> dict[str, Any]:
+        same = [sum(line[n] for n in both) for line in lines]
+        base = [sum(line["full"][n] for n in names) + s for line, s in zip(lines, same, strict=True)]
+        own = [sum(line[n] for n in names) + s for line, s in zip(lines, same, strict=True)]
         value, low, high = paired_ratio(base, own)
         return {"ratio": value, "ci95": stated(low, high)}
 
@@ -51,6 +52,8 @@ def compared(lines: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "backward": ratio("backward_s"),
         "passes": ratio("forward_s", "backward_s"),
         "passes_and_preparation": ratio("prepare_s", "forward_s", "backward_s"),
+        # A step has one update of the weights, whatever the tokens.
+        "step": ratio("prepare_s", "forward_s", "backward_s", both=("optimizer_s",)),
         "flops_bound": ratio("flops_forward", "flops_backward"),
         "tokens": ratio("tokens"),
         "peak_bytes": max(line["peak_bytes"] for line in lines),
