@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import Image
 
-from vtprune_eval.benchmarks.tasks import DEFAULT_TASKS, load_task
+from vtprune_eval.benchmarks.definitions import DEFAULT_TASKS
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model

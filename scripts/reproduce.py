@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from vtprune_eval.report.result_file import read
-from vtprune_eval.runner.cells import record_of
+from vtprune_eval.runner.answers import record_of
 from vtprune_eval.runner.execute import load_factory
 from vtprune_eval.runner.folder import parse_records, read_json, spec_of, task_of
 from vtprune_eval.runner.spec import Cell, RunSpec

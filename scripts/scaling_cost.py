@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vtprune_eval.benchmarks.tasks import definition
+from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import InfeasibleBudget, UserError
 from vtprune_eval.models import MODELS

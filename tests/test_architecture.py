@@ -85,7 +85,7 @@ def test_integrations_are_imported_by_nobody():
 
 
 def test_a_benchmark_is_named_in_its_own_module_alone():
-    """Shared code knows no data set; the papers' tables are about data sets, and recall is still to be moved."""
+    """Shared code knows no data set; the papers' tables are about data sets."""
     allowed = {"report", "benchmarks", "selftest"}
     names = ("aitw", "androidcontrol", "gui_odyssey", "agentnetbench", "mind2web", "osworld_g", "ui_vision")
     found = set()
@@ -94,4 +94,43 @@ def test_a_benchmark_is_named_in_its_own_module_alone():
         text = file.read_text(encoding="utf-8")
         if parts[0] not in allowed and any(f'"{n}"' in text or f"benchmarks.{n}" in text for n in names):
             found.add("/".join(parts))
-    assert found <= {"pipeline/recall.py"}
+    assert found == set()
+
+
+def called(name: str) -> set[str]:
+    """Modules that call something by this name, wherever it comes from."""
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == name:
+                found.add(str(file.relative_to(PACKAGE)))
+    return found
+
+
+def importing(*names: str) -> set[str]:
+    """Modules that import one of these names."""
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Import, ast.ImportFrom)) and {a.name.split(".")[-1] for a in node.names} & {
+                *names
+            }:
+                found.add(str(file.relative_to(PACKAGE)))
+    return found
+
+
+def test_one_module_draws():
+    assert importing("ImageDraw", "ImageFont") == {"drawing.py"}
+
+
+def test_one_class_parses_command_lines():
+    """Its subclass aside, nothing makes a parser of argparse's own."""
+    assert called("ArgumentParser") == set()
+    text = {str(f.relative_to(PACKAGE)) for f in PACKAGE.rglob("*.py") if "(argparse.ArgumentParser)" in f.read_text()}
+    assert text == {"console.py"}
+
+
+def test_one_module_makes_small_models():
+    """Tests take the small random models of every family from ``selftest``; a family has one small size."""
+    sizes = [f for f in (ROOT / "tests" / "models").rglob("*.py") if '"num_hidden_layers":' in f.read_text()]
+    assert sizes == []

@@ -2,6 +2,11 @@
 
 import json
 
+import pytest
+
+from vtprune_eval import cli as command_line
+from vtprune_eval.console import EPILOG, Parser
+from vtprune_eval.errors import UserError
 from vtprune_eval.sample import Sample
 
 RUN = ("--model", "stub", "--method", "full", "--tasks", "mini-doc", "--limit", "2", "--out")
@@ -32,3 +37,33 @@ def test_half_an_emoji_is_replaced_before_any_tokenizer(cli, tmp_path):
     assert done.returncode == 0, done.stderr
     for path in next((tmp_path / "runs").iterdir()).glob("records/*.jsonl"):
         assert [json.loads(line)["status"] for line in path.read_text().splitlines()] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("args", "near"),
+    [
+        (["--metod", "full"], "'--method'"),
+        (["explain", "--method", "full", "--cosst"], "'--cost'"),
+        (["plot", "RUN", "--task", "mean", "--colums", "2"], "'--columns'"),
+        (["data", "get", "aitw", "--data-pth", "x"], "'--data-path'"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest_one(args, near, capsys):
+    """Of a run, of a command, and of a command's own commands: one parser."""
+    assert command_line.main(args) == 2
+    said = capsys.readouterr().err
+    assert "unrecognized arguments" in said and f"did you mean {near}" in said and "--help`." in said
+
+
+def test_an_option_is_written_out(capsys):
+    assert command_line.main(["data", "get", "aitw", "--accept"]) == 2
+    assert "unrecognized arguments: --accept" in capsys.readouterr().err
+
+
+def test_one_parser_says_all_in_one_way():
+    parser = Parser("list")
+    parser.add_argument("what", choices=("a", "b"))
+    with pytest.raises(UserError, match=r"see `python -m vtprune_eval list --help`\.$"):
+        parser.parse_args(["c"])
+    assert " ".join(EPILOG.split()) in " ".join(parser.format_help().split())
+    assert Parser(prog="x.y").prog == "x.y" and Parser().prog == "vtprune_eval"

@@ -12,7 +12,8 @@ from mini.panes import LAYOUTS, SCALE, screen
 from mini.vocabulary import EVAL_WORDS
 from PIL import Image
 
-from vtprune_eval.benchmarks.tasks import SUITES, load_task
+from vtprune_eval.benchmarks.definitions import SUITES
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.paths import tasks_dir
 
 

@@ -13,7 +13,8 @@ from mini.vocabulary import EVAL_WORDS, training_word
 from PIL import Image
 
 from tests.browser import executable
-from vtprune_eval.benchmarks.tasks import DEFAULT_TASKS, load_task
+from vtprune_eval.benchmarks.definitions import DEFAULT_TASKS
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.paths import tasks_dir
 
 

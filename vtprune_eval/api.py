@@ -61,9 +61,9 @@ def run(
         UserError: a setting that means nothing, missing weights or data; nothing is lost of what was answered before.
         KeyboardInterrupt: stopped by Ctrl-C; the same call goes on from there.
     """
+    from .runner.config import from_mapping
     from .runner.defaults import completed, resolved
     from .runner.execute import execute
-    from .runner.spec import from_mapping
 
     loaded = None if isinstance(model, str) else model
     names, params = _methods(methods)
@@ -113,8 +113,8 @@ def load_model(name: str = "nano", **settings: Any) -> LoadedModel:
     Raises:
         UserError: unknown name or setting, or weights that cannot be loaded.
     """
+    from .runner.config import from_mapping
     from .runner.execute import load_adapter
-    from .runner.spec import from_mapping
 
     for key in settings:
         if key not in _OF_A_MODEL:

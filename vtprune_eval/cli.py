@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import signal
 import sys
@@ -10,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .commands.options import run_parser
 from .console import Parser, debug, print_anything, tell_crash
 from .errors import UserError, unknown_name
 from .lazy import load_on_first_use
@@ -17,22 +17,6 @@ from .naming import typed_settings
 
 if TYPE_CHECKING:
     from .runner.spec import RunSpec
-
-USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B...] [--tasks T[,T...]]
-       python -m vtprune_eval list models|methods|tasks [--format json]
-       python -m vtprune_eval explain --method METHOD
-       python -m vtprune_eval data get|check|sample TASK
-       python -m vtprune_eval flops --model MODEL --image WxH --text-tokens N --method M --retain B
-       python -m vtprune_eval doctor|selftest [--device cuda]
-       python -m vtprune_eval merge RUN ... --out DIR
-       python -m vtprune_eval verify RUN                       python -m vtprune_eval serve-bench --method M[,M...]
-       python -m vtprune_eval recall --tasks web-grounding     python -m vtprune_eval redundancy --tasks TASK
-       python -m vtprune_eval train --model MODEL --data TASK_OR_JSONL --method M --out FOLDER
-       python -m vtprune_eval plot RUN ... [--x flops]         python -m vtprune_eval export RUN ... --latex
-       python -m vtprune_eval compare RUN_A RUN_B
-       python -m vtprune_eval leaderboard build [RUN ...]      python -m vtprune_eval validate FILE
-       python -m vtprune_eval submit RUN --author NAME         python -m vtprune_eval check-submission FILE ...
-       python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
 # Commands whose module is imported only when they are called.
 _COMMANDS = {
@@ -56,140 +40,6 @@ _COMMANDS = {
     "selftest": ("commands.selftest", "main"),
     "train": ("commands.train", "main"),
 }
-
-
-def run_parser() -> argparse.ArgumentParser:
-    """Options of a run; every default is None, so that a config file is only overridden by what was typed."""
-    p = Parser(
-        prog="vtprune_eval",
-        usage=USAGE,
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-        description="Compare visual-token pruning methods on one model, at fixed budgets, on the same tasks.",
-    )
-    p.add_argument("--model", help="short name of a model (default nano)")
-    p.add_argument(
-        "--method",
-        "--methods",
-        dest="methods",
-        metavar="M,...",
-        help="methods; a+b composes two (default full,pixelprune); full is added where it is missing",
-    )
-    p.add_argument(
-        "--budget",
-        "--budgets",
-        dest="budgets",
-        metavar="B,...",
-        help="10 (percent of the visual tokens), 256tok, auto, like:METHOD (default auto)",
-    )
-    p.add_argument("--no-full", action="store_true", help="do not add full: the row has no baseline then")
-    p.add_argument(
-        "--tasks",
-        "--task",
-        dest="tasks",
-        metavar="T,...",
-        help="names, suites or folders with a task.yaml (default: the embedded suite that suits the model)",
-    )
-    p.add_argument(
-        "--include-path",
-        metavar="DIR",
-        help="folder of further task folders, for every command (may be given several times)",
-    )
-    p.add_argument(
-        "--set",
-        dest="params",
-        action="append",
-        metavar="[METHOD.]KEY=V[,V...]",
-        help="hyper-parameter; several values are a sweep, one row each",
-    )
-    p.add_argument("--weights", help="hub (default), or random: the true architecture without a download")
-    p.add_argument("--model-path", help="local hub-format folder with the weights")
-    p.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        help="let Python code of the model's folder run (only opencua-7b needs it)",
-    )
-    p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
-    p.add_argument("--protocol", help="whose scoring rule (default: the task's official one)")
-    p.add_argument("--history", type=int, help="earlier screenshots per step, 0 to 5 (default: the protocol's own)")
-    p.add_argument("--limit", type=int, help="samples per task, a fixed draw")
-    p.add_argument("--seed", type=int, help="seed of everything random (default 0)")
-    p.add_argument(
-        "--seeds", type=int, metavar="N", help="runs of every random control, one row with mean and spread (default 1)"
-    )
-    p.add_argument(
-        "--dtype", help="float32, bfloat16, float16 (default: the checkpoint's own on a GPU, float32 on a CPU)"
-    )
-    p.add_argument(
-        "--device", help="cpu, cuda, cuda:N (default: the best one present), or spread: one model over all GPUs"
-    )
-    p.add_argument(
-        "--device-map",
-        choices=("auto",),
-        help="auto: the same as --device spread",
-    )
-    p.add_argument(
-        "--profile",
-        help="what is read of the GPU: full (default: energy per sample and state), light "
-        "(state of start and end), off; stage times and memory are always taken",
-    )
-    p.add_argument("--share", help="auto (default): methods and budgets compute once what they have in common; off")
-    p.add_argument(
-        "-q", "--quiet", action="store_true", help="print the main table and warnings alone; all else is in report.md"
-    )
-    p.add_argument("--wide", action="store_true", help="tables in one piece, however wide the terminal is")
-    p.add_argument(
-        "--decode-batch",
-        metavar="N",
-        help="answers that are decoded together: auto (default), N, or 1; what is answered does not depend on it",
-    )
-    p.add_argument(
-        "--timings",
-        type=int,
-        metavar="N",
-        help="samples per task and cell that are timed, each on its own "
-        "(default: all; 8 where computation is shared or cached)",
-    )
-    p.add_argument(
-        "--record-kept",
-        metavar="full",
-        help="full: records say which blocks every layer and head holds, for the maps of `show`",
-    )
-    p.add_argument(
-        "--logprobs",
-        action="store_true",
-        help="records say how probable the model found each token of its answer (answers are decoded one by one)",
-    )
-    p.add_argument("--max-branch-bytes", metavar="SIZE", help="memory for shared state (default 4GB)")
-    p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
-    p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")
-    p.add_argument("--attn", help="sdpa (default), eager, flash_attention_2")
-    p.add_argument(
-        "--reading",
-        help="what a budget counts: equal (default; the same for every method, the only one that ranks) or paper",
-    )
-    p.add_argument("--budget-of", help=argparse.SUPPRESS)
-    p.add_argument("--max-new-tokens", type=int, help="limit of an answer (default: the task's own)")
-    p.add_argument("--out", help="run folder (default runs/MODEL-IDENTITY); an existing one is resumed")
-    p.add_argument(
-        "--shard",
-        metavar="I/N",
-        help="answer only every N-th sample, from the I-th on (I counts from 0); `merge` puts the shards together",
-    )
-    p.add_argument(
-        "--engine",
-        help="local (default: this process), ray: workers of a Ray cluster, the one of RAY_ADDRESS or one started "
-        "here, or vllm: many samples at once, accuracy without costs",
-    )
-    p.add_argument(
-        "--workers",
-        type=int,
-        help="of --engine ray (default: one per GPU; without GPUs one per machine); "
-        "with --engine vllm: engines under Ray",
-    )
-    p.add_argument("--config", metavar="FILE", help="YAML file with any of these settings; options override it")
-    p.add_argument("--format", help="of the summary on stdout: table (default), json, md, csv")
-    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -241,7 +91,7 @@ def spec_of_arguments(args: list[str]) -> RunSpec:
     Raises:
         UserError: anything a user can mend.
     """
-    from .runner.spec import from_mapping, read_yaml
+    from .runner.config import from_mapping, read_yaml
 
     given = vars(run_parser().parse_args(args))
     values: dict[str, Any] = read_yaml(given.pop("config")) if "config" in given else {}
@@ -287,7 +137,7 @@ def _run(args: list[str]) -> int:
 
 
 def _list(args: list[str]) -> int:
-    p = Parser(prog="vtprune_eval list", allow_abbrev=False)
+    p = Parser("list")
     p.add_argument("what", choices=("models", "methods", "tasks"))
     p.add_argument("--format", choices=("table", "json"), default="table")
     given = p.parse_args(args)
@@ -298,7 +148,7 @@ def _list(args: list[str]) -> int:
 
 
 def _explain(args: list[str]) -> int:
-    p = Parser(prog="vtprune_eval explain", allow_abbrev=False)
+    p = Parser("explain")
     p.add_argument("--method", required=True)
     p.add_argument(
         "--cost",

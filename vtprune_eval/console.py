@@ -8,13 +8,45 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-from .errors import UserError
+from .errors import UserError, near_names
 
+# Taken out of every command line before its command reads it (``cli.main``).
+EPILOG = "Every command also takes --include-path DIR (a folder of further task folders) and --debug (tracebacks)."
 _loud = False
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of a command; what is wrong with them is one sentence that names the command's help."""
+    """The options of a command, the only parser of the package.
+
+    Options are written out; what is wrong with them is one sentence that names the nearest option and the command's
+    help.
+
+    Args:
+        command: name behind ``python -m vtprune_eval``; empty for a run.
+        prog: what is behind ``python -m`` otherwise.
+        **given: see :class:`argparse.ArgumentParser`.
+    """
+
+    def __init__(self, command: str = "", *, prog: str | None = None, **given: Any) -> None:
+        prog = prog or f"vtprune_eval {command}".rstrip()
+        super().__init__(prog=prog, **{"allow_abbrev": False, "epilog": EPILOG, **given})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See :meth:`argparse.ArgumentParser.parse_args`; an unknown option is refused with the nearest known one."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            near = near_names(next((r.partition("=")[0] for r in rest if r.startswith("-")), ""), self.options())
+            guess = f" (did you mean {near}?)" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{guess}")
+        return found
+
+    def options(self) -> set[str]:
+        """Every option, with those of sub-commands."""
+        known = set(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                known |= {option for parser in action.choices.values() for option in parser.options()}
+        return known
 
     def error(self, message: str) -> NoReturn:
         """See :meth:`argparse.ArgumentParser.error`; raises :class:`UserError`."""

@@ -34,6 +34,11 @@ class InfeasibleBudget(SampleError):
         super().__init__("infeasible_budget", message)
 
 
+def near_names(name: str, known: Iterable[str]) -> str:
+    """The known names nearest to what was written, as ``'a' or 'b'``; empty where none is near."""
+    return " or ".join(map(repr, difflib.get_close_matches(name.lower(), sorted(known), n=3, cutoff=0.6)))
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:
     """Build the error for an unknown name of ``kind``, offering the nearest known names.
 
@@ -44,6 +49,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         hint: a further sentence, e.g. which command lists the names.
     """
     known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-    guess = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else f"known: {', '.join(known)}."
+    near = near_names(name, known)
+    guess = f"did you mean {near}?" if near else f"known: {', '.join(known)}."
     return UserError(f"unknown {kind} {name!r}: {guess}{' ' + hint if hint else ''}")

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 # Reason of a score of None: the rule cannot read the annotation, so that no answer could be right.
 UNSCORABLE = "unscorable"
+
+
+def target_box(target: Mapping[str, Any]) -> Box | None:
+    """The rectangle (x1, y1, x2, y2) around a target that is a place, in pixels of the last file; None for others.
+
+    A polygon gives the rectangle around it. The action of a step has no box here: its target is an action.
+    """
+    box = target.get("box_xyxy")
+    if box:
+        return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+    truth = target.get("truth") or {}
+    corners = truth.get("box_coordinates") or []
+    if truth.get("box_type") != "polygon" or len(corners) < 6:
+        return None
+    xs, ys = corners[::2], corners[1::2]
+    return (float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys)))
+
+
+def listed_boxes(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
+    """What a target in one of the shared forms (a box, a polygon, a step with a box) asks about; () for no place.
+
+    Args:
+        target: of a sample; a benchmark whose targets have a form of their own reads them itself
+            (:meth:`~vtprune_eval.benchmarks.benchmark.Benchmark.boxes`).
+        size: (width, height) of the last file; these forms do not need it.
+    """
+    action = target.get("action")
+    box = target_box(target) or (target_box(action) if isinstance(action, Mapping) else None)
+    return () if box is None else (box,)
 
 
 @dataclass(frozen=True)
@@ -23,6 +53,7 @@ class Sample:
         cluster: samples with one cluster (an episode) are not independent; None means the sample stands alone.
         meta: breakdown keys (platform, target kind, ...).
         instruction: what is asked for, without the prompt around it; None where the question is nothing else.
+        boxes_of: reads the target's boxes; its benchmark's :meth:`boxes`.
     """
 
     id: str
@@ -32,6 +63,9 @@ class Sample:
     cluster: str | None = None
     meta: dict[str, Any] = field(default_factory=dict)
     instruction: str | None = None
+    boxes_of: Callable[[Mapping[str, Any], tuple[int, int]], tuple[Box, ...]] = field(
+        default=listed_boxes, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         """Half a surrogate pair, as a cut JSON escape leaves it, becomes a replacement sign: no tokenizer takes it."""
@@ -41,21 +75,13 @@ class Sample:
                 whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
                 object.__setattr__(self, name, whole)
 
+    def boxes(self, size: tuple[int, int]) -> tuple[Box, ...]:
+        """The rectangles around what an answer must hit, in pixels of the last file; () for no place.
 
-def target_box(target: dict[str, Any]) -> tuple[float, float, float, float] | None:
-    """The rectangle (x1, y1, x2, y2) around a target that is a place, in pixels of the last file; None for others.
-
-    A polygon gives the rectangle around it. The action of a step has no box here: its target is an action.
-    """
-    box = target.get("box_xyxy")
-    if box:
-        return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-    truth = target.get("truth") or {}
-    corners = truth.get("box_coordinates") or []
-    if truth.get("box_type") != "polygon" or len(corners) < 6:
-        return None
-    xs, ys = corners[::2], corners[1::2]
-    return (float(min(xs)), float(min(ys)), float(max(xs)), float(max(ys)))
+        Args:
+            size: (width, height) of the last file.
+        """
+        return self.boxes_of(self.target, size)
 
 
 class Frame(TypedDict):

@@ -67,7 +67,7 @@ def main() -> int:
     from vtprune_eval.pipeline.generate import Pipeline
     from vtprune_eval.pipeline.images import load_images
     from vtprune_eval.pipeline.sweep import Sweep
-    from vtprune_eval.runner.spec import from_mapping
+    from vtprune_eval.runner.config import from_mapping
 
     torch.set_num_threads(given.threads)
     adapter = load_model("nano", weights="hub", path=None, dtype="float32", device="cpu", seed=0, attn="sdpa")

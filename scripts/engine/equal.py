@@ -20,7 +20,8 @@ from vtprune_eval.errors import SampleError
 from vtprune_eval.integrations.vllm.engine import VllmEngine
 from vtprune_eval.models import load_model
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.runner.spec import RunSpec, from_mapping
+from vtprune_eval.runner.config import from_mapping
+from vtprune_eval.runner.spec import RunSpec
 
 METHODS = (
     "full,pixelprune,random,stride,conncomp,resize,guipruner-tar,divprune,cdpruner,visionzip,hiprune,prumerge,"

@@ -12,7 +12,7 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.second import SecondQuestion
 from vtprune_eval.registry import make_method, method_class
-from vtprune_eval.runner.cells import outcome_of, record_of
+from vtprune_eval.runner.answers import outcome_of, record_of
 from vtprune_eval.sample import Sample
 
 from .runs import SEEDS, TWICE, TWICE_AT, Study

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from tests.draws import examples
 from tests.sure import cpu_seconds
 from vtprune_eval.benchmarks.answers import first_point, fraction
+from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.benchmarks.grammars import parse
 from vtprune_eval.benchmarks.grammars.mini import parse_action
 from vtprune_eval.benchmarks.grammars.pointing import pointed
 from vtprune_eval.benchmarks.mini import RULES as EMBEDDED
 from vtprune_eval.benchmarks.registry import benchmark
-from vtprune_eval.benchmarks.tasks import definition, load_task, whole_signs
+from vtprune_eval.benchmarks.samples import whole_signs
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.benchmarks.untrusted import Unreadable
 
 

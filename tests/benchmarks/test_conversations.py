@@ -10,8 +10,9 @@ import pytest
 from tests.benchmarks import formats
 from tests.conftest import SHARED, needs_shared
 from vtprune_eval.benchmarks.base import Item, Step
+from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.benchmarks.prompts import load_prompt
-from vtprune_eval.benchmarks.tasks import definition, load_task
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.turns import IMAGE_AT, messages
 
 CELLS = [("opencua", "official"), ("opencua", "guikv"), ("ui_tars", "official"), ("ui_tars", "guikv")]

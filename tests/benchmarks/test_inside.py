@@ -10,8 +10,9 @@ import pytest
 
 from tests.benchmarks import formats
 from tests.conftest import SHARED, needs_shared
+from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.benchmarks.mini import Mini
-from vtprune_eval.benchmarks.tasks import definition, load_task
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.paths import FOLLOW_LINKS, inside_folder
 

@@ -18,9 +18,10 @@ from tests.sure import cpu_seconds
 from vtprune_eval import cli
 from vtprune_eval.benchmarks.action import Action
 from vtprune_eval.benchmarks.androidcontrol.truth import annotated as androidcontrol_action
+from vtprune_eval.benchmarks.definitions import definition, protocols_of
 from vtprune_eval.benchmarks.gui_odyssey.truth import annotated as odyssey_action
 from vtprune_eval.benchmarks.registry import benchmark, benchmark_names
-from vtprune_eval.benchmarks.tasks import definition, load_task, protocols_of
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.results.breakdown import breakdown
 from vtprune_eval.results.record import failed_record
 

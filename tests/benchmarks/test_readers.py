@@ -9,10 +9,11 @@ import yaml
 
 from tests.benchmarks import formats
 from tests.conftest import SHARED, needs_shared
+from vtprune_eval.benchmarks.definitions import benchmark_of, definition, protocols_of, task_names
 from vtprune_eval.benchmarks.formats.spans import CHUNK_BYTES, LineSpans, Spans
 from vtprune_eval.benchmarks.grammars import GRAMMARS
 from vtprune_eval.benchmarks.prompts import prompt_folders, read_prompt, style_of
-from vtprune_eval.benchmarks.tasks import benchmark_of, definition, load_task, protocols_of, task_names
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.paths import tasks_dir
 from vtprune_eval.turns import readable

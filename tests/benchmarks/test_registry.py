@@ -10,8 +10,9 @@ import pytest
 from tests.benchmarks import formats
 from vtprune_eval import cli
 from vtprune_eval.benchmarks import registry
+from vtprune_eval.benchmarks.definitions import definition, named_task, task_names
 from vtprune_eval.benchmarks.registry import benchmark, benchmark_names
-from vtprune_eval.benchmarks.tasks import definition, load_task, named_task, task_names
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.paths import tasks_dir
 

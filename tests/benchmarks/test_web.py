@@ -14,11 +14,12 @@ from tests.benchmarks.speakers import SPEAKERS
 from tests.benchmarks.test_readers_hostile import HOSTILE
 from tests.draws import examples
 from vtprune_eval.benchmarks.action import Action
-from vtprune_eval.benchmarks.tasks import SUITES, definition, has_data, load_task
+from vtprune_eval.benchmarks.data_folders import has_data
+from vtprune_eval.benchmarks.definitions import SUITES, definition
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.benchmarks.web import RULES, normal
 from vtprune_eval.data.web.words import HELD_OUT
 from vtprune_eval.errors import UserError
-from vtprune_eval.pipeline.recall import target_boxes
 
 FRAME = {"file_sizes": [(780, 1688)], "model_sizes": [(768, 1696)]}
 BOX = [100, 200, 180, 240]
@@ -161,10 +162,10 @@ def test_boxes_lie_on_their_images(tasks):
                     shapes[path] = image.size
             width, height = shapes[path]
             assert f"{width}x{height}" == s.meta["size"]
-            for x1, y1, x2, y2 in target_boxes(s.target, (width, height)):
+            for x1, y1, x2, y2 in s.boxes((width, height)):
                 assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
-    assert all(target_boxes(s.target, (1, 1)) for s in tasks["web-grounding"].samples)
-    assert all(target_boxes(s.target, (1, 1)) for s in tasks["web-doc"].samples)
+    assert all(s.boxes((1, 1)) for s in tasks["web-grounding"].samples)
+    assert all(s.boxes((1, 1)) for s in tasks["web-doc"].samples)
 
 
 @released
@@ -182,7 +183,7 @@ def test_a_code_is_shown_before_it_is_typed_and_never_told(tasks):
         if action["type"] == "type":
             assert s.meta["needs_history"] and s.meta["n_history"] >= 2
             assert action["text"] not in s.question
-        assert (action["type"] == "tap") == bool(target_boxes(s.target, (1, 1)))
+        assert (action["type"] == "tap") == bool(s.boxes((1, 1)))
 
 
 @released

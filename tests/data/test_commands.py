@@ -24,6 +24,7 @@ from vtprune_eval.benchmarks.vlmeval.catalogue import KIT_TASKS
 from vtprune_eval.data import draw, fetch
 from vtprune_eval.data.archives import unpack
 from vtprune_eval.data.check import check
+from vtprune_eval.drawing import FAINT, TARGET
 from vtprune_eval.errors import UserError
 
 
@@ -580,7 +581,7 @@ def test_the_box_is_drawn_where_it_is(tmp_path):
         scale = min(1, draw.HEIGHT / size[1])
         x, y = 8 + round(expected[0] * scale), 8 + round((expected[1] + expected[3]) / 2 * scale)
         around = [panel.getpixel((x + d, y)) for d in (-1, 0, 1, 2)]
-        assert draw.TARGET in around or draw.FAINT in around, (name, around)
+        assert TARGET in around or FAINT in around, (name, around)
 
 
 def test_a_missing_screenshot_is_drawn_as_such(tmp_path, capsys):

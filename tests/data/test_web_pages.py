@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from vtprune_eval import cli
-from vtprune_eval.benchmarks.tasks import definition
+from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.data.web import kits, render
 from vtprune_eval.data.web.build import (
     KITS,

@@ -21,7 +21,7 @@ def nano():
 def engine():
     """Nano in vLLM, with every cache that vLLM has."""
     from vtprune_eval.integrations.vllm.engine import VllmEngine
-    from vtprune_eval.runner.spec import from_mapping
+    from vtprune_eval.runner.config import from_mapping
 
     spec = from_mapping({"methods": "full", "budgets": "100", "engine": "vllm"})
     return VllmEngine(spec, enable_prefix_caching=True, mm_processor_cache_gb=1, block_size=BLOCK)

@@ -8,7 +8,8 @@ from engine.equal import BUDGETS, METHODS, TASKS, compare, spread
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.runner.spec import Cell, from_mapping
+from vtprune_eval.runner.config import from_mapping
+from vtprune_eval.runner.spec import Cell
 
 SAMPLES = 3  # of each task and cell here; docs/engines.md has what the whole suite gave
 

@@ -9,7 +9,8 @@ import torch
 from vtprune_eval.integrations.vllm.engine import VllmEngine
 from vtprune_eval.models import NANO, family_of, load_model
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.runner.spec import Cell, from_mapping
+from vtprune_eval.runner.config import from_mapping
+from vtprune_eval.runner.spec import Cell
 from vtprune_eval.sample import Sample
 
 TEXT = {

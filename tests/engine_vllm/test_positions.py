@@ -5,7 +5,8 @@ import pytest
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.integrations.vllm.engine import VllmEngine
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.runner.spec import Cell, from_mapping
+from vtprune_eval.runner.config import from_mapping
+from vtprune_eval.runner.spec import Cell
 
 CHUNK = 32  # tokens that are computed together; prompts of several images are longer
 CELLS = (

@@ -6,7 +6,8 @@ from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.image_file import open_picture
 from vtprune_eval.models import NANO
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.runner.spec import Cell, from_mapping
+from vtprune_eval.runner.config import from_mapping
+from vtprune_eval.runner.spec import Cell
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from vtprune_eval.benchmarks.tasks import definition, load_task
+from vtprune_eval.benchmarks.definitions import definition
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.integrations.engine import Engine
 from vtprune_eval.paths import tasks_dir

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
-from vtprune_eval.benchmarks.tasks import definition, load_task
+from vtprune_eval.benchmarks.definitions import definition
+from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.integrations.engine import Engine
 

@@ -8,119 +8,10 @@ import torch
 
 from tests.lent import shared
 from tests.pipeline.support import Reference
-from vtprune_eval.models import NANO, family_of
-from vtprune_eval.models.base import ImageRules
+from vtprune_eval.selftest.small import small_adapter
 
-# One published model per family; its short name leads to the family's module.
-NAMES = {"qwen2_vl": "qwen2vl-2b", "qwen2_5_vl": "qwen2.5vl-3b", "qwen3_vl": "qwen3vl-2b", "qwen3_5": "qwen3.5-2b"}
-LAYERS = 4
 # Families whose every decoder layer has a KV cache.
 CACHED = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-
-TEXT = {
-    "hidden_size": 64,
-    "intermediate_size": 96,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 4096,
-    "pad_token_id": 0,
-    "tie_word_embeddings": True,
-}
-_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
-_VISION = {"depth": 4, "num_heads": 2}
-SIZES = {
-    "qwen2_vl": (
-        {**TEXT, "rope_parameters": {**_ROPE, "mrope_section": [2, 3, 3]}},
-        {**_VISION, "embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2, "patch_size": 14},
-    ),
-    # Windows of 2 x 2 merge blocks, so that small images have many; two blocks attend over the image.
-    "qwen2_5_vl": (
-        {**TEXT, "rope_parameters": {**_ROPE, "mrope_section": [2, 3, 3]}},
-        {
-            **_VISION,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 64,
-            "patch_size": 14,
-            "window_size": 56,
-            "fullatt_block_indexes": [1, 3],
-        },
-    ),
-    "qwen3_vl": (
-        {**TEXT, "head_dim": 16, "rope_parameters": {**_ROPE, "mrope_section": [4, 2, 2], "mrope_interleaved": True}},
-        {
-            **_VISION,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 64,
-            "patch_size": 16,
-            "deepstack_visual_indexes": [0, 1, 2],
-        },
-    ),
-    "qwen3_5": (
-        {
-            **TEXT,
-            "head_dim": 16,
-            "layer_types": ["linear_attention", "full_attention"] * 2,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "linear_key_head_dim": 16,
-            "linear_value_head_dim": 16,
-            "rope_parameters": {
-                **_ROPE,
-                "partial_rotary_factor": 0.5,
-                "mrope_section": [2, 1, 1],
-                "mrope_interleaved": True,
-            },
-        },
-        {
-            **_VISION,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "out_hidden_size": 64,
-            "num_position_embeddings": 64,
-            "patch_size": 16,
-        },
-    ),
-}
-
-
-@cache
-def tokenizer():
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(NANO, local_files_only=True)
-
-
-def tiny_config(family: str):
-    ids = {
-        f"{k}_token_id": tokenizer().convert_tokens_to_ids(f"<|{v}|>")
-        for k, v in (
-            ("image", "image_pad"),
-            ("video", "video_pad"),
-            ("vision_start", "vision_start"),
-            ("vision_end", "vision_end"),
-        )
-    }
-    text, vision = SIZES[family]
-    text = {**text, "vocab_size": len(tokenizer())}
-    config_class = family_of(NAMES[family]).classes()[1]
-    return config_class(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
-
-
-def draw_weights(model: torch.nn.Module, seed: int) -> None:
-    """Random numbers for every weight; biases and norms, too, so that none can be forgotten."""
-    torch.manual_seed(seed)
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(False)
-        if weight.ndim > 1:
-            torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
-        elif name.endswith("bias"):
-            torch.nn.init.normal_(weight, std=0.3)
-        else:
-            torch.nn.init.uniform_(weight, 0.7, 1.3)
 
 
 @cache
@@ -132,15 +23,7 @@ def tiny(family: str, attn: str = "sdpa"):
 def afresh(family: str, attn: str = "sdpa"):
     """The same for a test that changes it, as training does."""
     torch.set_num_threads(1)
-    kind = family_of(NAMES[family])
-    config = tiny_config(family)
-    config._attn_implementation = attn
-    model = kind.classes()[0](config).eval()
-    draw_weights(model, seed=0)
-    model.generation_config.eos_token_id = [tokenizer().eos_token_id]
-    vision = config.vision_config
-    rules = ImageRules(vision.patch_size, 2, 2, 4096, 1 << 16, kind.mean, kind.std)
-    return kind.adapter(f"tiny-{family}", model, tokenizer(), rules, {})
+    return small_adapter(family, attn, seed=0)
 
 
 def reference(family: str, sample, attn: str = "sdpa") -> Reference:

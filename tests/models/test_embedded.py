@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from vtprune_eval.benchmarks.tasks import definition, packaged_data
+from vtprune_eval.benchmarks.data_folders import packaged_data
+from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS, embedded, load_model
 from vtprune_eval.models.embedded import EMBEDDED, embedded_folder

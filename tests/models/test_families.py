@@ -23,8 +23,9 @@ from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.prompt import full_size, patch_rows, resize
 from vtprune_eval.sample import Sample
+from vtprune_eval.selftest.small import LAYERS, NAMES
 
-from .families import CACHED, LAYERS, NAMES, SlowVit, masked_decoder, reference, tiny
+from .families import CACHED, SlowVit, masked_decoder, reference, tiny
 
 every_family = pytest.mark.parametrize("family", tuple(NAMES))
 

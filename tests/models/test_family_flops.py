@@ -8,11 +8,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vtprune_eval.models import MODELS, family_of
 from vtprune_eval.models.dims import ModelDims
-from vtprune_eval.models.qwen_vl import Segments
+from vtprune_eval.models.vit_walk import Segments
 from vtprune_eval.outcome import Counts
 from vtprune_eval.profiling.flops import flops_of
-
-from .families import NAMES, tiny_config
+from vtprune_eval.selftest.small import NAMES, small_config
 
 PUBLISHED = sorted(name for name, card in MODELS.items() if card.weights)
 VIT = ("patch_embed", "vit_linear", "vit_attention", "merger", "deepstack")
@@ -94,7 +93,7 @@ def agree(name: str, config, device: str, grids: list[tuple[int, int]], text: in
 @pytest.mark.parametrize("family", sorted(NAMES))
 @pytest.mark.parametrize("grids", [[(4, 6)], [(2, 2), (8, 4), (6, 6)]])
 def test_small_models(family, grids):
-    agree(NAMES[family], tiny_config(family), "cpu", grids, 21)
+    agree(NAMES[family], small_config(family), "cpu", grids, 21)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

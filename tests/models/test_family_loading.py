@@ -9,8 +9,9 @@ import torch
 
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS, family_of, load_model, memory
+from vtprune_eval.selftest.small import NAMES, SIZES, tokenizer
 
-from .families import NAMES, SIZES, tiny, tokenizer
+from .families import tiny
 
 
 @pytest.fixture(scope="module")

@@ -25,11 +25,11 @@ from vtprune_eval.models import MODELS, family_of, load_model
 from vtprune_eval.models.focusui import ADDED, ActionHead
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.sample import Sample
+from vtprune_eval.selftest.small import draw_weights, tokenizer
 
-from .families import draw_weights, tokenizer
-from .pointing import BASES, save_checkpoint, small_model
+from .pointing import FAMILIES, pointing_model, save_checkpoint
 
-every_base = pytest.mark.parametrize("name", tuple(BASES))
+every_base = pytest.mark.parametrize("name", tuple(FAMILIES))
 
 
 @pytest.fixture(scope="module")
@@ -247,8 +247,8 @@ def test_cells_that_share_their_beginning_point_as_alone(methods, adapters, tmp_
 def test_answers_are_scored_as_fractions_of_the_screen(benchmark, protocols):
     """The prompt is the instruction alone, and every rule reads the point that the head gives."""
     from vtprune_eval.benchmarks.base import Item
+    from vtprune_eval.benchmarks.definitions import benchmark_of, definition
     from vtprune_eval.benchmarks.prompts import load_prompt, style_of
-    from vtprune_eval.benchmarks.tasks import benchmark_of, definition
 
     spec = definition(benchmark)
     of = benchmark_of(spec)
@@ -315,7 +315,7 @@ def test_flops_of_the_head_are_torchs_count():
 @pytest.mark.parametrize("old_names", [False, True])
 def test_a_folder_loads_under_the_published_names(name, old_names, tmp_path):
     adapter = load_model(name, path=str(save_checkpoint(name, tmp_path, old_names=old_names)))
-    theirs = small_model(name).state_dict()
+    theirs = pointing_model(name).state_dict()
     ours = adapter.model.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[k], theirs[k]) for k in ours)
     assert {k.split(".")[0] for k in ours} == {"model", "lm_head", "multi_patch_pointer_head"}
@@ -363,7 +363,7 @@ def test_what_else_is_refused(checkpoints, tmp_path):
     assert "<|pointer_pad|>" in refused("focusui-3b", folder)
     folder = shutil.copytree(whole, tmp_path / "c")
     settings = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**settings, "architectures": [BASES["focusui-3b"]]}))
+    (folder / "config.json").write_text(json.dumps({**settings, "architectures": ["qwen2_5_vl"]}))
     assert load_model("focusui-3b", path=str(folder)).points  # the model type says enough
 
 

@@ -18,8 +18,7 @@ from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.sample import Sample
-
-from .families import SIZES, TEXT, draw_weights, tokenizer
+from vtprune_eval.selftest.small import SIZES, TEXT, draw_weights, tokenizer
 
 
 @pytest.fixture(scope="module")

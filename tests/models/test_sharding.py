@@ -27,8 +27,9 @@ from vtprune_eval.models.sharding import device_map, follow
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.profiling.gpu import open_gpu
 from vtprune_eval.sample import Sample
+from vtprune_eval.selftest.small import LAYERS, small_config
 
-from .families import LAYERS, tiny
+from .families import tiny
 from .pointing import save_checkpoint
 from .pretend import Elsewhere, PretendDevices
 
@@ -166,9 +167,7 @@ def test_random_weights_are_drawn_in_place():
     """Parts placed apart hold the numbers of a model built in one place."""
     from vtprune_eval.models.random_init import random_model
 
-    from .families import tiny_config
-
-    config = tiny_config("qwen2_5_vl")
+    config = small_config("qwen2_5_vl")
     build = {"dtype": torch.float32, "device": "cpu", "seed": 5}
     model_class = family_of("qwen2.5vl-3b").classes()[0]
     whole = random_model(model_class, config, **build)

@@ -7,67 +7,28 @@ from pathlib import Path
 import torch
 
 from vtprune_eval.image_file import open_image
-from vtprune_eval.models import NANO
 from vtprune_eval.models.base import ImageRules
 from vtprune_eval.models.qwen3_vl import Qwen3VL
 from vtprune_eval.pipeline.prompt import build_prompt, full_size, patch_rows, resize
 from vtprune_eval.sample import Sample
+from vtprune_eval.selftest.small import small_config, tokenizer
 
 RULES = ImageRules(16, 2, 2, 4096, 1 << 17, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def tiny_model(attn: str = "sdpa", seed: int = 0):
     """A Qwen3-VL of 0.3 M parameters with three DeepStack levels; the spread of its weights gives logits margins."""
-    from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLForConditionalGeneration
 
-    tokenizer = AutoTokenizer.from_pretrained(NANO, local_files_only=True)
-    ids = {
-        k: tokenizer.convert_tokens_to_ids(f"<|{k}|>") for k in ("image_pad", "video_pad", "vision_start", "vision_end")
-    }
-    text = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_hidden_layers": 5,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 4096,
-        "rope_parameters": {
-            "rope_type": "default",
-            "rope_theta": 10000.0,
-            "mrope_section": [4, 2, 2],
-            "mrope_interleaved": True,
-        },
-        "tie_word_embeddings": True,
-        "pad_token_id": 0,
-    }
-    vision = {
-        "depth": 4,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_heads": 2,
-        "out_hidden_size": 64,
-        "num_position_embeddings": 64,
-        "deepstack_visual_indexes": [0, 1, 2],
-    }
-    config = Qwen3VLConfig(
-        text_config=text,
-        vision_config=vision,
-        tie_word_embeddings=True,
-        image_token_id=ids["image_pad"],
-        video_token_id=ids["video_pad"],
-        vision_start_token_id=ids["vision_start"],
-        vision_end_token_id=ids["vision_end"],
-    )
+    config = small_config("qwen3_vl", num_hidden_layers=5)
     config._attn_implementation = attn
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(config).eval()
     for weight in model.parameters():
         if weight.ndim > 1:
             torch.nn.init.normal_(weight, std=weight[0].numel() ** -0.5)
-    model.generation_config.eos_token_id = [tokenizer.eos_token_id]
-    return Qwen3VL("tiny", model, tokenizer, RULES, {})
+    model.generation_config.eos_token_id = [tokenizer().eos_token_id]
+    return Qwen3VL("tiny", model, tokenizer(), RULES, {})
 
 
 class Reference:

@@ -11,8 +11,8 @@ from vtprune_eval import cli
 from vtprune_eval.errors import UserError
 from vtprune_eval.report.check_costs import Measured, fault
 from vtprune_eval.results.inside import inside_of, packed, unpacked
+from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.folder import read_run
-from vtprune_eval.runner.spec import from_mapping
 
 METHODS = "full,guikv,adakv,pyramiddrop,pixelprune+snapkv"
 

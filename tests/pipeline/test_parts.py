@@ -13,7 +13,7 @@ from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.kernels.topk import kept_by_score
-from vtprune_eval.models import qwen_vl
+from vtprune_eval.models import vit_walk
 from vtprune_eval.pipeline import images, prompt
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
@@ -94,7 +94,7 @@ def test_no_memory_is_a_failed_sample(error, adapter, make_sample, monkeypatch):
 
 def test_what_a_selector_asks_of_the_encoder_is_its_own_time(adapter, make_sample, monkeypatch):
     """By a clock that goes on by a millisecond at every look, and by a second while the extras are computed."""
-    real, now = qwen_vl.block_extras, [0]
+    real, now = vit_walk.block_extras, [0]
 
     def look():
         now[0] += 10**6
@@ -106,7 +106,7 @@ def test_what_a_selector_asks_of_the_encoder_is_its_own_time(adapter, make_sampl
 
     monkeypatch.setattr("vtprune_eval.clock.time", SimpleNamespace(perf_counter_ns=look))
 
-    monkeypatch.setattr(qwen_vl, "block_extras", slow)
+    monkeypatch.setattr(vit_walk, "block_extras", slow)
     times = Pipeline(adapter, make_method("visionzip"), Budget.parse("50"), max_new_tokens=2).run(make_sample(0)).times
     assert times.select_ms >= 1000 > times.vit_ms > 0
     assert times.ttft_ms == pytest.approx(times.preprocess_ms + times.select_ms + times.vit_ms + times.prefill_ms)

@@ -13,7 +13,7 @@ from vtprune_eval.methods.random_kv import RandomKV
 from vtprune_eval.methods.random_layer import RandomLayer
 from vtprune_eval.methods.random_tokens import RandomTokens
 from vtprune_eval.methods.resize import Resize
-from vtprune_eval.pipeline.recall import STAGES, blocks_of, target_boxes
+from vtprune_eval.pipeline.recall import STAGES, blocks_of
 from vtprune_eval.registry import make_method
 
 
@@ -37,26 +37,6 @@ def test_a_file_of_another_size_is_scaled_to_the_grid():
     assert blocks_of([(0, 0, 500, 500)], (1000, 1000), (4, 4)).tolist() == [0, 1, 4, 5]
     both = blocks_of([(0, 0, 10, 10), (990, 990, 1000, 1000)], (1000, 1000), (4, 4))
     assert both.tolist() == [0, 15]
-
-
-@pytest.mark.parametrize(
-    ("target", "boxes"),
-    [
-        ({"type": "box", "box_xyxy": [1, 2, 3, 4]}, [(1, 2, 3, 4)]),
-        ({"type": "action", "action": {"type": "tap", "point": [0.5, 0.5], "box_xyxy": [1, 2, 3, 4]}}, [(1, 2, 3, 4)]),
-        ({"type": "action", "action": {"type": "scroll", "direction": "down"}}, []),
-        ({"type": "text", "answers": ["7"]}, []),
-        ({"truth": {"box_type": "polygon", "box_coordinates": [0, 0, 10, 0, 10, 20]}}, [(0, 0, 10, 20)]),
-        ({"truth": {"sam2_bbox": [100, 250, 500, 750]}}, [(20, 25, 100, 75)]),
-        (
-            {"truth": {"ground_truth_actions": [{"metadata": {"bboxes": [{"rel_bbox": [0.5, 0.5, 0.25, 0.1]}]}}, {}]}},
-            [(100, 50, 150, 60)],
-        ),
-        ({"truth": {"action": {"x": 5, "y": 5}, "accessibility_tree": []}}, []),
-    ],
-)
-def test_boxes_of_every_kind_of_target(target, boxes):
-    assert target_boxes(target, (200, 100)) == tuple(pytest.approx(b) for b in boxes)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tests.models.families import CACHED, NAMES
+from tests.models.families import CACHED
 from tests.models.families import tiny as tiny_family
 from vtprune_eval.budget import Budget
 from vtprune_eval.clock import StageClock
@@ -20,6 +20,7 @@ from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.sweep import IMAGES, LAYERS, PREFILL, VIT, Sweep
 from vtprune_eval.registry import make_method, method_class, method_names
+from vtprune_eval.selftest.small import NAMES
 
 from .support import tiny_model
 

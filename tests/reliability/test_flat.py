@@ -90,7 +90,7 @@ def test_the_summary_does_not_need_what_it_does_not_hold(tmp_path, monkeypatch, 
     ]
     assert main(run) == 0
     first = capsys.readouterr().out
-    monkeypatch.setattr("vtprune_eval.runner.execute.light", lambda record: record)
+    monkeypatch.setattr("vtprune_eval.runner.report.light", lambda record: record)
     assert main(run) == 0
     assert capsys.readouterr().out == first
     line = next((tmp_path / "r" / "records").iterdir()).read_text().splitlines()[0]

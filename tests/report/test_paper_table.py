@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from vtprune_eval import cli
+from vtprune_eval.commands.options import run_parser
 from vtprune_eval.report import analytic, paper_cells, paper_table
 from vtprune_eval.report.paper_cells import ACCURACIES, BENCHMARKS, METHOD_NAMES, MODEL_NAMES, command, plan
 
@@ -63,7 +64,7 @@ def test_settings_of_a_row_become_options(all_tasks, tmp_path):
     line = command(found.runs[0])
     assert "--set pixelprune.predictor=pred_2d --set pixelprune.metric=mae --set pixelprune.tau=0.02" in line
     assert "--method full,pixelprune --budget auto --tasks DocVQA_VAL" in line
-    parsed = vars(cli.run_parser().parse_args(shlex.split(line)[3:]))
+    parsed = vars(run_parser().parse_args(shlex.split(line)[3:]))
     assert parsed["params"] == ["pixelprune.predictor=pred_2d", "pixelprune.metric=mae", "pixelprune.tau=0.02"]
     exact = planned("PixelPrune", row(predictor="pred_2d", metric="exact", tau=0.0), "DocVQA", "cuda", tmp_path)
     assert exact.runs[0]["params"] == {"pixelprune.predictor": "pred_2d"}
@@ -212,7 +213,7 @@ def test_missing_cells_name_their_commands(all_tasks, tmp_path, given, metric, s
     assert len(lines) == len(says) and all(s in line for s, line in zip(says, lines, strict=True))
     assert all(("--trust-remote-code" in line) == ("opencua" in line) for line in lines)
     for line in lines:
-        cli.run_parser().parse_args(shlex.split(line)[3:])
+        run_parser().parse_args(shlex.split(line)[3:])
 
 
 def test_flops_of_a_run_are_counted_per_question(all_tasks, tmp_path):

@@ -15,8 +15,8 @@ from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.report.result_file import ENDING, cells_of, differs, from_run, group_of, read, write
 from vtprune_eval.report.validate import _check_flops, validate
-from vtprune_eval.runner.execute import cell_key
 from vtprune_eval.runner.folder import expected_key, identity_of, read_run
+from vtprune_eval.runner.plan import cell_key
 
 
 def test_a_run_becomes_a_valid_result(result, capsys):

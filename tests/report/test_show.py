@@ -16,6 +16,7 @@ from vtprune_eval import cli
 from vtprune_eval.api import load_result
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.commands.show import file_name
+from vtprune_eval.drawing import ANSWER, TARGET
 from vtprune_eval.errors import UserError
 from vtprune_eval.report.maps import Kept, colours, kept_blocks, looked, recall_sentence
 from vtprune_eval.report.pictures import (
@@ -23,9 +24,7 @@ from vtprune_eval.report.pictures import (
     COLUMN,
     MARGIN,
     PER_ROW,
-    POINT,
     TALLEST,
-    TARGET,
     Panel,
     block_size,
     draw,
@@ -132,7 +131,7 @@ def test_target_box_and_point_are_where_they_belong(sample):
     view = picture[top : top + COLUMN, MARGIN : MARGIN + COLUMN]
     ys, xs = np.nonzero((view == TARGET).all(-1))
     assert (xs.max() / COLUMN, ys.max() / COLUMN) == (pytest.approx(0.25, abs=0.01), pytest.approx(0.25, abs=0.01))
-    ys, xs = np.nonzero((view == POINT).all(-1))
+    ys, xs = np.nonzero((view == ANSWER).all(-1))
     assert (xs.mean() / COLUMN, ys.mean() / COLUMN) == (pytest.approx(0.75, abs=0.01), pytest.approx(0.5, abs=0.01))
 
 

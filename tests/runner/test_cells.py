@@ -19,7 +19,7 @@ from vtprune_eval.pipeline.images import ahead
 from vtprune_eval.results.costs import costs_of
 from vtprune_eval.results.record import result_of
 from vtprune_eval.runner import cells
-from vtprune_eval.runner.spec import from_mapping
+from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.sample import Sample
 from vtprune_eval.units import parse_bytes
 

@@ -14,9 +14,10 @@ from vtprune_eval.errors import UserError
 from vtprune_eval.models import NANO, check_runtime, load_model
 from vtprune_eval.models.defaults import resolve
 from vtprune_eval.runner import defaults
+from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.defaults import completed, resolved
 from vtprune_eval.runner.header import header, spoken
-from vtprune_eval.runner.spec import RunSpec, from_mapping
+from vtprune_eval.runner.spec import RunSpec
 
 
 @pytest.fixture

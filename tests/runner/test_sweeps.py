@@ -14,8 +14,9 @@ from vtprune_eval.methods.pixelprune import PixelPrune
 from vtprune_eval.report.board import command_of
 from vtprune_eval.report.pages import rows_of
 from vtprune_eval.report.result_file import from_run
+from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.folder import read_run
-from vtprune_eval.runner.spec import Cell, from_mapping
+from vtprune_eval.runner.spec import Cell
 from vtprune_eval.runner.sweeps import variants
 
 RUN = ["--model", "stub", "--method", "pixelprune,random", "--budget", "auto,10", "--tasks", "mini-doc", "--limit", "6"]

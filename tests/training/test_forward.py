@@ -7,7 +7,6 @@ from itertools import chain, islice
 import pytest
 import torch
 
-from tests.models.families import NAMES
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
 from vtprune_eval.clock import StageClock
@@ -18,6 +17,7 @@ from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.packed import enter_together, pack, run
 from vtprune_eval.registry import make_method, method_names
+from vtprune_eval.selftest.small import NAMES
 from vtprune_eval.training.examples import Example, answer_of, grouped
 from vtprune_eval.training.learner import Learner, answered, teacher_logits
 from vtprune_eval.training.spec import TRAINABLE

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ..sample import Score
+from ..sample import Box, Score, listed_boxes
 from .action import Action
 from .answers import final
 from .base import Item, Records
@@ -124,6 +124,15 @@ class Benchmark(ABC):
     def marks(self, target: Mapping[str, Any], size: Sequence[int]) -> list[Mark]:
         """What to draw of a target on a screen of ``size`` (width, height), in pixels of the file."""
         return box_marks(target)
+
+    def boxes(self, target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
+        """The rectangles around what an answer must hit, in pixels of the file; () for a target that is no place.
+
+        Args:
+            target: of a sample.
+            size: (width, height) of the last file.
+        """
+        return listed_boxes(target, size)
 
     def faults(self, target: Mapping[str, Any], screen: Screen) -> Iterator[Fault]:
         """What is wrong with an annotation that could be read; may raise whatever a broken one makes it raise."""

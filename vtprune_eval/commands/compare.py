@@ -25,8 +25,7 @@ def main(argv: Sequence[str]) -> int:
         UserError: runs that cannot be read, or whose samples cannot be paired.
     """
     p = Parser(
-        prog="vtprune_eval compare",
-        allow_abbrev=False,
+        "compare",
         description="Two runs, sample by sample: paired differences, McNemar's test, and what differs in the runs.",
     )
     p.add_argument("runs", nargs=2, metavar="RUN", help="run folders or result files, A then B")
@@ -65,7 +64,7 @@ def _text(
     from tabulate import tabulate
 
     from ..results.folding import folded
-    from ..runner.execute import terminal_width
+    from ..runner.report import terminal_width
 
     form = "github" if md else "simple"
     parts = [f"A: {runs[0]}", f"B: {runs[1]}", ""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from ..console import Parser
 from ..errors import UserError
 
 
-def _parser() -> argparse.ArgumentParser:
-    p = Parser(prog="vtprune_eval data", allow_abbrev=False)
+def _parser() -> Parser:
+    p = Parser("data")
     commands = p.add_subparsers(dest="command", required=True)
     get = commands.add_parser("get", help="download or render a task's data (resumes, verifies, shows the licence)")
     get.add_argument("task", help="a task, or a suite (web)")
@@ -49,7 +48,7 @@ def main(args: Sequence[str]) -> int:
     """
     given = _parser().parse_args(list(args))
     if given.command == "get":
-        from ..benchmarks.tasks import SUITES
+        from ..benchmarks.definitions import SUITES
         from ..data.fetch import get
 
         for task in SUITES.get(given.task, (given.task,)):

@@ -44,9 +44,9 @@ class Finding:
     remedy: str = ""
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``doctor``."""
-    p = Parser(prog="vtprune_eval doctor", allow_abbrev=False, description=__doc__)
+    p = Parser("doctor", description=__doc__)
     p.add_argument("--device", default="auto", help="that a run will use (default: the best there is)")
     p.add_argument("--dtype", default="auto", help="that a run will use (default: what suits the device)")
     p.add_argument("--attn", default="sdpa", help="that a run will use (default sdpa)")

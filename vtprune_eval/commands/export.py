@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
 from collections.abc import Sequence
@@ -16,13 +15,12 @@ from ..results.store import write_atomic
 ENDINGS = {".tex": "latex", ".csv": "csv", ".parquet": "parquet"}
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of the command."""
     from ..report.latex import CHOICES, DEFAULT
 
     p = Parser(
-        prog="vtprune_eval export",
-        allow_abbrev=False,
+        "export",
         description="Rows of runs as a table: numbers in numeric columns, intervals in their own. Shares are in 0 to "
         "1, times in ms, sizes in bytes; LaTeX has percentages.",
     )

@@ -20,7 +20,7 @@ def leaderboard(argv: Sequence[str]) -> int:
     Raises:
         UserError: a run or a result file that cannot enter; no page is changed then.
     """
-    p = Parser(prog="vtprune_eval leaderboard", allow_abbrev=False)
+    p = Parser("leaderboard")
     p.add_argument(
         "action",
         choices=("build",),
@@ -68,7 +68,7 @@ def validate(argv: Sequence[str]) -> int:
     Raises:
         UserError: what is wrong with it.
     """
-    p = Parser(prog="vtprune_eval validate", allow_abbrev=False)
+    p = Parser("validate")
     p.add_argument("file", metavar="FILE", help="result file; its records lie beside it")
     p.add_argument("--data-path", help="folder of the original data of a task that is not embedded")
     given = p.parse_args(list(argv))

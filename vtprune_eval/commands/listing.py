@@ -7,7 +7,7 @@ import inspect
 import json
 from typing import Any
 
-from ..benchmarks.tasks import definition, rule_name, task_names
+from ..benchmarks.definitions import definition, rule_name, task_names
 from ..errors import UserError
 from ..models import MODELS
 from ..naming import parts_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -10,14 +9,13 @@ from ..console import Parser
 from ..errors import UserError
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of the command."""
     from ..report.figures.style import FORMATS, INTERVALS, Look
     from ..report.measures import COSTS, MEASURES
 
     p = Parser(
-        prog="vtprune_eval plot",
-        allow_abbrev=False,
+        "plot",
         description="Figures of runs: accuracy against a cost, or stage times. Prints the files and a caption.",
     )
     p.add_argument("runs", nargs="+", metavar="RUN", help="run folders or result files; several stand in one figure")

@@ -20,8 +20,8 @@ from ..naming import split_outside, typed_settings
 BUDGETS = ("1", "5", "10", "20", "30", "40", "60", "80")
 
 
-def _parser(name: str, about: str, tasks: str) -> argparse.ArgumentParser:
-    p = Parser(prog=f"vtprune_eval {name}", allow_abbrev=False, description=about)
+def _parser(name: str, about: str, tasks: str) -> Parser:
+    p = Parser(name, description=about)
     p.add_argument("--tasks", "--task", default=tasks, metavar="T,...", help=f"tasks or suites (default {tasks})")
     p.add_argument(
         "--model", default="qwen3vl-2b", help="whose image size rules (default qwen3vl-2b); nothing is loaded"
@@ -121,8 +121,9 @@ class _Found:
 def _rows_of(given: argparse.Namespace, rules: Any, cells: Sequence[Any]) -> list[_Found]:
     from tqdm import tqdm
 
+    from ..benchmarks.definitions import SUITES
     from ..benchmarks.prompts import style_of
-    from ..benchmarks.tasks import SUITES, load_task
+    from ..benchmarks.tasks import load_task
     from ..models import check_model_name
     from ..runner.survey import survey
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import tempfile
@@ -25,9 +24,9 @@ CHECKS = {
 }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``selftest``."""
-    p = Parser(prog="vtprune_eval selftest", allow_abbrev=False, description=__doc__)
+    p = Parser("selftest", description=__doc__)
     p.add_argument("--device", default="auto", help="cpu, cuda, cuda:N (default: the best there is)")
     p.add_argument("--dtype", default="auto", help="float32, bfloat16, float16 (default: what a run would use)")
     p.add_argument("--attn", default="sdpa", help="sdpa (default), eager, flash_attention_2")

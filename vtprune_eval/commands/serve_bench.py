@@ -8,7 +8,6 @@ is off, and no two requests share an encoder's output. Written: ``bench.csv``, `
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import itertools
@@ -89,9 +88,9 @@ class Level:
         }
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``serve-bench``; all others (model, method, budget, tasks, ...) are those of a run."""
-    p = Parser(prog="vtprune_eval serve-bench", allow_abbrev=False, description=__doc__)
+    p = Parser("serve-bench", description=__doc__)
     p.add_argument("--concurrency", default=LEVELS, help=f"requests in flight, a list (default {LEVELS})")
     p.add_argument("--requests", type=int, help=f"per level (default {TURNS} for each in flight, at least {LEAST})")
     p.add_argument(

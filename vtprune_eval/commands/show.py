@@ -25,9 +25,9 @@ from ..runner.spec import Cell
 from ..sample import Sample
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``show``."""
-    p = Parser(prog="vtprune_eval show", allow_abbrev=False, description=__doc__)
+    p = Parser("show", description=__doc__)
     p.add_argument("--run", required=True, metavar="RUN", help="folder of a finished run")
     p.add_argument("--sample", action="append", default=[], metavar="ID", help="sample id; repeat for several")
     p.add_argument("--task", help="one task of the run (default all)")

@@ -26,7 +26,7 @@ def submit(argv: Sequence[str]) -> int:
     """
     from ..report.submission import LICENCES, submission
 
-    p = Parser(prog="vtprune_eval submit", allow_abbrev=False, description="The two files of a result, checked.")
+    p = Parser("submit", description="The two files of a result, checked.")
     p.add_argument("run", metavar="RUN", help="folder of a finished run")
     p.add_argument("--author", required=True, help="name under which the result stands on the board")
     p.add_argument("--account", default="", help="GitHub name that opens the pull request")
@@ -93,7 +93,7 @@ def check_submission(argv: Sequence[str]) -> int:
     Raises:
         UserError: the first thing that is wrong.
     """
-    p = Parser(prog="vtprune_eval check-submission", allow_abbrev=False, description=__doc__)
+    p = Parser("check-submission", description=__doc__)
     p.add_argument("files", nargs="*", metavar="FILE", help="result files (JSON) and method files of a submission")
     p.add_argument(
         "--ref",

@@ -14,11 +14,10 @@ from ..naming import typed_settings
 from ..training.recipes import RECIPES, recipe
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``train``; what is not typed has the default of :class:`TrainSpec`."""
     p = Parser(
-        prog="vtprune_eval train",
-        allow_abbrev=False,
+        "train",
         argument_default=argparse.SUPPRESS,
         description="Supervised fine-tuning with a method of the stages image, patch or token in the loop.",
     )

@@ -25,12 +25,11 @@ from ..runner.spec import RunSpec
 SAMPLES = 50
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``verify``; all others are those of a run."""
     p = Parser(
-        prog="vtprune_eval verify",
+        "verify",
         usage="python -m vtprune_eval verify RUN [--samples N]   (or, without RUN, with the options of a run)",
-        allow_abbrev=False,
         description=__doc__,
     )
     p.add_argument("--samples", type=int, default=SAMPLES, help=f"samples per task and cell (default {SAMPLES})")

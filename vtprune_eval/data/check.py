@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarks.checks import NO_TARGET, Size, faults_of
-from ..benchmarks.tasks import benchmark_of, check_protocol, definition, load_records, update_fingerprint
+from ..benchmarks.data_folders import load_records
+from ..benchmarks.definitions import benchmark_of, check_protocol, definition
+from ..benchmarks.samples import update_fingerprint
 from ..errors import UserError
 from ..sample import Sample
 from .receipt import Receipt

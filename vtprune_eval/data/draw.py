@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from ..benchmarks.benchmark import Mark
-from ..benchmarks.tasks import Task, benchmark_of, definition, load_task
+from ..benchmarks.definitions import benchmark_of, definition
+from ..benchmarks.tasks import Task, load_task
+from ..drawing import PAPER, draw_marks, stacked, write
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
 from ..turns import readable
 
-HEIGHT, THUMB_HEIGHT, LINE, WIDTH_CHARS = 720, 240, 18, 110
-TARGET, POINT, FAINT, PAPER, INK = (220, 0, 60), (0, 90, 230), (240, 150, 30), (255, 255, 255), (20, 20, 20)
+HEIGHT, THUMB_HEIGHT, LINE, FONT, WIDTH_CHARS = 720, 240, 18, 13, 110
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -38,11 +37,7 @@ def draw_task(name: str, n: int, data_path: str | None, history: int | None, out
         panel, line = draw_sample(task, sample)
         panels.append(panel)
         lines.append(line)
-    sheet = Image.new("RGB", (max(p.width for p in panels), sum(p.height for p in panels)), PAPER)
-    top = 0
-    for panel in panels:
-        sheet.paste(panel, (0, top))
-        top += panel.height
+    sheet = stacked(panels)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(out)
@@ -58,7 +53,7 @@ def draw_sample(task: Task, sample: Any) -> tuple[Image.Image, str]:
     marks = task.of.marks(sample.target, screen.size) if not note else []
     scale = min(1.0, HEIGHT / screen.height)
     shown = screen.resize((max(1, round(screen.width * scale)), max(1, round(screen.height * scale))))
-    _draw(ImageDraw.Draw(shown), marks, shown.width / screen.width, shown.height / screen.height)
+    draw_marks(shown, marks, screen.size)
     thumbs = [s.resize((max(1, round(s.width * THUMB_HEIGHT / s.height)), THUMB_HEIGHT)) for s, _ in screens[:-1]]
     words = _words(task, sample, note)
     width = max(shown.width, 640) + (max(t.width for t in thumbs) + 12 if thumbs else 0)
@@ -69,9 +64,8 @@ def draw_sample(task: Task, sample: Any) -> tuple[Image.Image, str]:
     for thumb in thumbs:
         panel.paste(thumb, (left, top))
         top += thumb.height + 8
-    pen, font = ImageDraw.Draw(panel), ImageFont.load_default(13)
     for i, line in enumerate(words):
-        pen.text((8, body + 16 + LINE * i), line, fill=INK, font=font)
+        write(panel, (8, body + 16 + LINE * i), line, FONT)
     kinds = ", ".join(sorted({kind for kind, _ in marks})) or "nothing to draw"
     return panel, f"{sample.id}: {screen.width}x{screen.height}, {len(sample.images)} screens, {note or kinds}"
 
@@ -91,19 +85,3 @@ def _words(task: Task, sample: Any, note: str) -> list[str]:
     for line in text:
         out += textwrap.wrap(line, WIDTH_CHARS)[:4] or [""]
     return out
-
-
-def _draw(pen: ImageDraw.ImageDraw, marks: Sequence[Mark], sx: float, sy: float) -> None:
-    for kind, numbers in marks:
-        p = [v * (sy if i % 2 else sx) for i, v in enumerate(numbers)]
-        if kind in ("box", "faint"):
-            corners = (min(p[0], p[2]), min(p[1], p[3]), max(p[0], p[2]), max(p[1], p[3]))
-            pen.rectangle(corners, outline=TARGET if kind == "box" else FAINT, width=3 if kind == "box" else 1)
-        elif kind == "polygon":
-            pen.polygon([(p[i], p[i + 1]) for i in range(0, len(p) - 1, 2)], outline=TARGET, width=3)
-        elif kind == "point":
-            for radius, colour in ((9, PAPER), (7, POINT)):  # a light rim: the colour alone may be the element's
-                pen.ellipse((p[0] - radius, p[1] - radius, p[0] + radius, p[1] + radius), outline=colour, width=3)
-        else:
-            pen.line(tuple(p), fill=POINT, width=4)
-            pen.ellipse((p[2] - 6, p[3] - 6, p[2] + 6, p[3] + 6), fill=POINT)

@@ -15,8 +15,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from ..benchmarks.data_folders import default_data_path, where_to_get
+from ..benchmarks.definitions import definition
 from ..benchmarks.spec import TaskSpec
-from ..benchmarks.tasks import default_data_path, definition, where_to_get
 from ..errors import UserError
 from ..paths import inside_folder
 from .archives import ENDINGS, unpack

@@ -19,7 +19,8 @@ from ..image_file import image_size
 from ..models import MODELS
 from ..naming import parts_of
 from ..registry import method_class
-from ..runner.spec import RunSpec, from_mapping
+from ..runner.config import from_mapping
+from ..runner.spec import RunSpec
 from ..sample import Sample
 
 if TYPE_CHECKING:

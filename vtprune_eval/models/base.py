@@ -68,6 +68,25 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class HalfEncoded:
+    """All patches of a sample behind some blocks of the ViT, nothing dropped; never written to.
+
+    Attributes:
+        blocks: that were run.
+        hidden: ``(n_patches, dim)``.
+        rope: cos and sin, ``(n_patches, head_dim)`` each.
+        extras: what was asked of those blocks, as in :class:`Encoded`.
+        read: hidden states behind the blocks that DeepStack reads, by block.
+    """
+
+    blocks: int
+    hidden: Tensor
+    rope: tuple[Tensor, Tensor]
+    extras: dict[str, Tensor]
+    read: dict[int, Tensor]
+
+
+@dataclass(frozen=True)
 class Merging:
     """What is merged inside the ViT.
 
@@ -151,7 +170,7 @@ class VlmAdapter(ABC):
     @abstractmethod
     def encode(
         self,
-        patches: Tensor,
+        patches: Tensor | HalfEncoded,
         grids: Sequence[tuple[int, int]],
         keep: Sequence[Tensor | None],
         needs: Sequence[str] = (),
@@ -162,7 +181,8 @@ class VlmAdapter(ABC):
 
         Args:
             patches: normalised patch rows of the KEPT blocks (of all blocks with ``after``),
-                ``(n_patches, channels * temporal * patch * patch)``.
+                ``(n_patches, channels * temporal * patch * patch)``; or what :meth:`encode_upto` made of all, at most
+                ``after`` blocks on where something is dropped, with the extras of those blocks among the ``needs``.
             grids: merge blocks (rows, columns) of every image, full.
             keep: per image a bool mask over its blocks in raster order, or None for all.
             after: ViT blocks that still see every patch; the others are dropped behind them. 0 drops before the ViT.
@@ -179,9 +199,27 @@ class VlmAdapter(ABC):
             ValueError, UserError: as :meth:`check_needs`.
         """
 
+    def encode_upto(
+        self,
+        patches: Callable[[], Tensor] | HalfEncoded,
+        grids: Sequence[tuple[int, int]],
+        blocks: int,
+        needs: Sequence[str] = (),
+    ) -> HalfEncoded:
+        """Run the first ``blocks`` of the ViT on all patches; only where :attr:`merges`.
+
+        Args:
+            patches: gives all patch rows, as for :meth:`encode`; or what came of fewer blocks.
+            grids: as for :meth:`encode`.
+            blocks: of the ViT.
+            needs: as for :meth:`encode`; those of later blocks are left out.
+        """
+        raise NotImplementedError(f"the ViT of {type(self).__name__} cannot be left on the way")
+
     @property
     def merges(self) -> bool:
-        """Whether blocks can be merged inside the ViT: not where it attends in windows."""
+        """Whether the ViT can be left on the way, to merge inside it or to share blocks before a drop: not where it
+        attends in windows."""
         return False
 
     @abstractmethod

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from .family import Family
 from .qwen2_vl import CLIP_MEAN, CLIP_STD, DEFAULT_PIXELS, text_sizes
-from .qwen_vl import QwenVL, Segments
+from .qwen_vl import QwenVL
+from .vit_walk import Segments
 
 
 def _sizes(hidden: int, *text: Any) -> dict[str, Any]:

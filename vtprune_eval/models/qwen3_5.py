@@ -122,8 +122,10 @@ class Qwen3_5(Qwen3VL):
         super().__init__(name, model, tokenizer, images, identity, coordinates)
         self.text = _HybridText(self.text)
 
-    def _tap(self, block: int, hidden: Tensor) -> Tensor | None:
-        return None
+    @property
+    def deepstack_blocks(self) -> tuple[int, ...]:
+        """See :class:`VitWalk`; the configuration may name some all the same."""
+        return ()
 
     def has_cache(self, layer: int) -> bool:
         """See :class:`VlmAdapter`."""

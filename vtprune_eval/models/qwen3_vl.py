@@ -29,8 +29,13 @@ class Qwen3VL(QwenVL):
         mean: Tensor = (rows_at * weight[:, :, None]).sum(1)
         return hidden + mean.to(hidden.dtype)
 
+    @property
+    def deepstack_blocks(self) -> tuple[int, ...]:
+        """See :class:`VitWalk`."""
+        return tuple(self.visual.deepstack_visual_indexes)
+
     def _tap(self, block: int, hidden: Tensor) -> Tensor | None:
-        levels = list(self.visual.deepstack_visual_indexes)
+        levels = self.deepstack_blocks
         return self.visual.deepstack_merger_list[levels.index(block)](hidden) if block in levels else None
 
 

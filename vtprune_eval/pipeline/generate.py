@@ -37,6 +37,7 @@ from .prefill import Compression, Halfway, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .recall import recall_of
 from .stages import Begun, Entered, frozen, memory_errors, value_of
+from .vit_trunk import VitTrunk
 
 
 class Pipeline:
@@ -230,6 +231,7 @@ class Pipeline:
         needs: Sequence[str] | None = None,
         store: DiskCache | None = None,
         prompt: Prompt | None = None,
+        trunk: VitTrunk | None = None,
     ) -> Entered:
         """Stages 1 and 2: the prompt, and the images through the ViT.
 
@@ -241,6 +243,7 @@ class Pipeline:
             needs: extra outputs of the ViT where other pipelines need some, too; None for this one's own.
             store: cache of ViT outputs.
             prompt: of the sample with its images at their full sizes, where it was built before.
+            trunk: ViT blocks that are shared with others.
 
         Raises:
             SampleError: ``too_long``.
@@ -248,7 +251,8 @@ class Pipeline:
         prompt, keep = self.look(sample, images, budgets, clock, prompt)
         depth = self.depth_of(keep)
         needs = self.needs if needs is None else needs
-        encoded = self._encode(prompt, keep, depth, needs, clock, store, self.merging(prompt, keep, budgets))
+        merging = self.merging(prompt, keep, budgets)
+        encoded = self._encode(prompt, keep, depth, needs, clock, store, merging, trunk)
         return self.entered(sample, images, prompt, keep, encoded)
 
     def depth_of(self, keep: Sequence[np.ndarray | None]) -> int:
@@ -333,7 +337,8 @@ class Pipeline:
         needs: Sequence[str],
         clock: StageClock,
         store: DiskCache | None,
-        merging: Merging | None = None,
+        merging: Merging | None,
+        trunk: VitTrunk | None,
     ) -> Encoded:
         """The ViT's output on the kept patches, from ``store`` where it is there."""
         adapter, rules = self.adapter, self.adapter.images
@@ -346,12 +351,19 @@ class Pipeline:
         stored = None if store is None else store.get(key)
         if stored is not None:
             return unpacked(stored, adapter.device)
-        with clock.stage("preprocess"):
-            rows = [patch_rows(p, rules, None if depth else k) for p, k in zip(prompt.pixels, keep, strict=True)]
-            patches = (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device)
+
+        def patches() -> Tensor:
+            with clock.stage("preprocess"):
+                rows = [patch_rows(p, rules, None if depth else k) for p, k in zip(prompt.pixels, keep, strict=True)]
+                return (rows[0] if len(rows) == 1 else torch.cat(rows)).to(adapter.device)
+
         masks = [None if k is None else torch.from_numpy(k.reshape(-1)) for k in keep]
+        dropper = self._by_hook.get("select_patches")  # its depth, also where it found nothing to drop
+        stop = None if dropper is None else dropper.vit_depth
+        half = None if trunk is None else trunk.at(adapter, patches, prompt.layout.grids, stop)
+        entering = patches() if half is None else half
         with clock.stage("vit"):
-            encoded = adapter.encode(patches, prompt.layout.grids, masks, tuple(needs), depth, merging)
+            encoded = adapter.encode(entering, prompt.layout.grids, masks, tuple(needs), depth, merging)
         if needs:
             clock.move("vit", "select", encoded.extras_ms)
         if store is not None:

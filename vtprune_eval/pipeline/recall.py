@@ -8,12 +8,12 @@ sharpness instead. A block of which only a marker is left (POSPAD) is lost; one 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..sample import target_box
+from ..sample import Box
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,44 +25,8 @@ if TYPE_CHECKING:
 # In the order of the data flow. ``layers`` is a mean over the decoder layers of prefill, ``cache`` one over layers and
 # heads, of what decoding attends to.
 STAGES = ("patches", "tokens", "layers", "cache")
-Box = tuple[float, float, float, float]
 # Pixels: a box that ends on a border must not reach into the next block by rounding.
 _SLACK = 1e-6
-
-
-def target_boxes(target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
-    """The rectangles (x1, y1, x2, y2) around what an answer must hit, in pixels of the last file; () for no place.
-
-    Args:
-        target: of a sample, of any benchmark.
-        size: (width, height) of the last file.
-    """
-    box = target_box(dict(target))
-    if box is not None:
-        return (box,)
-    action = target.get("action")
-    if isinstance(action, Mapping):  # the step of an embedded suite
-        corners = action.get("box_xyxy")
-        return (_box(corners),) if corners else ()
-    truth = target.get("truth") or {}
-    if truth.get("sam2_bbox"):  # GUIOdyssey: thousandths
-        return (_box([v / 1000 * size[i % 2] for i, v in enumerate(truth["sam2_bbox"])]),)
-    if "accessibility_tree" in truth and "x" in (truth.get("action") or {}):  # AndroidControl: the smallest node
-        from ..benchmarks.androidcontrol.rule import smallest_node
-
-        node = smallest_node(truth["action"]["x"], truth["action"]["y"], truth["accessibility_tree"] or [])
-        return (_box([node["bbox_pixels"][k] for k in ("x_min", "y_min", "x_max", "y_max")]),) if node else ()
-    found = []
-    for step in truth.get("ground_truth_actions") or ():  # AgentNetBench: fractions
-        for entry in (step.get("metadata") or {}).get("bboxes") or ():
-            x, y, w, h = entry["rel_bbox"]
-            found.append(_box([x * size[0], y * size[1], (x + w) * size[0], (y + h) * size[1]]))
-    return tuple(found)
-
-
-def _box(corners: Sequence[float]) -> Box:
-    x1, y1, x2, y2 = (float(v) for v in corners)
-    return (x1, y1, x2, y2)
 
 
 def blocks_of(boxes: Sequence[Box], size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
@@ -103,7 +67,7 @@ def recall_of(entered: Entered, begun: Begun, result: PrefillResult, cache: KVCa
     if not layout.grids:
         return None
     size = entered.file_sizes[-1]
-    blocks = blocks_of(target_boxes(entered.sample.target, size), size, layout.grids[-1])
+    blocks = blocks_of(entered.sample.boxes(size), size, layout.grids[-1])
     if not len(blocks):
         return None
     mask = entered.masks[-1]

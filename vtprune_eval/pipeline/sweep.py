@@ -1,6 +1,7 @@
 """Many cells on one sample: what they have in common is computed once, and every cell branches from it.
 
-Cells with the same hooks up to the ViT share its output; methods inside the decoder share the layers before the first
+Cells with the same hooks up to the ViT share its output; those that drop inside the ViT share its blocks up to there
+with each other and with those that drop nothing; methods inside the decoder share the layers before the first
 that they look at; those that agree up to the cache share the whole prefill: the prompt's keys, values and hidden states
 are computed once, every cache method says what it keeps, and one branch after the other is cut out and decoded. The
 shared state is never written to. Everything that a cell computes for itself has the same shapes and the same inputs as
@@ -37,10 +38,11 @@ from .prefill import Compression, Halfway, PrefillResult
 from .prompt import Prompt
 from .stages import Begun, Entered, value_of
 from .trunk import first_hook, trunk
+from .vit_trunk import VitTrunk, along_trunks
 
 # What the cells of an answer had in common, from less to more.
 BEHIND_VIT = "merge_patches"  # the last hook that changes what the ViT gives
-IMAGES, VIT, LAYERS, PREFILL = "images", "vit", "layers", "prefill"
+IMAGES, VIT_BLOCKS, VIT, LAYERS, PREFILL = "images", "vit_blocks", "vit", "layers", "prefill"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Answer:
     Attributes:
         cell: its number.
         outcome: what came out, or the exception that this cell alone would have raised.
-        shared: ``prefill``, ``layers`` (of the decoder), ``vit`` or ``images``: what it was branched from.
+        shared: ``prefill``, ``layers`` (of the decoder), ``vit``, ``vit_blocks`` (those before a drop inside it) or
+            ``images``: what it was branched from.
         sample: that was asked; where branches decode together, an answer may come after later samples were begun.
         decoded: ``batched``, ``alone``, or ``again`` where a batched step was too close to call.
     """
@@ -143,11 +146,11 @@ class Sweep:
         """
         together: list[_Ready] = []
         self._prompts = {}
-        for group in self._groups(cells, BEHIND_VIT):
+        for group, walk in along_trunks(self._groups(cells, BEHIND_VIT), self._pipelines, self._max // 2):
             answered: set[int] = set()
-            if len(group) > 1 or self._store is not None or self._decode_batch > 1:
+            if len(group) > 1 or self._store is not None or self._decode_batch > 1 or walk is not None:
                 try:
-                    yield from self._behind_vit(sample, images, group, answered, together)
+                    yield from self._behind_vit(sample, images, group, answered, together, walk)
                 except UserError:
                     raise
                 except Exception as error:  # found again below, by the cell whose mistake it is
@@ -176,19 +179,28 @@ class Sweep:
             return Answer(cell, error, IMAGES, sample)
 
     def _behind_vit(
-        self, sample: Sample, images: Images, group: list[int], answered: set[int], together: list[_Ready]
+        self,
+        sample: Sample,
+        images: Images,
+        group: list[int],
+        answered: set[int],
+        together: list[_Ready],
+        walk: VitTrunk | None,
     ) -> Iterator[Answer]:
         """Cells that share the output of the ViT; ``answered`` gets those that need not be done again, ``together``
-        those whose prefill waits for others."""
+        those whose prefill waits for others; ``walk``: ViT blocks that are shared with other groups."""
         leader = self._pipelines[group[0]]
         clock = StageClock(leader.adapter.device)
         budgets = {cell: self._pipelines[cell].budgets(sample, images, clock) for cell in group}
         needs = sorted({need for cell in group for need in self._pipelines[cell].needs})
         known = self._prompts.get(id(images))
-        entered = leader.enter(sample, images, budgets[group[0]], clock, needs=needs, store=self._store, prompt=known)
+        parted = walk.served if walk else 0
+        entered = leader.enter(
+            sample, images, budgets[group[0]], clock, needs=needs, store=self._store, prompt=known, trunk=walk
+        )
         if leader.method_of("reduce_images") is None:
             self._prompts = {id(images): entered.prompt}  # of these images alone, which the caller holds
-        held = _bytes_of(entered.encoded)
+        held = _bytes_of(entered.encoded) + (walk.held_bytes if walk else 0)
         if held > self._max and len(group) > 1:
             return  # the caller does the cells one by one
         alone = []
@@ -200,7 +212,7 @@ class Sweep:
                     yield from self._behind_prefill(entered, budgets, some, answered)
                 else:
                     alone += some
-        shared = VIT if len(group) > 1 else IMAGES
+        shared = VIT if len(group) > 1 else VIT_BLOCKS if walk and walk.served > parted else IMAGES
         trunks = self._trunks(entered, alone, self._max - held)
         for cells in trunks:
             yield from self._behind_trunk(entered, budgets, cells, answered)

@@ -30,9 +30,9 @@ PAPER_NOTES = (
 )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``flops``."""
-    p = Parser(prog="vtprune_eval flops", allow_abbrev=False, description=__doc__)
+    p = Parser("flops", description=__doc__)
     p.add_argument("--model", default="nano", help="short name of a model (default nano)")
     p.add_argument(
         "--image",

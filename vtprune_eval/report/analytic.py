@@ -8,7 +8,6 @@ abstract prints neither model nor budget.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from ..budget import Budget
 from ..methods.random import Random
@@ -16,6 +15,7 @@ from ..models.dims import ModelDims
 from ..models.qwen3_vl_sizes import DEFAULT_PIXELS, TRUE_DIMS
 from ..profiling.flops import flops_of, paper_flops
 from ..profiling.plan import block_grids, model_dims, planned_counts
+from .paper_data import PaperRow, PaperTable
 
 # Benchmark as Table 4 calls it: name in Table 9, images per prompt, text tokens. Text tokens are not printed in the
 # paper: assumed. MMLongBench-Doc: 5784 page images (Table 9) of 135 documents (arXiv 2407.01523, abstract) are 43
@@ -122,8 +122,8 @@ def guikv_decode_saving() -> float:
 
 
 def value(
-    data: dict[str, Any],
-    row: dict[str, Any],
+    data: PaperTable,
+    row: PaperRow,
     metric: str,
     sizes: dict[str, tuple[tuple[int, int], int]],
     model: str | None,
@@ -137,7 +137,7 @@ def value(
         sizes: benchmark to mean image size and number of images.
         model: our name of the row's model.
     """
-    settings = row.get("settings") or {}
+    settings = row.get("settings", {})
     if data["paper"] == "GUI-KV":
         return 100 * guikv_decode_saving() if metric == "decode_flops_reduction_pct" else None
     if data["paper"] == "GUIPruner":

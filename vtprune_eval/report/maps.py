@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..pipeline.recall import blocks_of, target_boxes
+from ..pipeline.recall import blocks_of
 from ..results.inside import Inside, inside_of
 from ..sample import Sample
 
@@ -133,7 +133,7 @@ def looked(sample: Sample, kept: Kept) -> list[str]:
         return []
     last, out = weights[-1], []
     size = kept.record["frame"]["file_sizes"][-1]
-    target = blocks_of(target_boxes(sample.target, tuple(size)), tuple(size), last.shape)
+    target = blocks_of(sample.boxes(tuple(size)), tuple(size), last.shape)
     if len(target):
         on = np.zeros(last.shape, bool)
         on.reshape(-1)[target] = True

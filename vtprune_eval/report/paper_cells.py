@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmarks.tasks import task_names
+from ..benchmarks.definitions import task_names
 from ..models import MODELS
 from ..registry import method_names
 from ..results.costs import costs_of
 from ..runner.folder import Run
 from . import paper_training
+from .paper_data import Asked, PaperRow, PaperSettings, PaperTable
 
 MODEL_NAMES = {
     "Qwen3-VL-2B": "qwen3vl-2b",
@@ -140,12 +141,12 @@ class Plan:
         why_not: the reason where ``runs`` is empty.
     """
 
-    runs: tuple[dict[str, Any], ...] = ()
+    runs: tuple[Asked, ...] = ()
     method: str = ""
     why_not: str = ""
 
 
-def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, root: Path) -> Plan:
+def plan(data: PaperTable, row: PaperRow, metric: str, device: str, root: Path) -> Plan:
     """The runs for one cell.
 
     Rows of one model that differ in the method only share a run per task, so that ``full`` is run once for them.
@@ -161,7 +162,7 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
     if trained and metric not in ACCURACIES:
         return Plan(method=METHOD_NAMES[row["method"]])  # read from the trainings' own summaries
     why_not = "" if trained else _obstacle(row, metric)
-    settings = row.get("settings") or {}
+    settings = row.get("settings", {})
     tasks = ACCURACIES.get(metric) or (BENCHMARKS.get(str(settings.get("benchmark"))) if metric in COSTS else None)
     if not why_not and (tasks is None or any(t not in task_names() for t in tasks)):
         why_not = "no task measures this"
@@ -169,7 +170,7 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
         return Plan(why_not=why_not)
     if trained:
         return _plan_trained(row, tasks, device, root)
-    model, method = MODEL_NAMES[row["model"]], METHOD_NAMES[row["method"]]
+    model, method = MODEL_NAMES[str(row["model"])], METHOD_NAMES[row["method"]]
     # Of other rows of the model, those that can be measured for this metric.
     others = [
         r
@@ -186,12 +187,13 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
         if own is None:
             return Plan(why_not="the paper does not state one retention for this row")
         budget, params = own, _params(method, settings)
+    assert budget is not None  # of the others, each has one
     methods = list(
         dict.fromkeys(METHOD_NAMES[r["method"]] for r in others if _group(data["paper"], r) == (budget, params))
     )
-    runs = []
+    runs: list[Asked] = []
     for task in tasks:
-        asked: dict[str, Any] = {
+        asked: Asked = {
             "model": model,
             "methods": ["full", *methods],
             "budgets": [budget],
@@ -206,12 +208,12 @@ def plan(data: dict[str, Any], row: dict[str, Any], metric: str, device: str, ro
     return Plan(tuple(runs), method)
 
 
-def _plan_trained(row: dict[str, Any], tasks: tuple[str, ...], device: str, root: Path) -> Plan:
+def _plan_trained(row: PaperRow, tasks: tuple[str, ...], device: str, root: Path) -> Plan:
     """Runs of a model that is trained here first, with all tokens and with PixelPrune's."""
-    arm, step = paper_training.needed(row), (row.get("settings") or {}).get("step")
-    runs = []
+    arm, step = paper_training.needed(row), row.get("settings", {}).get("step")
+    runs: list[Asked] = []
     for task in tasks:
-        asked: dict[str, Any] = {
+        asked: Asked = {
             "model": paper_training.MODEL,
             "model_path": str(paper_training.folder_of(root, arm, step)),
             "methods": ["full", "pixelprune"],
@@ -226,9 +228,9 @@ def _plan_trained(row: dict[str, Any], tasks: tuple[str, ...], device: str, root
     return Plan(tuple(runs), METHOD_NAMES[row["method"]])
 
 
-def _obstacle(row: dict[str, Any], metric: str) -> str:
+def _obstacle(row: PaperRow, metric: str) -> str:
     """Why a row cannot be measured here; empty if it can."""
-    settings = row.get("settings") or {}
+    settings = row.get("settings", {})
     model, method = str(row["model"]), METHOD_NAMES.get(row["method"])
     if MODEL_NAMES.get(model) not in MODELS:
         return _TRAINED if "fine-tuned" in model else f"no adapter for {row['model'] or 'an unnamed model'}"
@@ -244,17 +246,17 @@ def _obstacle(row: dict[str, Any], metric: str) -> str:
     return ""
 
 
-def _group(paper: str, row: dict[str, Any]) -> tuple[str | None, dict[str, str]]:
-    return _budget(paper, row), _params(METHOD_NAMES[row["method"]], row.get("settings") or {})
+def _group(paper: str, row: PaperRow) -> tuple[str | None, dict[str, str]]:
+    return _budget(paper, row), _params(METHOD_NAMES[row["method"]], row.get("settings", {}))
 
 
-def _budget(paper: str, row: dict[str, Any]) -> str | None:
+def _budget(paper: str, row: PaperRow) -> str | None:
     if paper == "PixelPrune":  # its count follows from tau; its baselines copy it, per image, which is their auto
         return "auto"
     return None if row.get("retain_pct") is None else f"{row['retain_pct']:g}"
 
 
-def _params(method: str, settings: dict[str, Any]) -> dict[str, str]:
+def _params(method: str, settings: PaperSettings) -> dict[str, str]:
     if method != "pixelprune":
         return {}
     out = {}
@@ -269,16 +271,21 @@ def _params(method: str, settings: dict[str, Any]) -> dict[str, str]:
     return out
 
 
-def command(run: dict[str, Any]) -> str:
+def command(run: Asked) -> str:
     """The command line of a run."""
     parts = ["python -m vtprune_eval"]
-    for option, key in (("model", "model"), ("method", "methods"), ("budget", "budgets"), ("tasks", "tasks")):
-        value = run[key]
-        parts.append(f"--{option} {shlex.quote(','.join(value) if isinstance(value, list) else value)}")
+    for option, values in (
+        ("model", [run["model"]]),
+        ("method", run["methods"]),
+        ("budget", run["budgets"]),
+        ("tasks", run["tasks"]),
+    ):
+        parts.append(f"--{option} {shlex.quote(','.join(values))}")
     if run.get("model_path"):
         parts.append(f"--model-path {shlex.quote(run['model_path'])}")
     parts += [f"--set {shlex.quote(f'{k}={v}')}" for k, v in run["params"].items()]
-    parts += [f"--{key} {shlex.quote(run[key])}" for key in ("reading", "dtype", "device", "out")]
+    last = (("reading", run["reading"]), ("dtype", run["dtype"]), ("device", run["device"]), ("out", run["out"]))
+    parts += [f"--{option} {shlex.quote(value)}" for option, value in last]
     # Code of the weights' authors: the person who starts the line says yes to it, `table --run` does not.
     parts += ["--trust-remote-code"] if run["model"] == "opencua-7b" else []
     return " ".join(parts)

@@ -6,30 +6,30 @@ after the other and can be interrupted and started again.
 
 from __future__ import annotations
 
-import argparse
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..console import Parser
 from ..errors import UserError, unknown_name
 from ..models.qwen3_vl_sizes import TRUE_DIMS
 from ..paths import papers_dir
-from ..runner.folder import Run, read_json, read_run
-from ..runner.spec import check_device
+from ..runner.checks import check_device
+from ..runner.folder import Run, read_run
 from . import analytic, paper_training
 from .analytic import ASSUMPTIONS, PROMPTS, costs
 from .paper_cells import ACCURACIES, MODEL_NAMES, QUESTIONS, Plan, command, measured, plan
+from .paper_data import Asked, Filled, PaperRow, PaperTable, read_table
 
 # Arithmetic that a run is assumed to sustain, for the time estimate only.
 ASSUMED_TFLOPS = {"cpu": 0.1, "cuda": 100.0}
 TEXT_TOKENS = 120  # assumed, as in :data:`.analytic.PROMPTS`
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``table``."""
-    p = Parser(prog="vtprune_eval table", allow_abbrev=False, description=__doc__)
+    p = Parser("table", description=__doc__)
     p.add_argument("name", nargs="?", help="such as pixelprune-4; without it the tables are listed")
     p.add_argument("--runs", default="runs/papers", help="folder of the runs that fill it (default runs/papers)")
     p.add_argument("--device", default="cuda", help="device of these runs (default cuda)")
@@ -59,12 +59,12 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("the papers' tables are not installed; start this command in a checkout of the project.")
     if given.name is None:
         for name, path in known.items():
-            data = read_json(path)
+            data = read_table(path)
             print(f"{name:34} {data['paper']}, table {data['table']}: {data['caption']}")
         return 0
     if given.name not in known:
         raise unknown_name("table", given.name, known, "`python -m vtprune_eval table` lists them.")
-    data = read_json(known[given.name])
+    data = read_table(known[given.name])
     root = Path(given.runs)
     plans = {
         (i, metric): plan(data, row, metric, given.device, root)
@@ -79,8 +79,8 @@ def main(argv: Sequence[str]) -> int:
         _dry_run(data, plans, given.device)
         return 0
     if given.run:
+        from ..runner.config import from_mapping
         from ..runner.execute import execute
-        from ..runner.spec import from_mapping
 
         if paper_training.is_trained(data):
             code = paper_training.train_missing(data, given.device, root, given.start, given.train_data)
@@ -104,9 +104,9 @@ def finished(path: Path) -> Run | None:
     return read_run(path) if (path / "summary.json").is_file() else None
 
 
-def missing_runs(plans: dict[tuple[int, str], Plan]) -> list[dict[str, Any]]:
+def missing_runs(plans: dict[tuple[int, str], Plan]) -> list[Asked]:
     """Every run that some cell waits for, once, in table order."""
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[str, Asked] = {}
     for found in plans.values():
         for asked in found.runs:
             if asked["out"] not in out and finished(Path(asked["out"])) is None:
@@ -114,11 +114,20 @@ def missing_runs(plans: dict[tuple[int, str], Plan]) -> list[dict[str, Any]]:
     return list(out.values())
 
 
-def report(
-    name: str, data: dict[str, Any], plans: dict[tuple[int, str], Plan], form: str, device: str, root: Path
-) -> None:
+def report(name: str, data: PaperTable, plans: dict[tuple[int, str], Plan], form: str, device: str, root: Path) -> None:
     """Print the table with what is measured, what is computed, and what is missing."""
-    cells: list[dict[str, Any]] = []
+    cells = _filled(data, plans, root)
+    if form == "json":
+        about = {k: v for k, v in data.items() if k in {"paper", "arxiv", "source", "source_kind", "units", "rows"}}
+        print(json.dumps({"table": name, **about, "cells": cells}, indent=1))
+        return
+    _print_table(data, cells, "github" if form == "md" else "simple", device, root)
+    _print_missing(data, cells, plans, device, root)
+
+
+def _filled(data: PaperTable, plans: dict[tuple[int, str], Plan], root: Path) -> list[Filled]:
+    """Every cell with its value from formulas, its measured one, and the commands of the runs that it waits for."""
+    cells: list[Filled] = []
     sizes = _mean_sizes()
     for (i, metric), found in plans.items():
         row = data["rows"][i]
@@ -133,23 +142,11 @@ def report(
                 "commands": [command(r) for r in found.runs if finished(Path(r["out"])) is None],
             }
         )
-    if form == "json":
-        print(
-            json.dumps(
-                {
-                    "table": name,
-                    "paper": data["paper"],
-                    "arxiv": data["arxiv"],
-                    "source": data["source"],
-                    "source_kind": data["source_kind"],
-                    "units": data["units"],
-                    "rows": data["rows"],
-                    "cells": cells,
-                },
-                indent=1,
-            )
-        )
-        return
+    return cells
+
+
+def _print_table(data: PaperTable, cells: Sequence[Filled], style: str, device: str, root: Path) -> None:
+    """The table itself, and the shares of tokens where the paper prints them by benchmark."""
     from tabulate import tabulate
 
     metrics = list(data["units"])
@@ -164,7 +161,6 @@ def report(
         ]
         for i, row in enumerate(data["rows"])
     ]
-    style = "github" if form == "md" else "simple"
     print(
         f"{data['paper']} (arXiv {data['arxiv']}), table {data['table']}: {data['caption']}\n"
         f"Source: {data['source']} ({data['source_kind']}).\n"
@@ -179,14 +175,17 @@ def report(
             "needed):\n"
         )
         print(tabulate(kept, headers=["model", "setting", "benchmark", "paper / measured here"], tablefmt=style))
+
+
+def _print_missing(
+    data: PaperTable, cells: Sequence[Filled], plans: dict[tuple[int, str], Plan], device: str, root: Path
+) -> None:
+    """What a reader must know below the table: notes, formulas, what cannot be measured, what waits for a command."""
     for note in data.get("notes", []):
         print(f"note: {note}")
     if any(c["analytic"] is not None for c in cells):
         print(f"formulas: {ASSUMPTIONS[data['paper']]}.")
-    reasons: dict[str, int] = {}
-    for c in cells:
-        if c["paper"] is not None and c["why_not"]:
-            reasons[c["why_not"]] = reasons.get(c["why_not"], 0) + 1
+    reasons = Counter(c["why_not"] for c in cells if c["paper"] is not None and c["why_not"])
     for reason, n in reasons.items():
         print(f"not measurable here: {n} cells: {reason}")
     if paper_training.is_trained(data):
@@ -200,24 +199,26 @@ def report(
             print(f"  {command(asked)}")
 
 
-def _measured(data: dict[str, Any], row: dict[str, Any], found: Plan, metric: str, root: Path) -> float | None:
+def _measured(data: PaperTable, row: PaperRow, found: Plan, metric: str, root: Path) -> float | None:
     if paper_training.is_trained(data) and metric not in ACCURACIES:
         return paper_training.efficiency(row, metric, root)
     return measured(data["paper"], found, metric, finished)
 
 
-def _retention(data: dict[str, Any], row: dict[str, Any], device: str, root: Path) -> list[list[str]]:
+def _retention(data: PaperTable, row: PaperRow, device: str, root: Path) -> list[list[str]]:
     """Lines of a row's retained shares: the paper's, and those measured where a run is there."""
     out = []
-    bare = {**row, "settings": {k: v for k, v in (row.get("settings") or {}).items() if k != "gui_training"}}
+    settings = row.get("settings", {}).copy()
+    settings.pop("gui_training", None)
+    bare: PaperRow = {**row, "settings": settings}
     for metric, share in (row.get("retain_pct_by_metric") or {}).items():
         found = plan(data, bare, metric, device, root) if row["method"] != "Full" else Plan()
         ours = measured(data["paper"], found, "visual_kept_pct", finished) if found.runs else None
-        out.append([row["model"], _setting(row), metric, f"{_number(share)} / {_number(ours)}"])
+        out.append([row["model"] or "", _setting(row), metric, f"{_number(share)} / {_number(ours)}"])
     return out
 
 
-def _cell(cell: dict[str, Any] | None) -> str:
+def _cell(cell: Filled | None) -> str:
     if cell is None:
         return ""
     text = f"{_number(cell['paper'])} / {_number(cell['measured'])}"
@@ -228,17 +229,17 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _retained(row: dict[str, Any]) -> str:
+def _retained(row: PaperRow) -> str:
     if row["retain_pct"] is not None:
         return f"{row['retain_pct']:g}"
     return "per metric" if row.get("retain_pct_by_metric") else "-"
 
 
-def _setting(row: dict[str, Any]) -> str:
+def _setting(row: PaperRow) -> str:
     return ", ".join(f"{k} {v}" for k, v in (row.get("settings") or {}).items())
 
 
-def _dry_run(data: dict[str, Any], plans: dict[tuple[int, str], Plan], device: str) -> None:
+def _dry_run(data: PaperTable, plans: dict[tuple[int, str], Plan], device: str) -> None:
     """List the missing runs: FLOPs of all cells of a run, at the benchmark's mean image size."""
     rate = ASSUMED_TFLOPS["cuda" if device.startswith("cuda") else "cpu"]
     total, unknown = 0.0, 0
@@ -257,7 +258,7 @@ def _dry_run(data: dict[str, Any], plans: dict[tuple[int, str], Plan], device: s
     )
 
 
-def run_flops(asked: dict[str, Any], data: dict[str, Any], plans: dict[tuple[int, str], Plan]) -> float | None:
+def run_flops(asked: Asked, data: PaperTable, plans: dict[tuple[int, str], Plan]) -> float | None:
     """Prefill FLOPs of a run (full and its methods), None where sizes or retention are not printed."""
     shorts = {t[0]: m for m, t in ACCURACIES.items() if len(t) == 1}
     short, dims = shorts.get(asked["tasks"][0]), TRUE_DIMS.get(asked["model"])
@@ -280,11 +281,13 @@ def run_flops(asked: dict[str, Any], data: dict[str, Any], plans: dict[tuple[int
 
 def _mean_sizes() -> dict[str, tuple[tuple[int, int], int]]:
     """Benchmark to the mean (width, height) in pixels and the number of its images (PixelPrune's Table 9)."""
-    rows = read_json(names()["pixelprune-9"])["rows"]
+    rows = read_table(names()["pixelprune-9"])["rows"]
     return {
-        r["settings"]["benchmark"]: (
-            (r["metrics"]["mean_width_px"], r["metrics"]["mean_height_px"]),
-            r["metrics"]["images"],
-        )
+        r["settings"]["benchmark"]: ((_whole(r, "mean_width_px"), _whole(r, "mean_height_px")), _whole(r, "images"))
         for r in rows
     }
+
+
+def _whole(row: PaperRow, metric: str) -> int:
+    """A printed number that is a count; 0 where none is printed."""
+    return int(row["metrics"][metric] or 0)

@@ -10,10 +10,10 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
 from ..runner.folder import read_json
+from .paper_data import PaperRow, PaperTable
 
 TABLES = ("3", "5", "11")
 # Token modes of the tables, in the order in which they are trained.
@@ -34,7 +34,7 @@ EFFICIENCY = {
 }
 
 
-def is_trained(data: dict[str, Any]) -> bool:
+def is_trained(data: PaperTable) -> bool:
     """Whether a table's rows come from trainings that can be repeated here."""
     return data["paper"] == "PixelPrune" and data.get("table") in TABLES
 
@@ -45,9 +45,9 @@ def folder_of(root: Path, arm: str, step: int | None = None) -> Path:
     return folder if step in (None, STEPS) else folder / f"step-{step}"
 
 
-def needed(row: dict[str, Any]) -> str:
+def needed(row: PaperRow) -> str:
     """The arm that a row's cells come from."""
-    settings = row.get("settings") or {}
+    settings = row.get("settings", {})
     return ARMS[settings.get("train_tokens", row["method"])]
 
 
@@ -71,13 +71,13 @@ def finished(root: Path, arm: str) -> bool:
     return (folder_of(root, arm) / "training" / "summary.json").is_file()
 
 
-def missing(data: dict[str, Any], root: Path) -> list[str]:
+def missing(data: PaperTable, root: Path) -> list[str]:
     """Arms whose training a table waits for."""
     arms = dict.fromkeys(needed(row) for row in data["rows"])
     return [arm for arm in arms if not finished(root, arm)]
 
 
-def efficiency(row: dict[str, Any], metric: str, root: Path) -> float | None:
+def efficiency(row: PaperRow, metric: str, root: Path) -> float | None:
     """A cell of Table 5 from the summaries of the trainings; None while one is missing."""
 
     def value(arm: str, name: str) -> float | None:
@@ -96,7 +96,7 @@ def efficiency(row: dict[str, Any], metric: str, root: Path) -> float | None:
     return 100 * (1 - own / full) if metric.endswith("_pct") else full / own
 
 
-def train_missing(data: dict[str, Any], device: str, root: Path, start: str | None, lines: str | None) -> int:
+def train_missing(data: PaperTable, device: str, root: Path, start: str | None, lines: str | None) -> int:
     """Run the trainings that a table waits for, each in a process of its own; returns the first bad exit code.
 
     Raises:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from ..benchmarks.benchmark import Benchmark, box_marks
+from ..drawing import draw_answer, draw_marks, stacked, wrapped, write
 from ..errors import SampleError, UserError
 from ..image_file import open_picture
 from ..results.types import Record
@@ -24,9 +25,7 @@ PER_ROW = 4  # cells side by side: more make captions unreadable at page width
 COLUMN, TALLEST = 440, 520  # pixels of a frame at most: width, height
 MARGIN, FONT, CAPTION_LINE = 12, 17, 22
 DIM, HALF_DIM, LEAST_DIM = 0.82, 0.5, 0.2  # share of grey: never entered; dropped inside, unknown where; dropped last
-TARGET, POINT = (0, 158, 115), (213, 94, 0)  # Okabe and Ito's green and vermilion
 FILLING, FAINT = (150, 150, 150), (90, 90, 90)
-RING = 10  # radius in pixels around a target that is a point
 ANSWER_LINES = 3
 
 
@@ -111,12 +110,7 @@ def draw(
             f"the records of {sample.id!r} lack what a picture needs ({error}): they are of an earlier version; run it "
             "again in a new folder."
         ) from None
-    sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
-    y = 0
-    for strip in strips:
-        sheet.paste(strip, (0, y))
-        y += strip.height
-    return sheet
+    return stacked(strips)
 
 
 def _strip(
@@ -124,9 +118,8 @@ def _strip(
 ) -> Image.Image:
     """Up to :data:`PER_ROW` cells side by side."""
     kept = [Kept(p.record, block) if p.record["status"] == "ok" else None for p in panels]
-    font, ruler = ImageFont.load_default(FONT), ImageDraw.Draw(Image.new("RGB", (1, 1)))
     captions = [
-        [line for text in _caption(sample, p, k) for line in _wrapped(ruler, text, font)]
+        [line for text in _caption(sample, p, k) for line in wrapped(text, COLUMN, FONT, ANSWER_LINES)]
         for p, k in zip(panels, kept, strict=True)
     ]
     top = MARGIN + CAPTION_LINE * max(map(len, captions)) + MARGIN // 2
@@ -134,16 +127,15 @@ def _strip(
     mapped = any(k is not None and k.share(0) is not None for k in kept)
     height = top + sum((h + CAPTION_LINE) * (2 if mapped else 1) + MARGIN for _, h in shapes)
     sheet = Image.new("RGB", (MARGIN + len(panels) * (COLUMN + MARGIN), height), "white")
-    pen = ImageDraw.Draw(sheet)
     for column, (panel, own, lines) in enumerate(zip(panels, kept, captions, strict=True)):
         x = MARGIN + column * (COLUMN + MARGIN)
         for i, line in enumerate(lines):
-            pen.text((x, MARGIN + i * CAPTION_LINE), line, fill="black", font=font, stroke_width=0.4 if i == 0 else 0)
+            write(sheet, (x, MARGIN + i * CAPTION_LINE), line, FONT, "black", bold=i == 0)
         y = top
         for i, (frame, shape) in enumerate(zip(frames, shapes, strict=True)):
             last = i == len(frames) - 1
             name = "current frame" if last else f"history frame {i + 1} of {len(frames) - 1}"
-            pen.text((x, y), name, fill=FAINT, font=font)
+            write(sheet, (x, y), name, FONT, FAINT)
             view = _view(own, frame.image, shape, i)
             if last:
                 _mark(view, sample, panel, frame.size, benchmark)
@@ -151,7 +143,7 @@ def _strip(
             y += CAPTION_LINE + shape[1]
             if mapped:
                 if own is not None and own.share(i) is not None:
-                    pen.text((x, y), own.title, fill=FAINT, font=font)
+                    write(sheet, (x, y), own.title, FONT, FAINT)
                     _scale(sheet, (x + COLUMN - 60, y + 5))
                     chart = _map(own, shape, i)
                     if last:
@@ -217,26 +209,11 @@ def _mark(
     *,
     point: bool = True,
 ) -> None:
-    pen = ImageDraw.Draw(view)
-    for kind, numbers in benchmark.marks(sample.target, size) if benchmark else box_marks(sample.target):
-        p = [v * view.size[i % 2] / size[i % 2] for i, v in enumerate(numbers)]
-        if kind == "box":
-            pen.rectangle(
-                [min(p[::2]) - 1, min(p[1::2]) - 1, max(p[::2]) + 1, max(p[1::2]) + 1], outline=TARGET, width=3
-            )
-        elif kind == "polygon":
-            pen.line([*p, *p[:2]], fill=TARGET, width=3)
-        elif kind == "point":
-            pen.ellipse([p[0] - RING, p[1] - RING, p[0] + RING, p[1] + RING], outline=TARGET, width=3)
-        elif kind == "arrow":  # its head is a dot
-            pen.line(p, fill=TARGET, width=3)
-            pen.ellipse([p[2] - RING / 2, p[3] - RING / 2, p[2] + RING / 2, p[3] + RING / 2], fill=TARGET)
+    marks = benchmark.marks(sample.target, size) if benchmark else box_marks(sample.target)
+    draw_marks(view, marks, size, faint=False)
     answered = predicted_point(panel.record) if point else None
     if answered:
-        x, y = answered[0] * view.size[0], answered[1] * view.size[1]
-        for width, colour in ((6, (255, 255, 255)), (3, POINT)):
-            pen.line([x - 8, y - 8, x + 8, y + 8], fill=colour, width=width)
-            pen.line([x - 8, y + 8, x + 8, y - 8], fill=colour, width=width)
+        draw_answer(view, answered)
 
 
 def predicted_point(record: Record) -> tuple[float, float] | None:
@@ -296,19 +273,3 @@ def printable(text: str, length: int = 90) -> str:
     flat = "".join(ch if ch.isprintable() else " " for ch in text[: 4 * length])
     flat = " ".join(flat.split())
     return flat if len(flat) <= length else flat[: length - 3] + "..."
-
-
-def _wrapped(pen: ImageDraw.ImageDraw, text: str, font: Any) -> list[str]:
-    """Lines that fit a column, broken at spaces where there are any; at most :data:`ANSWER_LINES`."""
-    lines: list[str] = []
-    while text and len(lines) < ANSWER_LINES:
-        n = len(text)
-        while n > 1 and pen.textlength(text[:n], font=font) > COLUMN:
-            n -= 1
-        space = text.rfind(" ", 1, n + 1)
-        cut = n if n == len(text) or space < 1 else space
-        lines.append(text[:cut])
-        text = text[cut:].lstrip()
-    if text:
-        lines[-1] = lines[-1][:-3] + "..."
-    return lines

@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..benchmarks.tasks import SUITES, Task, load_task
+from ..benchmarks.definitions import SUITES
+from ..benchmarks.tasks import Task, load_task
 from ..errors import UserError
 from ..models.embedded import EMBEDDED
 from ..results.record import result_of
 from ..results.types import Record
 from ..results.verified import engine_of
+from ..runner.config import from_mapping
 from ..runner.folder import Key, spec_of, task_of
-from ..runner.spec import Cell, RunSpec, from_mapping
+from ..runner.spec import Cell, RunSpec
 from .check_costs import Measured, fault
 
 # Lengths that another processor does not change.
@@ -97,7 +99,7 @@ def rerun(settings: Mapping[str, Any], records: Mapping[Key, Sequence[Mapping[st
 
 
 def _answers(spec: RunSpec, task: Task, cell: Cell, ids: Sequence[str], runner: Any, coordinates: str) -> list[Record]:
-    from ..runner.cells import answer
+    from ..runner.answers import answer
 
     others = {i: None for i in task.samples.ids if i not in set(ids)}
     return [answer("", task, sample, runner, coordinates) for sample in task.samples.without(others)]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..pipeline.recall import target_boxes
 from ..sample import Sample
 
 Record = dict[str, Any]
@@ -87,7 +86,7 @@ def third_of(sample: Sample, height: int) -> int | None:
         sample: of any benchmark.
         height: of its last file, in pixels.
     """
-    boxes = target_boxes(sample.target, (0, height))
+    boxes = sample.boxes((0, height))
     if not boxes:
         return None
     middle = (boxes[0][1] + boxes[0][3]) / 2

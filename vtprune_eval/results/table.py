@@ -60,8 +60,22 @@ def table(summary: Summary, form: str, width: int | None = None, quiet: bool = F
     """
     if form == "json":
         return json.dumps(summary, indent=2, allow_nan=False, default=str)
-    tablefmt = "github" if form == "md" else "simple"
     tasks = list(summary["rows"][0]["tasks"]) if summary["rows"] else []
+    heads, lines = _main(summary, tasks)
+    if form == "csv":
+        return _csv(summary, heads, lines, tasks)
+    parts = [_tabulated(heads, lines, form)] if form == "md" or width is None else folded(heads, lines, width)
+    if quiet and form == "table":
+        return "\n".join([*parts, "", *in_lines([str(n) for n in footnotes(summary) if n.warning], width)]).rstrip()
+    parts += _comparisons(summary, form, width)
+    notes = [str(note) for note in footnotes(summary)]
+    if form == "md":  # a line right below a table would be a row of it
+        return "\n".join([*parts, "", *(f"- {note}" for note in notes)])
+    return "\n".join([*parts, "", *in_lines(notes, width)])
+
+
+def _main(summary: Summary, tasks: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """Heads and lines of the main table, one line per row of the summary."""
     recalled = any("target_recall" in row["costs"] for row in summary["rows"])
     heads = [
         "method",
@@ -100,24 +114,29 @@ def table(summary: Summary, form: str, width: int | None = None, quiet: bool = F
                 _points(c.get("accuracy_change")),
             ]
         )
-    if form == "csv":
-        heads += [f"{task} {name}" for task in tasks for name in _CSV_COMPARISON]
-        lines = [
-            line + [v for t in tasks for v in _comparison_values(row["tasks"][t])]
-            for line, row in zip(lines, summary["rows"], strict=True)
-        ]
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([heads, *lines])
-        return out.getvalue().rstrip("\n")
+    return heads, lines
+
+
+def _csv(summary: Summary, heads: Sequence[str], lines: Sequence[Sequence[str]], tasks: Sequence[str]) -> str:
+    """The main table with the comparisons to full in columns of their own."""
+    compared = [[v for t in tasks for v in _comparison_values(row["tasks"][t])] for row in summary["rows"]]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*heads, *(f"{task} {name}" for task in tasks for name in _CSV_COMPARISON)])
+    writer.writerows([*line, *values] for line, values in zip(lines, compared, strict=True))
+    return out.getvalue().rstrip("\n")
+
+
+def _tabulated(heads: Sequence[str], lines: Sequence[Sequence[str]], form: str) -> str:
     from tabulate import tabulate
 
-    parts = (
-        [tabulate(lines, headers=heads, tablefmt=tablefmt, disable_numparse=True)]
-        if form == "md" or width is None
-        else folded(heads, lines, width)
-    )
-    if quiet and form == "table":
-        return "\n".join([*parts, "", *in_lines([str(n) for n in footnotes(summary) if n.warning], width)]).rstrip()
+    text: str = tabulate(lines, headers=heads, tablefmt="github" if form == "md" else "simple", disable_numparse=True)
+    return text
+
+
+def _comparisons(summary: Summary, form: str, width: int | None) -> list[str]:
+    """The tables of paired comparisons below the main one, each with its title."""
+    parts: list[str] = []
     for title, rows in (
         ("Against full, on the same samples:", _against_full(summary)),
         (_between_title(summary, form), _between(summary, form)),
@@ -126,16 +145,10 @@ def table(summary: Summary, form: str, width: int | None = None, quiet: bool = F
             heads = list(_COMPARISON)
             if form != "md" and width is not None:
                 heads, rows = narrowed(heads, rows, width, spare=_SPARE)
-            parts += ["", *in_lines([title], width), ""]
-            parts.append(tabulate(rows, headers=heads, tablefmt=tablefmt, disable_numparse=True))
+            parts += ["", *in_lines([title], width), "", _tabulated(heads, rows, form)]
         elif title.startswith("Between"):
             parts += ["", *in_lines([title], width)]
-    notes = [str(note) for note in footnotes(summary)]
-    if form != "md":
-        notes = in_lines(notes, width)
-    if form == "md":  # a line right below a table would be a row of it
-        return "\n".join([*parts, "", *(f"- {note}" for note in notes)])
-    return "\n".join([*parts, "", *notes])
+    return parts
 
 
 _COMPARISON = ("task", "cell", "samples", "points [95 %]", "p", "p (Holm)", "finding")

@@ -149,7 +149,7 @@ class Answered(_Sample, _Extra):
         times: of every stage in ms; null for an answer from shared work.
         energy_j: joules; null without a GPU, and for an answer from shared work.
         gpu_process_bytes: GPU memory of the process; null likewise.
-        shared: what the answer was branched from: prefill, layers (of the decoder), vit or images.
+        shared: what the answer was branched from: prefill, layers (of the decoder), vit, vit_blocks or images.
         decoded: batched, alone, or again (alone, after the pool was not sure).
         worker: that answered, where there were several.
         engine: of others that answered, with its version.

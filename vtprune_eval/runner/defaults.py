@@ -6,7 +6,8 @@ import dataclasses
 import sys
 from typing import Any
 
-from ..benchmarks.tasks import SUITES, has_data
+from ..benchmarks.data_folders import has_data
+from ..benchmarks.definitions import SUITES
 from ..errors import UserError
 from ..models import MODELS
 from ..models.defaults import resolve

@@ -18,7 +18,8 @@ from ..models import check_model_name
 from ..results.record import SCHEMA
 from ..results.store import digests
 from ..results.types import Record
-from .spec import Cell, RunSpec, from_mapping
+from .config import from_mapping
+from .spec import Cell, RunSpec
 
 Key = tuple[str, str, str]
 # In run.json beside the settings that were asked for: what the model and the data turned out to be.

@@ -24,7 +24,7 @@ from ..methods.pixelprune import PixelPrune
 from ..models.base import ImageRules
 from ..pipeline.generate import Pipeline
 from ..pipeline.images import Images, load_images
-from ..pipeline.recall import blocks_of, share_kept, target_boxes
+from ..pipeline.recall import blocks_of, share_kept
 from ..registry import make_method
 from ..sample import Sample
 
@@ -233,7 +233,7 @@ def _kept(cell: Cell, group: Sequence[Sample], images: Images, clock: StageClock
         recall = None
         if grids:
             size = images.file_sizes[-1]
-            places = blocks_of(target_boxes(sample.target, size), size, grids[-1])
+            places = blocks_of(sample.boxes(size), size, grids[-1])
             if len(places):
                 recall = 1.0 if masks[-1] is None else share_kept(places, masks[-1])
         yield Kept(cell.method, cell.budget, sample.id, tokens, whole, recall)

@@ -103,10 +103,20 @@ def tokenizer(added: tuple[str, ...] = ()) -> Any:
     return found
 
 
-def small_config(family: str) -> Any:
-    """Configuration of the family's class at the small size."""
-    name, base = BUILT_ON.get(family) or (NAMES[family], family)
-    own = tokenizer(ADDED if family.startswith("focusui") else ())
+def tokenizer_of(family: str) -> Any:
+    """nano's tokenizer with what the family adds."""
+    return tokenizer(ADDED if family.startswith("focusui") else ())
+
+
+def small_config(family: str, **decoder: Any) -> Any:
+    """Configuration of the family's class at the small size.
+
+    Args:
+        family: a name of ``FAMILIES``.
+        **decoder: settings of the decoder that differ.
+    """
+    base = BUILT_ON[family][1] if family in BUILT_ON else family
+    own = tokenizer_of(family)
     ids = {
         f"{k}_token_id": own.convert_tokens_to_ids(f"<|{v}|>")
         for k, v in (
@@ -117,10 +127,11 @@ def small_config(family: str) -> Any:
         )
     }
     text, vision = SIZES[base]
-    text = {**text, "vocab_size": len(own)}
+    text = {**text, "vocab_size": len(own), **decoder}
     if family == "opencua":  # see OpenCuaFamily.build_config: one section, all positions are equal
         text["rope_parameters"] = {**_ROPE, "mrope_section": [8, 0, 0]}
-    return family_of(name).classes()[1](text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
+    kind = family_of(name_of(family)).classes()[1]
+    return kind(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
 
 
 def draw_weights(model: nn.Module, seed: int) -> None:
@@ -136,6 +147,36 @@ def draw_weights(model: nn.Module, seed: int) -> None:
             nn.init.uniform_(weight, 0.7, 1.3, generator=generator)
 
 
+def small_model(family: str, attn: str = "sdpa", seed: int = 3) -> Any:
+    """The family's class with random float32 weights.
+
+    Args:
+        family: a name of ``FAMILIES``.
+        attn: attention backend.
+        seed: of the weights.
+    """
+    config = small_config(family)
+    config._attn_implementation = attn
+    model = family_of(name_of(family)).classes()[0](config).eval()
+    draw_weights(model, seed)
+    if family.startswith("focusui"):  # sharper than random weights are, so that one region stands out
+        model.multi_patch_pointer_head.projection_dec[2].weight.mul_(8)
+    return model
+
+
+def name_of(family: str) -> str:
+    """The published model whose family it is."""
+    return BUILT_ON[family][0] if family in BUILT_ON else NAMES[family]
+
+
+def adapter_of(family: str, model: Any) -> VlmAdapter:
+    """The pipeline's view of a small model."""
+    kind, own, vision = family_of(name_of(family)), tokenizer_of(family), model.config.vision_config
+    model.generation_config.eos_token_id = [own.eos_token_id]
+    rules = ImageRules(vision.patch_size, 2, 2, 4096, 1 << 16, kind.mean, kind.std)
+    return kind.adapter(name_of(family), model, own, rules, {}, "thousandths")  # type: ignore[call-arg]
+
+
 def small_adapter(
     family: str,
     attn: str = "sdpa",
@@ -143,6 +184,7 @@ def small_adapter(
     device: str = "cpu",
     noise: int | None = None,
     strength: float = 1.0,
+    seed: int = 3,
 ) -> VlmAdapter:
     """Adapter of a small model, the same numbers at every call.
 
@@ -153,14 +195,10 @@ def small_adapter(
         device: of the weights.
         noise: seed of a relative change of every weight by up to ``strength`` roundings of ``dtype``, in float32; None
             for none.
+        strength: of that change.
+        seed: of the weights.
     """
-    name = BUILT_ON[family][0] if family in BUILT_ON else NAMES[family]
-    kind, config = family_of(name), small_config(family)
-    config._attn_implementation = attn
-    model = kind.classes()[0](config).eval()
-    draw_weights(model, seed=3)
-    if family.startswith("focusui"):  # sharper than random weights are, so that one region stands out
-        model.multi_patch_pointer_head.projection_dec[2].weight.mul_(8)
+    model = small_model(family, attn, seed)
     kept = getattr(torch, dtype)
     if noise is None:
         model = placed(model.to(kept), device)
@@ -168,11 +206,7 @@ def small_adapter(
         generator = torch.Generator().manual_seed(noise)
         for weight in model.parameters():
             weight.mul_(1 + strength * torch.finfo(kept).eps * (torch.rand(weight.shape, generator=generator) - 0.5))
-    own = tokenizer(ADDED if family.startswith("focusui") else ())
-    model.generation_config.eos_token_id = [own.eos_token_id]
-    vision = config.vision_config
-    rules = ImageRules(vision.patch_size, 2, 2, 4096, 1 << 16, kind.mean, kind.std)
-    return kind.adapter(name, model, own, rules, {}, "thousandths")  # type: ignore[call-arg]
+    return adapter_of(family, model)
 
 
 def placed(model: nn.Module, device: str) -> nn.Module:

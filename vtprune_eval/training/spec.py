@@ -12,7 +12,9 @@ from ..errors import UserError, unknown_name
 from ..methods.base import HOOKS
 from ..models import DTYPES, check_model_name
 from ..naming import parts_of
-from ..runner.spec import RunSpec, check_device, from_mapping
+from ..runner.checks import check_device
+from ..runner.config import from_mapping
+from ..runner.spec import RunSpec
 
 # Hooks before the decoder. What is dropped inside it or behind it depends on layers that are being trained, token by
 # token, and no paper trains with it.

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 
 from tests.conftest import ROOT
-from vtprune_eval.cli import run_parser
-from vtprune_eval.runner.spec import from_mapping
+from vtprune_eval.commands.options import run_parser
+from vtprune_eval.runner.config import from_mapping
 
 PAGE = (ROOT / "docs" / "scaling.md").read_text()
 

@@ -15,9 +15,10 @@ from vtprune_eval.integrations.vllm import engine as module
 from vtprune_eval.report.result_file import from_run, read, write
 from vtprune_eval.report.validate import validate
 from vtprune_eval.results.verified import check_rows
+from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.execute import execute, load_factory
 from vtprune_eval.runner.folder import read_run
-from vtprune_eval.runner.spec import RunSpec, from_mapping
+from vtprune_eval.runner.spec import RunSpec
 from vtprune_eval.runner.workers import vllm as loop
 
 COSTS = ("times", "peak_bytes", "energy_j", "gpu_process_bytes", "flops", "kv_bytes")
@@ -95,12 +96,12 @@ def test_records_are_complete_in_order_and_without_costs(stand_in, tmp_path, cap
 
 
 def test_a_run_goes_on_where_it_was_interrupted(stand_in, tmp_path, monkeypatch, capsys):
-    interrupts = loop.loop.interrupts
-    monkeypatch.setattr(loop.loop, "interrupts", lambda: _Stopping(interrupts()))
+    interrupts = loop.interrupts
+    monkeypatch.setattr(loop, "interrupts", lambda: _Stopping(interrupts()))
     assert execute(spec_in(tmp_path / "run")) == 130
     assert sum(map(len, records_of(tmp_path / "run").values())) == 1
     monkeypatch.setattr(StandIn, "interrupt", [])
-    monkeypatch.setattr(loop.loop, "interrupts", interrupts)
+    monkeypatch.setattr(loop, "interrupts", interrupts)
     assert execute(spec_in(tmp_path / "run")) == 0
     assert "resuming: 1 of 8 records are there" in capsys.readouterr().err
 

@@ -6,8 +6,9 @@ import json
 
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.results.record import result_of
-from vtprune_eval.runner.execute import cell_key, execute, load_factory
-from vtprune_eval.runner.spec import from_mapping
+from vtprune_eval.runner.config import from_mapping
+from vtprune_eval.runner.execute import execute, load_factory
+from vtprune_eval.runner.plan import cell_key
 from vtprune_eval.runner.workers.worker import Worker
 
 ASKED = {

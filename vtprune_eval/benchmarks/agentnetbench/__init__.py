@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...sample import Score
+from ...sample import Box, Score
 from ..base import Records
 from ..benchmark import Benchmark, Frame, Mark, Record, Rule, Truth, measured, scale, screen_size
 from ..checks import FRACTIONS, Fault, Screen, point_on, unknown, xywh
@@ -92,15 +92,20 @@ class AgentNetBench(Benchmark):
 
     def marks(self, target: Mapping[str, Any], size: Sequence[int]) -> list[Mark]:
         width, height = size
-        marks: list[Mark] = []
+        marks: list[Mark] = [("box", list(box)) for box in self.boxes(target, (width, height))]
         for action in target["truth"]["ground_truth_actions"]:
-            for found in (action.get("metadata") or {}).get("bboxes") or []:
-                x, y, w, h = found["rel_bbox"]
-                marks.append(("box", [x * width, y * height, (x + w) * width, (y + h) * height]))
             place = (action.get("params") or {}).get("position")
             if place:
                 marks.append(("point", [place["x"] * width, place["y"] * height]))
         return marks
+
+    def boxes(self, target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
+        found = []
+        for action in target["truth"]["ground_truth_actions"]:
+            for entry in (action.get("metadata") or {}).get("bboxes") or []:
+                x, y, w, h = entry["rel_bbox"]
+                found.append((x * size[0], y * size[1], (x + w) * size[0], (y + h) * size[1]))
+        return tuple(found)
 
     def faults(self, target: Mapping[str, Any], screen: Screen) -> Iterator[Fault]:
         truth = target["truth"]

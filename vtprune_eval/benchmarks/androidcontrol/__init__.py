@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...sample import Score
+from ...sample import Box, Score
 from ..action import Action, button, content_direction, phone_word
 from ..base import Records
 from ..benchmark import (
@@ -151,12 +151,20 @@ class AndroidControl(Benchmark):
             for y, x, h, w in tree_boxes(tree, size)
         ]
         if "x" in action:
-            node = rule.smallest_node(action["x"], action["y"], tree)
-            if node:
-                b = node["bbox_pixels"]
-                marks.append(("box", [b["x_min"], b["y_min"], b["x_max"], b["y_max"]]))
+            marks += [("box", list(box)) for box in self.boxes(target, (width, height))]
             marks.append(("point", [action["x"], action["y"]]))
         return marks
+
+    def boxes(self, target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
+        """The smallest node around the annotated point."""
+        action = target["truth"].get("action") or {}
+        if "x" not in action:
+            return ()
+        node = rule.smallest_node(action["x"], action["y"], target["truth"].get("accessibility_tree") or [])
+        if node is None:
+            return ()
+        x1, y1, x2, y2 = (float(node["bbox_pixels"][k]) for k in ("x_min", "y_min", "x_max", "y_max"))
+        return ((x1, y1, x2, y2),)
 
     def faults(self, target: Mapping[str, Any], screen: Screen) -> Iterator[Fault]:
         action = target["truth"]["action"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...sample import Score
+from ...sample import Box, Score
 from ..action import Action
 from ..base import Records
 from ..benchmark import Benchmark, Frame, Mark, Record, Rule, Truth, measured, refused_step
@@ -95,10 +95,16 @@ class GUIOdyssey(Benchmark):
 
     def marks(self, target: Mapping[str, Any], size: Sequence[int]) -> list[Mark]:
         truth, marks = target["truth"], list[Mark]()
-        if truth.get("sam2_bbox"):
-            marks.append(("box", [v / 1000 * size[i % 2] for i, v in enumerate(truth["sam2_bbox"])]))
+        marks += [("box", list(box)) for box in self.boxes(target, (size[0], size[1]))]
         point = _place(truth["answer"])
         return [*marks, ("point", [v / 1000 * side for v, side in zip(point, size, strict=True)])] if point else marks
+
+    def boxes(self, target: Mapping[str, Any], size: tuple[int, int]) -> tuple[Box, ...]:
+        thousandths = target["truth"].get("sam2_bbox")
+        if not thousandths:
+            return ()
+        x1, y1, x2, y2 = (v / 1000 * size[i % 2] for i, v in enumerate(thousandths))
+        return ((x1, y1, x2, y2),)
 
     def faults(self, target: Mapping[str, Any], screen: Screen) -> Iterator[Fault]:
         truth = target["truth"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from ...pipeline.prompt import build_prompt
 from ...pipeline.stages import Entered
 from .front import About, Pipelines, read_about, sample_of
 from .plan import Plan
+from .report import Report
 
 # bfloat16 holds whole numbers up to 256; two digits to this base reach position 16383 within an image.
 BASE = 128
@@ -61,16 +61,11 @@ class Back:
 
     def __init__(self, adapter: QwenVL) -> None:
         self._adapter, self._pipelines = adapter, Pipelines(adapter)
-        self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._reports: OrderedDict[str, Report] = OrderedDict()
         self._held: OrderedDict[str, Chosen] = OrderedDict()
 
-    def report(self) -> dict[str, dict[str, Any]]:
-        """What was done with the pictures since the last call, by :attr:`.plan.Plan.key`, as plain values.
-
-        ``kept`` and ``patches``: merge blocks that enter the prompt, and patches behind the last drop in the encoder,
-        per image; ``depth``: of that drop; ``markers``: their number; ``sizes``, ``file_sizes``, ``full``: (width,
-        height) per image; ``n_keep``: by hook, what was allowed.
-        """
+    def report(self) -> dict[str, Report]:
+        """What was done with the pictures since the last call, by :attr:`.plan.Plan.key`."""
         out, self._reports = dict(self._reports), OrderedDict()
         return out
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import itertools
-import math
 import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...errors import SampleError, UserError
 from ...extras import require
 from ...models.identity import ModelIdentity
-from ...notes import Note
-from ...outcome import Counts, Outcome, Times, achieved
+from ...outcome import Outcome
 from ...runner.engines import EngineStopped
+from .outcomes import Asked, Outcomes
 from .plan import SETTINGS, CountUnknown, Plan
+from .report import Report, without_images
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,6 @@ ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"
 # On CPUs also: room for the KV cache in GB, and threads that are not bound to cores: several engines of one machine
 # would be bound to the same ones.
 CPU_ENVIRONMENT = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-_UNKNOWN = Times(*[math.nan] * 9)
 
 
 def check_engine(spec: RunSpec) -> None:
@@ -57,21 +56,6 @@ def check_engine(spec: RunSpec) -> None:
         )
     for name in spec.methods:
         check_method(spec, name)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request on its way.
-
-    Attributes:
-        sample: what is asked.
-        key: of its plan.
-        n_text: text tokens of the prompt.
-    """
-
-    sample: Sample
-    key: str
-    n_text: int
 
 
 def load_engine(spec: RunSpec, **options: Any) -> VllmEngine:
@@ -112,7 +96,7 @@ class VllmEngine:
         self._config = family.read_config(folder, spec.model)
         self._spec, self._folder, self._family = spec, folder, family
         self.coordinates, self._numbers = card.coordinates, itertools.count()
-        self._reports: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._reports: OrderedDict[str, Report] = OrderedDict()
         self.llm = self._load(options)
         import vllm
 
@@ -171,6 +155,10 @@ class VllmEngine:
         return Front(self._side)
 
     @cached_property
+    def _outcomes(self) -> Outcomes:
+        return Outcomes(self._spec, self._side, self._config, self.eos)
+
+    @cached_property
     def eos(self) -> frozenset[int]:
         """Ids that end an answer."""
         from transformers import GenerationConfig
@@ -214,7 +202,8 @@ class VllmEngine:
                     self._collect()
                 for output in finished:
                     request = asked.pop(output.request_id)
-                    ready.append((request.sample, self._outcome(cell, request, output)))
+                    report = self._reports.get(request.key) if request.sample.images else without_images()
+                    ready.append((request.sample, self._outcomes.of(cell, request, output, report)))
                 while ready:
                     yield ready.popleft()
         finally:
@@ -314,108 +303,6 @@ class VllmEngine:
         self._reports.update(self.llm.collective_rpc("vtprune_report")[0])
         while len(self._reports) > MAX_REPORTS:
             self._reports.popitem(last=False)
-
-    def _outcome(self, cell: Cell, request: Asked, output: Any) -> Outcome:
-        """What came out, counted, and held against what was to come out.
-
-        Raises:
-            UserError: another number of tokens than was announced, or a method that dropped nothing.
-        """
-        answer = output.outputs[0]
-        ids = tuple(answer.token_ids)
-        report = self._reports.get(request.key) if request.sample.images else _nothing()
-        if report is None:
-            raise UserError(
-                f"vLLM answered {request.sample.id} and no worker reports its images: the plug-in did not run; "
-                "look for the entry point vllm.general_plugins of vtprune_eval in this environment."
-            )
-        counts = self._counts(request, output, report, len(ids))
-        budget = self._spec.budget(cell)
-        # An image's size may stay what it was: guipruner-tar leaves a single image alone, and a note says so.
-        allowed = [n for hook, n in report["n_keep"].items() if hook != "reduce_images" and n is not None]
-        if budget.value is not None and allowed and min(allowed) < sum(counts.visual_full) == sum(counts.visual):
-            raise UserError(
-                f"{cell.method} at {cell.budget} kept every token of {request.sample.id} inside vLLM: the "
-                "method did not act."
-            )
-        body = [t for t in ids if t not in self.eos]
-        return Outcome(
-            text=self._side.tokenizer.decode(body, skip_special_tokens=True),
-            ids=ids,
-            finish="eos" if answer.finish_reason == "stop" else "length",
-            model_sizes=tuple(map(tuple, report["sizes"])),
-            file_sizes=tuple(map(tuple, report["file_sizes"])),
-            kept=tuple(map(tuple, report["kept"])),
-            counts=counts,
-            times=_UNKNOWN,
-            flops={},
-            kv_bytes=0,
-            peak_bytes=0,
-            notes=self._notes(budget, counts, report),
-            asked=str(budget),
-            reading=budget.reading,
-            achieved=achieved(counts, report["n_keep"], self._config.get_text_config().num_key_value_heads),
-        )
-
-    def _counts(self, request: Asked, output: Any, report: dict[str, Any], n_new: int) -> Counts:
-        rules, text = self._side.images, self._config.get_text_config()
-        full = tuple((w // rules.block) * (h // rules.block) for w, h in report["full"])
-        visual, merge2, layers = tuple(len(k) for k in report["kept"]), rules.merge_size**2, text.num_hidden_layers
-        prompt = len(output.prompt_token_ids)
-        if prompt != request.n_text + sum(visual):
-            raise UserError(
-                f"vLLM's prompt of {request.sample.id} has {prompt} tokens, and {request.n_text} of text and "
-                f"{sum(visual)} of images were to be in it; this is a mistake of the plug-in."
-            )
-        entered = tuple((w // rules.block) * (h // rules.block) * merge2 for w, h in report["sizes"])
-        return Counts(
-            patches_full=tuple(n * merge2 for n in full),
-            patches=tuple(report["patches"]),
-            visual_full=full,
-            visual=visual,
-            n_text=request.n_text,
-            prompt_full=request.n_text + sum(full),
-            prompt=prompt,
-            layer_tokens=(prompt,) * layers,
-            layer_visual=(sum(visual),) * layers,
-            cache_entries=(prompt,) * layers,
-            cache_heads=(text.num_key_value_heads,) * layers,
-            n_new=n_new,
-            vit_depth=report["depth"],
-            patches_entered=entered if report["depth"] else (),
-        )
-
-    def _notes(self, budget: Any, counts: Counts, report: dict[str, Any]) -> tuple[Note, ...]:
-        import torch
-
-        from ...budget import StageBudget
-        from ...methods.base import TokenEdit
-        from ...pipeline.account import notes_of
-
-        n = sum(counts.visual)
-        visual = torch.arange(n) >= report["markers"]
-        edit = TokenEdit(
-            torch.ones(n, dtype=torch.bool),
-            has_visual=visual if report["markers"] else None,
-            note=Note.read(report["note"]) if report["note"] else "",
-        )
-        told = {h: StageBudget(k, None, sum(counts.visual_full), budget) for h, k in report["n_keep"].items()}
-        return notes_of(self._side, budget, counts, told, edit)
-
-
-def _nothing() -> dict[str, Any]:
-    """The report of a sample without images."""
-    return {
-        "kept": [],
-        "patches": [],
-        "depth": 0,
-        "markers": 0,
-        "note": "",
-        "sizes": [],
-        "file_sizes": [],
-        "full": [],
-        "n_keep": {},
-    }
 
 
 def _told(error: BaseException, longest: int) -> Exception:

@@ -146,7 +146,7 @@ def _mapping(given: Any) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _cell(text: str) -> tuple[RunSpec, Cell]:
-    from ...runner.spec import from_mapping
+    from ...runner.config import from_mapping
 
     method, budget, settings = json.loads(text)
     spec = from_mapping({"methods": [method], "budgets": [budget], **settings})

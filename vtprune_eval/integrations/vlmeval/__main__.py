@@ -12,7 +12,6 @@ Everything else is the kit's.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -20,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder
-from ...console import debug, print_anything
+from ...console import Parser, debug, print_anything
 from ...errors import UserError
 from ...extras import require
 from ..engine import SEPARATOR, known_models
 from .entry import has_option, run_module
+
+PROG = "vtprune_eval.integrations.vlmeval"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = debug(list(sys.argv[1:] if argv is None else argv))
     print_anything()
     try:
-        require("vlmeval", "python -m vtprune_eval.integrations.vlmeval")
+        require("vlmeval", f"python -m {PROG}")
         if args[:1] == ["score"]:
             return _score(args[1:])
-        ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        ours = Parser(prog=PROG, add_help=False)
         ours.add_argument("--vtprune", action="append", default=[], metavar="KEY=VALUE")
         ours.add_argument("--model", nargs="+", default=[])
         ours.add_argument("--data", nargs="+", default=[])
@@ -90,7 +91,7 @@ def options_of(items: Sequence[str]) -> dict[str, str]:
 
 
 def _score(args: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="vtprune_eval.integrations.vlmeval score", allow_abbrev=False)
+    parser = Parser(prog=f"{PROG} score", epilog=None)
     parser.add_argument("--run", type=Path, required=True, help="finished run folder")
     parser.add_argument("--data-path", help="folder of the kit's data (default LMUData)")
     given = parser.parse_args(args)
@@ -102,7 +103,7 @@ def _score(args: Sequence[str]) -> int:
 
 def without(args: Sequence[str], option: str) -> list[str]:
     """The command line without an option and its value."""
-    strip = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    strip = Parser(prog=PROG, add_help=False)
     strip.add_argument(option, action="append")
     return strip.parse_known_args(list(args))[1]
 

@@ -11,7 +11,8 @@ from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmeval.smp import dump, get_intermediate_file_path
 from vlmeval.smp.file import INFER_FAIL_MSG
 
-from ...benchmarks.tasks import load_task, task_names
+from ...benchmarks.definitions import task_names
+from ...benchmarks.tasks import load_task
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS
 from ...benchmarks.vlmeval.mmlongbench import PageByPage
 from ...benchmarks.vlmeval.reader import plain

@@ -8,7 +8,7 @@ from vlmeval.dataset.image_base import ImageBaseDataset
 from vlmeval.inference import FAIL_MSG
 from vlmeval.vlm.base import BaseModel
 
-from ...benchmarks.tasks import definition, task_names
+from ...benchmarks.definitions import definition, task_names
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS
 from ...benchmarks.vlmeval.reader import flatten
 from ...benchmarks.vlmeval.table import keep_inside

@@ -6,7 +6,6 @@ same order. Timings stay those of the machine that took them; ``environment.json
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,8 +17,9 @@ from ...console import Parser
 from ...errors import UserError
 from ...results.store import RunFolder, differences, write_atomic, write_records
 from ...results.types import Record
-from .. import execute as loop
 from ..folder import expected_key, parse_records, read_json, spec_of, task_of
+from ..plan import cell_key
+from ..report import report
 from ..spec import Cell
 from .machines import joined
 from .shards import Shard
@@ -27,9 +27,9 @@ from .shards import Shard
 MARK = "merged.json"
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Options of ``merge``."""
-    p = Parser(prog="vtprune_eval merge", allow_abbrev=False, description=__doc__)
+    p = Parser("merge", description=__doc__)
     p.add_argument("runs", nargs="+", metavar="RUN", help="the run folders of all shards, in any order")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for the merged run")
     p.add_argument("--data-path", help="folder with the original data of a task that is not embedded")
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
     for task in tasks:
         for cell in spec.cells():
-            if expected_key(settings, task.name, cell) != loop.cell_key(spec, task, cell):
+            if expected_key(settings, task.name, cell) != cell_key(spec, task, cell):
                 raise UserError(
                     f"the shards were made by version {settings.get('package')} of vtprune_eval, whose "
                     "records this version does not continue: merge them with that version."
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
         for task in tasks:
             for cell in spec.cells():
                 write_records(folder.records_path(task.name, cell.slug), task.samples.ids, records(task, cell))
-        return loop.report(spec, tasks, folder, environment["model"])
+        return report(spec, tasks, folder, environment["model"])
 
 
 def shards_of(paths: Sequence[Path]) -> dict[int, Path]:

@@ -28,6 +28,8 @@ from ...models.identity import ModelIdentity
 from ...results.store import RunFolder
 from .. import execute as loop
 from ..cells import Done
+from ..environment import write_environment
+from ..plan import cell_key, plan_of, settings_of
 from ..spec import Cell, RunSpec
 from .machines import joined
 from .queue import Bundle, Part, Queue, choose
@@ -105,13 +107,13 @@ class RayEngine:
                 continue
             self._machines[environment["worker"]] = environment
         data = joined(list(self._machines.values()))
-        loop.write_environment(folder, {**data, "workers": list(self._machines.values())}, data["gpu"], "")
+        write_environment(folder, {**data, "workers": list(self._machines.values())}, data["gpu"], "")
 
     def answer(self, plan: Plan, bar: Any, stop: list[bool]) -> bool:
         """Answer what the plan lacks.
 
         Args:
-            plan: from :func:`~vtprune_eval.runner.execute.plan_of`.
+            plan: from :func:`~vtprune_eval.runner.plan.plan_of`.
             bar: progress over all workers.
             stop: filled when the user interrupts: calls that are on their way are waited for and written.
 
@@ -137,7 +139,7 @@ class RayEngine:
     def _parts(self, plan: Plan) -> list[Queue]:
         """What is handed out: the cells of a task together where they may share, else each on its own."""
         single = [
-            Part(task, cell, loop.cell_key(self._spec, task, cell), path, done)
+            Part(task, cell, cell_key(self._spec, task, cell), path, done)
             for task, cell, path, done in plan
             if len(done) < len(task.samples)
         ]
@@ -325,9 +327,9 @@ def run_on_ray(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[Mod
         UserError: as :class:`RayEngine`, and other settings in the folder.
     """
     with RayEngine(spec, tasks) as engine:
-        folder.settle(loop.settings_of(spec, tasks, engine.identity))
+        folder.settle(settings_of(spec, tasks, engine.identity))
         engine.write_environment(folder)
-        plan = loop.plan_of(spec, tasks, folder)
+        plan = plan_of(spec, tasks, folder)
         total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
         with (
             loop.interrupts() as stop,

@@ -18,10 +18,13 @@ from ...profiling.gpu import open_gpu
 from ...results.store import RunFolder, rewrite_in_order
 from ...results.types import Record
 from ...sample import Sample
-from .. import execute as loop
-from ..cells import OpenCell, record_of
+from ..answers import record_of
+from ..cells import OpenCell
 from ..defaults import resolved
 from ..engines import Engine, EngineStopped, engine_module
+from ..environment import environment_of, write_environment
+from ..execute import interrupts
+from ..plan import cell_key, plan_of, settings_of
 from ..spec import Cell, RunSpec
 from .worker import Worker
 
@@ -42,17 +45,17 @@ def run_on_vllm(spec: RunSpec, tasks: list[Task], folder: RunFolder) -> tuple[Mo
         UserError: as the engine's own, and other settings in the folder.
     """
     engine = engine_module("vllm").load_engine(spec)
-    folder.settle(loop.settings_of(spec, tasks, engine.identity))
+    folder.settle(settings_of(spec, tasks, engine.identity))
     gpu = open_gpu(spec.device, spec.profile)
-    loop.write_environment(folder, loop.environment_of(engine.identity), gpu.state(), gpu.reason)
-    plan = loop.plan_of(spec, tasks, folder)
+    write_environment(folder, environment_of(engine.identity), gpu.state(), gpu.reason)
+    plan = plan_of(spec, tasks, folder)
     total, before = sum(len(task.samples) for task, *_ in plan), sum(len(done) for *_, done in plan)
     with (
-        loop.interrupts() as stop,
+        interrupts() as stop,
         progress_bar(total, before, not spec.quiet) as bar,
     ):
         for task, cell, path, done in plan:
-            answer_cell(engine, spec, OpenCell(task, cell, loop.cell_key(spec, task, cell), path, done), bar, stop)
+            answer_cell(engine, spec, OpenCell(task, cell, cell_key(spec, task, cell), path, done), bar, stop)
             if stop:
                 break
     gpu.close()

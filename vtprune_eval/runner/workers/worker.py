@@ -14,19 +14,9 @@ from ...profiling.gpu import NoGpu, marked, open_gpu
 from ...results.types import Record
 from ...sample import Sample
 from ...units import parse_bytes
-from ..cells import (
-    WARMUP_SAMPLES,
-    Runs,
-    loader,
-    metered,
-    record_of,
-    shuffle,
-    slots_of,
-    timed_among,
-    untimed,
-    warm_up,
-)
-from ..execute import environment_of
+from ..answers import WARMUP_SAMPLES, Runs, metered, record_of, untimed, warm_up
+from ..cells import loader, shuffle, slots_of, timed_among
+from ..environment import environment_of
 from ..folder import task_of
 from ..spec import Cell, RunSpec
 
