@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .console import crash_sentence
 from .errors import UserError, unknown_name
 from .naming import bare, parts_of, settings_in
+from .plugins import classes_of, is_subclass
 
 if TYPE_CHECKING:
     from .budget import Reading
@@ -111,14 +112,7 @@ def method_class(name: str) -> type[Method]:
             raise UserError(
                 f"method {name!r} ({file}) cannot be imported ({crash_sentence(error)}); fix that file."
             ) from error
-        classes = [
-            c
-            for c in vars(module).values()
-            if isinstance(c, type)
-            and issubclass(c, Method)
-            and c.__module__ == module.__name__
-            and c.__dict__.get("name") == name
-        ]
+        classes = classes_of(module, Method, name)
         if len(classes) != 1:
             raise UserError(f"{file} must define exactly one Method named {name!r}, found {len(classes)}; fix it.")
         return classes[0]
@@ -129,7 +123,7 @@ def method_class(name: str) -> type[Method]:
         raise UserError(
             f"method {name!r} ({source}) cannot be imported ({crash_sentence(error)}); mend or uninstall its package."
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Method) and found.name == name):
+    if not (is_subclass(found, Method) and found.name == name):
         raise UserError(
             f"method {name!r} ({source}) is not a subclass of vtprune_eval.methods.base.Method with that "
             "name; mend or uninstall its package."

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import UserError, unknown_name
 from ..paths import tasks_dir
+from ..plugins import classes_of, is_subclass
 from .benchmark import Benchmark
 
 ENTRY_POINT_GROUP = "vtprune_eval.benchmarks"
@@ -138,7 +139,7 @@ def benchmark(name: str, folder: Path | None = None) -> Benchmark:
                 cls = point.load()
             except (Exception, SystemExit) as error:
                 raise _broken(name, point.value, error) from error
-            if not (isinstance(cls, type) and issubclass(cls, Benchmark) and cls.name == name):
+            if not (is_subclass(cls, Benchmark) and cls.name == name):  # type: ignore[type-abstract]
                 raise UserError(
                     f"benchmark {name!r} ({point.value}) is not a subclass of vtprune_eval.benchmarks.benchmark."
                     "Benchmark with that name; fix or uninstall its package."
@@ -146,7 +147,7 @@ def benchmark(name: str, folder: Path | None = None) -> Benchmark:
             return cls()
     if not _is_builtin(name):
         raise unknown_name("benchmark", name, benchmark_names())
-    classes = _classes(importlib.import_module(f"{__package__}.{name}"), name)
+    classes = classes_of(importlib.import_module(f"{__package__}.{name}"), Benchmark, name)  # type: ignore[type-abstract]
     if len(classes) != 1:
         raise RuntimeError(f"{__package__}.{name} must define exactly one Benchmark named {name!r}")
     return classes[0]()
@@ -155,17 +156,6 @@ def benchmark(name: str, folder: Path | None = None) -> Benchmark:
 def _is_builtin(name: str) -> bool:
     folder = Path(__file__).parent
     return (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
-
-
-def _classes(module: object, name: str) -> list[type[Benchmark]]:
-    return [
-        c
-        for c in vars(module).values()
-        if isinstance(c, type)
-        and issubclass(c, Benchmark)
-        and c.__module__ == module.__name__  # type: ignore[attr-defined]
-        and c.__dict__.get("name") == name
-    ]
 
 
 def _of_file(path: Path, name: str) -> Benchmark | None:
@@ -179,7 +169,7 @@ def _of_file(path: Path, name: str) -> Benchmark | None:
     except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise _broken(name, str(path), error) from error
-    classes = _classes(module, name)
+    classes = classes_of(module, Benchmark, name)  # type: ignore[type-abstract]
     return classes[0]() if classes else None
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from ...errors import UserError, unknown_name
+from ...plugins import is_subclass
 from ..base import LayerView, Method, Room
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def press_of(name: str) -> Callable[..., Any]:
     presses: dict[str, Any] = {
         key.removesuffix("Press").lower(): cls
         for key, cls in vars(kvpress).items()
-        if isinstance(cls, type) and issubclass(cls, base) and cls is not base
+        if is_subclass(cls, base) and cls is not base
     }
     cls = presses.get(name.replace("-", "").replace("_", "").lower())
     if cls is None:
