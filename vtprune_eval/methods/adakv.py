@@ -59,9 +59,13 @@ class AdaKV(WindowScored):
         room = Room(capacity, min(self.kept_window(capacity - budget.n_text), n), budget.n_text)
         always = torch.zeros(n, dtype=torch.bool, device=view.index.device)
         always[n - room.window :] = True
+        others = torch.arange(n - room.window, device=view.index.device)
         if budget.n_text:
             always |= ~view.visual
-        base, free = capacity - int(always.sum()), int((~always).sum())
+            spans = [view.span_of(i) for i in range(len(view.layout.spans))]
+            others = view.visual_rows[: sum(max(0, min(end, len(others)) - start) for start, end in spans)]
+        free = len(others)
+        base = capacity - (n - free)
         if capacity >= n or base >= free:
             return everything(n, heads, view.index.device)
         if base < 1:  # text and window take it all
@@ -69,11 +73,11 @@ class AdaKV(WindowScored):
         scores = self.score_kv(view, room)
         whole = torch.nn.functional.pad(scores.float(), (0, n - scores.shape[1]))
         if self.form == "kvpress":
-            whole[:, always] = float("inf")
-            return padded(kvpress_heads(whole, capacity, int(always.sum()) + int(base * self.floor)))
-        counts = ada_counts(scores[:, ~always[: scores.shape[1]]], base, self.normalize)
+            whole = whole.masked_fill(always, float("inf"))
+            return padded(kvpress_heads(whole, capacity, n - free + int(base * self.floor)))
+        counts = ada_counts(scores.index_select(1, others), base, self.normalize)
         if budget.asked.reading == "paper":
             sizes = [min(free, size) for size in ada_sizes(counts, base, self.floor)]
         else:
             sizes = ada_exact(counts, base, self.floor, free)
-        return ragged(whole, always, sizes)
+        return ragged(whole, always, n - free, sizes)

@@ -20,7 +20,7 @@ from ..errors import UserError
 from .contract.cache import CacheHook, Repeated, Room
 from .contract.common import HOOKS, TokenLayout, check_fields, hyper
 from .contract.images import ImageHook, ImageView
-from .contract.layers import LayerEdit, LayerHook, LayerView, first_layers
+from .contract.layers import LayerEdit, LayerHook, LayerView, Places, first_layers
 from .contract.merging import MergeHook
 from .contract.patches import PatchHook, PatchView
 from .contract.tokens import TokenEdit, TokenHook, TokenView
@@ -32,6 +32,7 @@ __all__ = [
     "LayerView",
     "Method",
     "PatchView",
+    "Places",
     "Repeated",
     "Room",
     "ShallowPruner",

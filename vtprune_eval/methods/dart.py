@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
+
 from ..budget import Budget, StageBudget
 from .base import LayerView, ShallowPruner, hyper
 from .kernels.pivots import dart_share, largest_norms, least_similar
+from .kernels.topk import true_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,22 +51,23 @@ class Dart(ShallowPruner):
 
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.prune_layer`."""
-        n_visual = int(view.visual.sum())
+        n_visual = view.n_visual
         n_keep = min(n_visual, budget.limit)
         norms = view.keys.float().abs().sum((0, 2))
-        visual = view.visual.nonzero()[:, 0]
-        text = view.text_after if view.n_after_images else (~view.visual).nonzero()[:, 0]
+        visual = view.visual_rows
+        text = view.text_after if view.n_after_images else view.text_rows
         seeds, words = largest_norms(norms, visual, text, min(self.image_pivots, n_keep), self.text_pivots)
-        pivots = [*seeds.tolist(), *words.tolist()]
+        pivots = torch.cat([seeds, words])
         keep = ~view.visual
         keep[seeds] = True
         left = n_keep - len(seeds)
-        if not pivots:  # nothing to compare with: the largest norms
+        if not len(pivots):  # nothing to compare with: the largest norms
             keep[largest_norms(norms, visual, text, n_keep, 0)[0]] = True
             return keep
         if self.order == "set":
-            pivots = list(set(pivots))
+            pivots = torch.tensor(list(set(pivots.tolist())), device=pivots.device)
         shares = [left // len(pivots) + (i < left % len(pivots)) for i in range(len(pivots))]
         states = view.final_norm(view.hidden_out)
-        keep[least_similar(states, pivots, visual[~keep[visual]], shares)] = True
+        candidates = visual.index_select(0, true_places(~keep[visual][None], n_visual - len(seeds))[0])
+        keep[least_similar(states, pivots, candidates, shares)] = True
         return keep

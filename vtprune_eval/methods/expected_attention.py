@@ -44,7 +44,7 @@ class ExpectedAttention(Method):
 
     def score_kv(self, view: LayerView, room: Room) -> Tensor:
         """See :meth:`Method.score_kv`."""
-        start = int(view.layout.positions.max()) + 1
+        start = view.layout.next_position
         ahead = torch.arange(start, start + self.future, device=view.keys.device)
         return expected_attention(
             unrotated(view.queries, view.rope),

@@ -73,8 +73,8 @@ class GuiKV(WindowScored):
         """See :meth:`Method.score_kv`."""
         scores = super().score_kv(view, room)
         n_images = len(view.layout.spans)
-        current = view.rows_of(-1) if n_images else torch.empty(0, dtype=torch.long)
-        if not len(current):
+        first, last = view.span_of(-1) if n_images else (0, 0)
+        if first == last:
             return scores
         past = scores.shape[1]
         alpha, temperature, norm_source = self.alpha, self.temperature, self.norm_source
@@ -82,13 +82,12 @@ class GuiKV(WindowScored):
             alpha, temperature, norm_source = PAPER
         if alpha:
             source = view.hidden_normed if norm_source == "attn_input" else view.hidden_in
-            bonus = alpha * saliency(_rows(source, current), temperature)
-            inside = current < past
-            scores[:, current[inside]] += bonus[inside]
-        earlier = torch.cat([view.rows_of(i) for i in range(n_images - 1)] or [current[:0]])
+            bonus = alpha * saliency(source[first:last], temperature)
+            scores[:, first : min(last, past)] += bonus[: max(0, past - first)]
+        earlier = torch.cat([view.rows_of(i) for i in range(-n_images, -1)] or [view.index[:0]])
         n_zero = int((1 - max(2, room.capacity) / len(view.index)) * len(earlier))
         if 0 < self.rank < view.keys.shape[2] and n_zero > 0:
-            residual = residuals(view.keys, current, earlier, self.rank)
+            residual = residuals(view.keys, view.rows_of(-1), earlier, self.rank)
             repeated = earlier[best(-residual, n_zero)]  # (n_kv, n_zero)
             group = scores.shape[0] // view.keys.shape[0]
             scores.scatter_(1, repeated.repeat_interleave(group, 0), 0.0)
@@ -124,9 +123,3 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     square = torch.linalg.vector_norm(k, dim=-1).square() - torch.linalg.vector_norm(k @ basis, dim=-1).square()
     residual: Tensor = square[:, earlier].clamp(min=0).sqrt()
     return residual
-
-
-def _rows(x: Tensor, rows: Tensor) -> Tensor:
-    """``x[rows]``, without a copy where the sorted rows are neighbours."""
-    first, last = int(rows[0]), int(rows[-1])
-    return x[first : last + 1] if last - first + 1 == len(rows) else x[rows]

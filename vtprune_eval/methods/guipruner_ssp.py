@@ -118,7 +118,7 @@ class GuiPrunerSSP(Method):
         rows = view.rows_of(-1) if view.layout.spans else view.index[:0]
         if not len(rows):
             return keep
-        history = int(view.visual.sum()) - len(rows)
+        history = view.n_visual - len(rows)
         left = budget.n_keep if budget.n_keep is not None else self.stage_counts((history, len(rows)), 0, budget)[0]
         n_keep = max(1, left - history)
         if n_keep >= len(rows):

@@ -59,7 +59,7 @@ class PyramidKV(WindowScored):
     def layer_capacity(self, view: LayerView, room: Room) -> int:
         """See :meth:`Method.layer_capacity`."""
         if room.text:
-            n_visual = int(view.visual.sum())
+            n_visual = view.n_visual
             sizes = linear_sizes(view.n_layers, room.capacity - room.text, n_visual, self.beta)
             return room.text + sizes[view.layer]
         n, capacity = len(view.index), max(room.capacity, room.window + 1)

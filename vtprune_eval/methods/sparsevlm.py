@@ -19,7 +19,7 @@ from .kernels.merging import density_peaks
 from .kernels.pivots import falling
 from .kernels.raters import STAGES, after_stage, listed_shares, rater_scores, recycled, stage_sizes, text_raters
 from .kernels.schedules import stage_lengths
-from .kernels.topk import kept_by_score
+from .kernels.topk import kept_by_score, true_places
 from .pyramiddrop import cut_after
 
 if TYPE_CHECKING:
@@ -122,8 +122,8 @@ class SparseVLM(Method):
 
     def observe(self, view: LayerView) -> Tensor:
         """Positions in the full prompt of the text raters, sorted int64; text before the last image rates nothing."""
-        rows = view.text_after if view.n_after_images else (~view.visual).nonzero()[:, 0]
-        return view.index[rows[text_raters(view.hidden_in[view.visual], view.hidden_in[rows])]]
+        rows = view.text_after if view.n_after_images else view.text_rows
+        return view.index[rows[text_raters(view.hidden_in[view.visual_rows], view.hidden_in[rows])]]
 
     def scores(self, view: LayerView, raters: Tensor, visual: Tensor) -> Tensor:
         """Score of the visual tokens at rows ``visual`` by the raters' rows, float32."""
@@ -132,19 +132,20 @@ class SparseVLM(Method):
     def prune_layer(self, view: LayerView, budget: StageBudget) -> Tensor | LayerEdit:
         """See :meth:`Method.prune_layer`."""
         ends = self.layers_of(view.n_layers)
-        visual = view.visual.nonzero()[:, 0]
+        visual = view.visual_rows
         keep = ~view.visual
         if budget.n_keep is None or budget.n_keep >= len(visual):
             return keep | view.visual
         n_alone, n_merged, n_centres = self._split(len(visual), budget, ends.index(view.layer), view)
-        raters = torch.isin(view.index, view.observed[0]).nonzero()[:, 0]
+        # All text stays, so that every rater is still there.
+        raters = true_places(torch.isin(view.index, view.observed[0])[None], len(view.observed[0]))[0]
         scores = self.scores(view, raters, visual)
         kept = kept_by_score(scores, n_alone)
-        keep[visual[kept]] = True
+        keep[visual[true_places(kept[None], n_alone)[0]]] = True
         if not n_centres:
             return keep
-        rest = visual[~kept]
-        chosen = rest[falling(scores[~kept])[:n_merged]]
+        rest = true_places(~kept[None], len(visual) - n_alone)[0]
+        chosen = visual[rest[falling(scores[rest])[:n_merged]]]
         found = density_peaks(view.hidden_out[chosen], n_centres)
         rows = chosen[found.centres]
         keep[rows] = True

@@ -48,16 +48,18 @@ class STLite(WindowScored):
         """See :meth:`Method.score_kv`."""
         scores = super().score_kv(view, room).clone()
         past = scores.shape[1]
-        rows = [view.rows_of(i) for i in range(len(view.layout.spans))]
-        for i, (own, grid) in enumerate(zip(rows, view.layout.grids, strict=True)):
-            if not len(own):
+        for i, grid in enumerate(view.layout.grids):
+            first, last = view.span_of(i)
+            if first == last:
                 continue
-            inside = own < past
-            norms = view.hidden_in[own].float().norm(dim=-1)
-            places = view.index[own] - view.layout.spans[i][0]
+            own = view.hidden_in[first:last]
+            norms = own.float().norm(dim=-1)
+            places = view.index[first:last] - view.layout.spans[i][0]
             bonus = self.alpha * torch.softmax(smoothed(norms, places, grid), 0)
             gate = torch.ones_like(bonus)
-            if self.gate and i + 1 < len(rows):
-                gate = 1 - nearest_in_past(view.hidden_in[own], view.hidden_in[rows[i + 1]]).clamp(min=0)
-            scores[:, own[inside]] = (scores[:, own[inside]] + bonus[inside]) * gate[inside]
+            if self.gate and i + 1 < len(view.layout.grids):
+                gate = 1 - nearest_in_past(own, view.hidden_in[slice(*view.span_of(i + 1))]).clamp(min=0)
+            inside = max(0, min(last, past) - first)
+            mine = scores[:, first : first + inside]
+            scores[:, first : first + inside] = (mine + bonus[:inside]) * gate[:inside]
         return scores

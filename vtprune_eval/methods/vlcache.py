@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..budget import StageBudget, spread_over_layers
 from .base import LayerView, Method, TokenLayout, hyper
-from .kernels.attention import per_kv_head, pooled, sparse_share, window_attention
+from .kernels.attention import per_kv_head, pooled, small_share, window_attention
 from .kernels.schedules import sparsity_shares
 from .kernels.topk import best_and_text, best_and_window, everything
 from .kernels.window import GRANULARITY
@@ -116,9 +116,10 @@ class VLCache(Method):
         """All queries after the last image; 8 where there is none."""
         return max(1, layout.n_prompt - layout.spans[-1][1]) if layout.spans else min(8, layout.n_prompt)
 
-    def observe(self, view: LayerView) -> tuple[float, int]:
-        """Sparsity of the layer (share of small attention weights of the post-vision queries), and its entries."""
-        sparsity = sparse_share(view.queries, view.keys, threshold=self.threshold, relative=not self.upstream_compat)
+    def observe(self, view: LayerView) -> tuple[Tensor, int]:
+        """Sparsity of the layer (share of small attention weights of the post-vision queries), and its entries; the
+        pipeline reads the former of all layers at once, before the first is compressed."""
+        sparsity = small_share(view.queries, view.keys, threshold=self.threshold, relative=not self.upstream_compat)
         return sparsity, len(view.index)
 
     def compress_kv(self, view: LayerView, budget: StageBudget) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..budget import Budget, StageBudget
 from ..clock import StageClock
 from ..errors import UserError
-from ..methods.base import HOOKS, ImageView, Method, PatchView, TokenEdit, TokenView
+from ..methods.base import HOOKS, ImageView, Method, PatchView, Places, TokenEdit, TokenView
 from ..methods.kernels.topk import kept_by_score
 from ..models.base import Encoded, Merging, VlmAdapter
 from ..outcome import Outcome, achieved
@@ -438,10 +438,10 @@ class Pipeline:
     def token_view(self, method: Method, entered: Entered, present: Tensor, ids: Tensor) -> TokenView:
         """What ``method`` may see in stage 3; arguments as for :meth:`tokens`."""
         adapter, prompt, sample = self.adapter, entered.prompt, entered.sample
-        text = torch.ones(len(ids), dtype=torch.bool)
-        for start, end in prompt.layout.spans:
-            text[start:end] = False
-        words = adapter.text.embed_tokens(ids[text.to(ids.device)])
+        ends = [0, *(end for _, end in prompt.layout.spans)]
+        starts = [*(start for start, _ in prompt.layout.spans), len(ids)]
+        text = torch.cat([ids[end:start] for end, start in zip(ends, starts, strict=True)])
+        words = adapter.text.embed_tokens(text)
         asked = sample.question if sample.instruction is None else sample.instruction
         question = adapter.tokenizer(asked, add_special_tokens=False)["input_ids"]
         return TokenView(
@@ -657,9 +657,19 @@ class Pipeline:
         if has_visual is not None:
             rows, levels = rows[has_visual], tuple(level[has_visual] for level in levels)
         rope = adapter.text.rotary_emb(hidden[None], positions[:, None])
-        state = State(hidden[None], index, visual, rope, levels, rows)
         per_image = tuple(tuple(k.nonzero()[:, 0].tolist()) for k in kept.split(list(layout.n_tokens)))
+        places = Places(partial(_on_host, layout.n_prompt, layout.spans, per_image))
+        state = State(hidden[None], index, visual, rope, levels, rows, places)
         return state, next_position, per_image
+
+
+def _on_host(n_prompt: int, spans: tuple[tuple[int, int], ...], kept: tuple[tuple[int, ...], ...]) -> np.ndarray:
+    """Positions of all text and of the kept visual tokens, sorted int64."""
+    there = np.ones(n_prompt, dtype=bool)
+    for (start, end), of_image in zip(spans, kept, strict=True):
+        there[start:end] = False
+        there[start + np.array(of_image, dtype=np.int64)] = True
+    return np.flatnonzero(there)
 
 
 def chosen(encoded: Encoded, present: Tensor, edit: TokenEdit | None) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..budget import StageBudget
 from ..clock import StageClock
-from ..methods.base import LayerEdit, LayerView, Method, TokenLayout
+from ..methods.base import LayerEdit, LayerView, Method, Places, TokenLayout
 from ..methods.kernels.topk import kept_by_score, true_places
 from ..models.base import VlmAdapter
 from .cache import KVCache
@@ -30,6 +30,7 @@ class State:
         rope: cos and sin of the tokens, ``(1, n, head_dim)`` each.
         deepstack: per level ``(n_visual_rows, dim)``.
         deepstack_rows: rows of ``hidden`` that they are added to.
+        places: ``index`` on the host, where it is known.
     """
 
     hidden: Tensor
@@ -38,6 +39,13 @@ class State:
     rope: tuple[Tensor, Tensor]
     deepstack: tuple[Tensor, ...]
     deepstack_rows: Tensor
+    places: Places | None = None
+
+    def on_host(self) -> Places:
+        """``index`` on the host, read once for all that see these tokens."""
+        if self.places is None:
+            self.places = Places(self.index.cpu().numpy)
+        return self.places
 
     def to(self, device: torch.device) -> None:
         """Move everything to the device of the next layer, which is another one where the model lies on several."""
@@ -58,7 +66,7 @@ class State:
             n_visual: those among the kept.
             levels_done: DeepStack levels that were added already; without a level to come its rows are let go.
         """
-        markers = len(self.deepstack_rows) != n_before
+        markers, self.places = len(self.deepstack_rows) != n_before, None
         self.hidden = self.hidden.index_select(1, kept)
         self.index, self.visual = self.index[kept], self.visual[kept]
         self.rope = (self.rope[0].index_select(1, kept), self.rope[1].index_select(1, kept))
@@ -237,6 +245,7 @@ def prefill(
                 if m.repeats and whole is not None:
                     views = [view for _, view in seen.waiting[id(m)]]
                     seen.statistics[id(m)] = repeated(adapter, whole, cache, m, views)
+                seen.statistics[id(m)] = _numbers(seen.statistics.get(id(m), []))
                 for number, view in seen.waiting[id(m)]:
                     observed = _observed(seen, m, view.keys.device)
                     _compress(m, replace(view, observed=observed), hooks.compressions, number, seen)
@@ -358,6 +367,7 @@ def _views(
             rope=(state.rope[0][0], state.rope[1][0]),
             rope_at=rope_at,
             attention=adapter.text.layers[number].self_attn,
+            places=state.on_host(),
         )
 
     return view
@@ -366,6 +376,19 @@ def _views(
 def _observed(seen: _Seen, method: Method, device: torch.device) -> tuple[Any, ...]:
     """What a method observed, tensors on ``device``."""
     return tuple(s.to(device) if isinstance(s, Tensor) else s for s in seen.statistics.get(id(method), ()))
+
+
+def _numbers(statistics: list[Any]) -> list[Any]:
+    """Statistics with single numbers of the device as numbers, with one read for all layers; others as they are."""
+
+    def single(x: Any) -> bool:
+        return isinstance(x, Tensor) and x.ndim == 0
+
+    found = [x for s in statistics if isinstance(s, tuple) for x in s if single(x)]
+    if not found:
+        return statistics
+    read = iter(torch.stack([x.to(found[0].device) for x in found]).tolist())
+    return [tuple(next(read) if single(x) else x for x in s) if isinstance(s, tuple) else s for s in statistics]
 
 
 def _rope_rows(state: State, rows: slice | Tensor) -> tuple[Tensor, Tensor]:
@@ -388,10 +411,11 @@ def _prune(method: Method, view: LayerView, budget: StageBudget, state: State, n
     answer = method.prune_layer(view, budget)
     if isinstance(answer, LayerEdit):
         keep = answer.keep | ~view.visual
-        if not bool(keep[answer.rows].all()):
+        there, n_left = torch.stack([keep[answer.rows].all().long(), (keep & view.visual).sum()]).tolist()
+        if not there:
             raise RuntimeError(f"{method.name}.prune_layer changes tokens that it drops")
         state.hidden = state.hidden.index_copy(1, answer.rows, answer.hidden[None].to(state.hidden.dtype))
-        return keep, int((keep & view.visual).sum())
+        return keep, n_left
     if answer.dtype == torch.bool:
         keep = answer | ~view.visual
         return keep, int((keep & view.visual).sum())

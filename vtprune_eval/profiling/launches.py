@@ -2,7 +2,8 @@
 
 Counted on the CPU, where nothing waits: what counts is the call. A launch is an operation that computes something
 (views are free); a read is a call whose result the host needs before it can go on (``item``, ``tolist``, ``nonzero``,
-indexing by a mask, a copy to the host). On a GPU every read empties the queue of launches.
+indexing by a mask or by a single number that lies on the device, a copy to the host). On a GPU every read empties the
+queue of launches.
 """
 
 from __future__ import annotations
@@ -79,16 +80,17 @@ class _Reads(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         name = getattr(func, "__name__", str(func))
-        masked = name in ("__getitem__", "__setitem__") and _by_mask(args[1])
+        masked = name in ("__getitem__", "__setitem__") and _needs_values(args[1])
         if name in _READS or masked:
             self._found.reads += 1
             where = self._found.where
             if where is not None:
-                label = f"{name} by a mask" if masked else name
+                label = f"{name} by values" if masked else name
                 where[label] = where.get(label, 0) + 1
         return func(*args, **(kwargs or {}))
 
 
-def _by_mask(index: Any) -> bool:
+def _needs_values(index: Any) -> bool:
+    """Whether the host needs the values of an index: of a mask, how many it selects; of a single number, itself."""
     parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(p, torch.Tensor) and p.dtype == torch.bool and p.ndim > 0 for p in parts)
+    return any(isinstance(p, torch.Tensor) and (p.dtype == torch.bool or p.ndim == 0) for p in parts)

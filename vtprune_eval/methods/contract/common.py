@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UserError
@@ -79,6 +80,11 @@ class TokenLayout:
     patch_size: int
     positions: torch.Tensor
     image_sizes: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def next_position(self) -> int:
+        """Position of the first token behind the prompt, in all three of t, h, w."""
+        return int(self.positions.max()) + 1
 
     @property
     def n_tokens(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...budget import behind_cut
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
 
     from ...budget import StageBudget
     from .common import TokenLayout
+
+
+class Places:
+    """Where the tokens of a sequence stand in the full prompt, on the host; read at most once, when first asked for."""
+
+    def __init__(self, read: Callable[[], np.ndarray]) -> None:
+        """``read``: gives them, sorted."""
+        self._read = read
+
+    @cached_property
+    def all(self) -> np.ndarray:
+        """Positions in the full prompt, sorted int64 ``(n,)``."""
+        return self._read()
+
+    def between(self, start: int, end: int) -> tuple[int, int]:
+        """Half-open range of the rows whose positions lie in ``[start, end)``."""
+        first, last = self.all.searchsorted((start, end)).tolist()
+        return first, last
 
 
 @dataclass(frozen=True)
@@ -43,6 +62,7 @@ class LayerView:
         rope: cos and sin of the tokens' rotary embedding, ``(n, rotary_dim)`` each.
         rope_at: the same of text at the given positions ``(m,)``.
         attention: the layer's attention module, for code of other libraries.
+        places: ``index`` on the host, shared by all layers that see the same tokens; read from it where there is none.
 
     The tensors are the model's own, not copies: a hook must not write into them.
     """
@@ -66,11 +86,45 @@ class LayerView:
     rope: tuple[torch.Tensor, torch.Tensor] = ()  # type: ignore[assignment]  # the pipeline always fills it
     rope_at: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = lambda positions: (positions, positions)
     attention: Any = None
+    places: Places | None = None
+
+    @cached_property
+    def _spans(self) -> tuple[tuple[int, int], ...]:
+        """Half-open range of rows of every image, on the host: what methods ask here makes no device wait."""
+        places = self.places or Places(self.index.cpu().numpy)
+        return tuple(places.between(start, end) for start, end in self.layout.spans)
+
+    def span_of(self, image: int) -> tuple[int, int]:
+        """Half-open range of the rows that show ``image`` (negative counts from the end): they are neighbours."""
+        return self._spans[image]
 
     def rows_of(self, image: int) -> torch.Tensor:
         """Rows of this view that show ``image`` (negative counts from the end), sorted int64 ``(m,)``."""
-        start, end = self.layout.spans[image]
-        return ((self.index >= start) & (self.index < end)).nonzero()[:, 0]
+        import torch
+
+        return torch.arange(*self._spans[image], device=self.index.device)
+
+    @property
+    def n_visual(self) -> int:
+        """Visual tokens."""
+        return sum(end - start for start, end in self._spans)
+
+    @property
+    def visual_rows(self) -> torch.Tensor:
+        """Rows of the visual tokens, sorted int64 ``(n_visual,)``."""
+        import torch
+
+        empty = torch.arange(0, device=self.index.device)
+        return torch.cat([empty, *(self.rows_of(image) for image in range(len(self._spans)))])
+
+    @property
+    def text_rows(self) -> torch.Tensor:
+        """Rows of the text, sorted int64 ``(n - n_visual,)``."""
+        import torch
+
+        starts, ends = zip(*((s, e) for s, e in self._spans if e > s), strict=True) if self.n_visual else ((), ())
+        gaps = zip((0, *ends), (*starts, len(self.index)), strict=True)
+        return torch.cat([torch.arange(first, last, device=self.index.device) for first, last in gaps])
 
     @property
     def text_after(self) -> torch.Tensor:
@@ -83,8 +137,7 @@ class LayerView:
     @property
     def n_after_images(self) -> int:
         """Tokens behind the last visual token; all of them when there is none."""
-        places = self.visual.nonzero()
-        return len(self.index) - (int(places[-1]) + 1 if len(places) else 0)
+        return len(self.index) - max((end for start, end in self._spans if end > start), default=0)
 
     @property
     def value_norms(self) -> torch.Tensor:

@@ -63,6 +63,11 @@ def received_attention(queries: Tensor, keys: Tensor) -> Tensor:
 
 
 def sparse_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: bool) -> float:
+    """See :func:`small_share`, which makes no device wait."""
+    return float(small_share(queries, keys, threshold=threshold, relative=relative))
+
+
+def small_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: bool) -> Tensor:
     """Share of small attention weights among the causally visible ones, mean over query heads.
 
     Args:
@@ -72,7 +77,7 @@ def sparse_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: b
             largest weight of its row (``relative`` True; VL-Cache, section 4.1).
 
     Returns:
-        a number in [0, 1].
+        float64 ``()``, in [0, 1].
     """
     n_q, m, _ = queries.shape
     n = keys.shape[1]
@@ -90,7 +95,7 @@ def sparse_share(queries: Tensor, keys: Tensor, *, threshold: float, relative: b
         is_small = (weights < limit) if relative else (weights <= limit)
         small += (is_small & visible).sum().double()
     visible_pairs = sum(range(n - m + 1, n + 1))
-    return float(small / (n_q * visible_pairs))
+    return small / (n_q * visible_pairs)
 
 
 def per_kv_head(received: Tensor, n_kv: int, how: str = "mean") -> Tensor:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:  # naming a class of torch executes torch, and a list of metho
 # Up to so many tokens (256 MiB) the similarity matrix is held.
 MATRIX_TOKENS = 8192
 BLOCK = 1024
+# Choices between two looks at whether gains have become noise: a look makes the host wait for the device.
+LOOK = 64
 
 
 def unit_rows(x: Tensor) -> Tensor:
@@ -54,11 +56,11 @@ def max_min(features: Tensor, k: int) -> Tensor:
     chosen[0] = (nearest if twin is None else nearest[twin]).argmin()
     closest = unit.new_full((n,), -2.0)
     for i in range(1, k):
-        last = int(chosen[i - 1])
-        similar = unit @ unit[last] if matrix is None else matrix[last]
+        last = chosen[i - 1 : i]  # never read: the host would wait for the device at every choice
+        similar = _row(unit, matrix, last)
         torch.maximum(closest, similar if twin is None else similar[twin], out=closest)
         if twin is not None:
-            closest[twin == twin[last]] = 1.0  # its twins; the row's own entry is a mark
+            closest.masked_fill_(twin == twin[last], 1.0)  # its twins; the row's own entry is a mark
         closest[chosen[:i]] = float("inf")
         chosen[i] = closest.argmin()
     return chosen
@@ -67,7 +69,7 @@ def max_min(features: Tensor, k: int) -> Tensor:
 def min_max_scaled(raw: Tensor) -> Tensor:
     """Relevance scaled to (0, 1]: ``(raw - min + 1e-6) / (max - min)``; all 1 if constant."""
     low, high = raw.min(), raw.max()
-    return torch.ones_like(raw) if high - low < 1e-12 else (raw - low + 1e-6) / (high - low)
+    return torch.where(high - low < 1e-12, 1.0, (raw - low + 1e-6) / (high - low))
 
 
 def mean_cosine(features: Tensor, words: Tensor) -> Tensor:
@@ -87,24 +89,33 @@ def greedy_map(features: Tensor, quality: Tensor, k: int) -> Tensor:
     if k >= n:
         return torch.arange(n, device=unit.device)
     gain = quality.square()
-    floor = 1e-6 * float(gain.max())
+    floor = 1e-6 * gain.max().double()
     similar = unit @ unit.T if n <= MATRIX_TOKENS else None
     rows = unit.new_zeros(k, n)
     taken = torch.zeros(n, dtype=torch.bool, device=unit.device)
     chosen = torch.empty(k, dtype=torch.long, device=unit.device)
+    noise = torch.zeros(k, dtype=torch.bool, device=unit.device)  # from which choice on gains are noise
     for i in range(k):
         free = gain.masked_fill(taken, float("-inf"))
-        j = int(free.argmax())
-        if float(free[j]) <= floor:
+        j = free.argmax(0, keepdim=True)
+        noise[i : i + 1] = free[j].double() <= floor
+        if (i % LOOK == 0 or i == k - 1) and bool(noise[i]):
+            n_sure = int(noise[: i + 1].long().argmax())
+            taken = torch.zeros_like(taken).index_fill_(0, chosen[:n_sure], True)
             order = torch.sort(quality.masked_fill(taken, float("-inf")), descending=True, stable=True).indices
-            chosen[i:] = order[: k - i]
+            chosen[n_sure:] = order[: k - n_sure]
             break
-        chosen[i] = j
-        taken[j] = True
-        kernel = quality * quality[j] * (unit @ unit[j] if similar is None else similar[j])
-        rows[i] = (kernel - rows[:i].T @ rows[:i, j]) / gain[j].clamp(min=1e-10).sqrt()
+        chosen[i : i + 1] = j
+        taken.index_fill_(0, j, True)
+        kernel = quality * quality[j] * _row(unit, similar, j)
+        rows[i] = (kernel - rows[:i].T @ rows[:i].index_select(1, j)[:, 0]) / gain[j].clamp(min=1e-10).sqrt()
         gain = gain - rows[i].square()
     return chosen
+
+
+def _row(unit: Tensor, similar: Tensor | None, at: Tensor) -> Tensor:
+    """Cosines of all rows to the one ``at`` (int64 ``(1,)``), ``(n,)``; from the matrix where it is held."""
+    return unit @ unit.index_select(0, at)[0] if similar is None else similar.index_select(0, at)[0]
 
 
 def greedy_cover(features: Tensor, weight: Tensor, k: int) -> Tensor:
@@ -128,9 +139,10 @@ def greedy_cover(features: Tensor, weight: Tensor, k: int) -> Tensor:
             rows = unit[start : start + BLOCK] @ unit.T if similar is None else similar[start : start + BLOCK]
             gains.append((rows - covered).clamp(min=0).sum(-1))
         gain = (torch.cat(gains) * weight).masked_fill(taken, float("-inf"))
-        j = int(gain.argmax())
-        chosen[i], taken[j] = j, True
-        covered = torch.maximum(covered, unit @ unit[j] if similar is None else similar[j])
+        j = gain.argmax(0, keepdim=True)
+        chosen[i : i + 1] = j
+        taken.index_fill_(0, j, True)
+        covered = torch.maximum(covered, _row(unit, similar, j))
     return chosen
 
 

@@ -140,7 +140,7 @@ def density_peaks(x: Tensor, n: int) -> Clusters:
     density = (-distance.topk(min(n, len(x)), largest=False).values.square().mean(-1)).exp()
     order = torch.arange(len(x), device=x.device)
     denser = (density[None] > density[:, None]) | ((density[None] == density[:, None]) & (order[None] < order[:, None]))
-    gap = distance.masked_fill(~denser, float("inf")).amin(-1).clamp(max=float(distance.max()))
+    gap = distance.masked_fill(~denser, float("inf")).amin(-1).minimum(distance.max())
     centres = torch.sort(density * gap, descending=True, stable=True).indices[:n]
     assign = distance[:, centres].argmin(-1)
     assign[centres] = torch.arange(len(centres), device=x.device)

@@ -20,18 +20,19 @@ def falling(scores: Tensor) -> Tensor:
     return torch.sort(scores, descending=True, stable=True).indices
 
 
-def least_similar(states: Tensor, pivots: Sequence[int], candidates: Tensor, shares: Sequence[int]) -> Tensor:
+def least_similar(states: Tensor, pivots: Tensor | Sequence[int], candidates: Tensor, shares: Sequence[int]) -> Tensor:
     """Per pivot in turn its share of the candidates least similar to it (DART), int64, in the order of choice.
 
     Args:
         states: ``(n, dim)``, compared by cosine.
-        pivots: rows, in the order of visiting.
+        pivots: rows, int64, in the order of visiting.
         candidates: sorted rows; what one pivot takes the next does not see.
         shares: one number per pivot.
     """
     unit, taken = unit_rows(states), []
-    for pivot, share in zip(pivots, shares, strict=True):
-        order = torch.sort(unit[candidates] @ unit[pivot], stable=True).indices
+    asked = unit.index_select(0, torch.as_tensor(pivots, dtype=torch.long, device=unit.device))
+    for pivot, share in zip(asked, shares, strict=True):
+        order = torch.sort(unit[candidates] @ pivot, stable=True).indices
         taken.append(candidates[order[:share]])
         candidates = candidates[order[share:].sort().values]
     return torch.cat([candidates[:0], *taken])
@@ -129,7 +130,7 @@ def evenly_in_components(labels: Tensor, skip: float) -> Tensor:
     quota = torch.tensor([m if m < 2 else max(1, m - round(m * skip)) for m in sizes.tolist()], device=labels.device)
     rank = rank_in_group(labels)
     keep = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
-    for m, k in {(int(sizes[c]), int(quota[c])) for c in labels.unique().tolist()}:
+    for m, k in {pair for pair in zip(sizes.tolist(), quota.tolist(), strict=True) if pair[0]}:
         places = [0] if k == 1 else [i * (m - 1) // (k - 1) for i in range(k)]
         chosen = torch.zeros(m, dtype=torch.bool, device=labels.device)
         chosen[places] = True

@@ -93,20 +93,20 @@ def best_and_window(scores: Tensor, size: int, n: int, window: int) -> Tensor:
     return with_window(best(scores[:, : n - window], size - window, ties="late"), n, window)
 
 
-def ragged(scores: Tensor, always: Tensor, sizes: Sequence[int]) -> Tensor:
+def ragged(scores: Tensor, always: Tensor, n_always: int, sizes: Sequence[int]) -> Tensor:
     """Per head everything in ``always`` and the best of the others, as many as its size; later ones on ties.
 
     Args:
         scores: ``(heads, n)``.
         always: bool ``(n,)``.
+        n_always: how many those are.
         sizes: entries per head beside those.
 
     Returns:
         sorted int64 ``(heads, n_always + max(sizes))``, heads of fewer entries padded with -1 in front.
     """
-    n_always, width = int(always.sum()), max(sizes)
-    ranked = scores.float().clone()
-    ranked[:, always] = float("inf")
+    width = max(sizes)
+    ranked = scores.float().masked_fill(always, float("inf"))
     kept = torch.full((len(scores), n_always + width), -1, device=scores.device)
     for h, size in enumerate(sizes):
         kept[h, width - size :] = best(ranked[h : h + 1], n_always + size, ties="late")[0]
