@@ -24,6 +24,7 @@ SAMPLE_NOTES = {
     "cache_partial": "the cache of {cached} of {layers} decoder layers was compressed; the others have linear "
     "attention and none",
     "nothing_dropped": "NOTHING WAS DROPPED: budget {budget} was asked for, and the sample ran at 100 %",
+    "decoded_eagerly": "decoded eagerly: with static shapes a step was too close to call",
     "foreign": "not {model}",
     "said": "{text}",
 }

@@ -73,6 +73,7 @@ def test_blocks_before_a_drop_run_once(family, make_sample, rows):
     assert sorted(n == whole for n in seen[0]) == [False, True]
     # Behind block 2 PixelPrune found nothing to drop in noise, and that branch goes on with all of them.
     assert [sum(n == whole for n in seen[b]) for b in range(4)] == [1, 1, 2, 2]
+    assert sweep.sharing()[VIT_BLOCKS] == 7
     assert {i: found[i].shared for i in found} == {
         **dict.fromkeys((1, 2, 3, 5, 6), VIT_BLOCKS), 4: IMAGES, 0: VIT, 7: VIT
     }  # fmt: skip

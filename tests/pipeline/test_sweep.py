@@ -18,7 +18,7 @@ from vtprune_eval.methods.base import Method
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.pipeline.sweep import IMAGES, LAYERS, PREFILL, VIT, Sweep
+from vtprune_eval.pipeline.sweep import IMAGES, LAYERS, PREFILL, VIT, VIT_BLOCKS, Sweep
 from vtprune_eval.registry import make_method, method_class, method_names
 from vtprune_eval.selftest.small import NAMES
 
@@ -137,7 +137,7 @@ def test_eight_budgets_of_four_cache_methods_share_one_prefill(make_sample, attn
     assert len({o.ids for o in alone}) > 1  # the budgets make a difference, so equality says something
     assert len(encodes) == 1
     assert sum(n > 1 for n in layer_calls) == 1  # one prefill; the rest are decoding steps
-    assert sweep.sharing() == {PREFILL: 33, VIT: 33}
+    assert sweep.sharing() == {PREFILL: 33, VIT: 33, VIT_BLOCKS: 0}
 
 
 @pytest.mark.parametrize(

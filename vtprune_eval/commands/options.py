@@ -142,6 +142,11 @@ def _work(p: Parser) -> None:
         action="store_true",
         help="records say how probable the model found each token of its answer (answers are decoded one by one)",
     )
+    p.add_argument(
+        "--decode-graphs",
+        action="store_true",
+        help="decode the timed answers with static shapes, on CUDA as a captured graph (not bound by kernel launches)",
+    )
     p.add_argument("--max-branch-bytes", metavar="SIZE", help="memory for shared state (default 4GB)")
     p.add_argument("--cache", metavar="DIR", help="keep preprocessed images and ViT outputs in this folder")
     p.add_argument("--cache-size", metavar="SIZE", help="its limit; what was used least recently goes (default 20GB)")

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..methods.base import HOOKS, ImageView, Method, PatchView, Places, TokenEdit, TokenView
 from ..methods.kernels.topk import kept_by_score
 from ..models.base import Encoded, Merging, VlmAdapter
+from ..notes import Note
 from ..outcome import Outcome, achieved
 from ..profiling.flops import flops_of
 from ..profiling.memory import PeakMemory, release_freed
@@ -37,6 +38,7 @@ from .prefill import Compression, Halfway, Hooks, PrefillResult, State, prefill
 from .prompt import Prompt, build_prompt, patch_rows
 from .recall import recall_of
 from .stages import Begun, Entered, frozen, memory_errors, value_of
+from .static import StaticDecode
 from .vit_trunk import VitTrunk
 
 
@@ -57,6 +59,7 @@ class Pipeline:
         logprobs: bool = False,
         copied: Callable[[str], Method] = make_method,
         record_kept: bool = False,
+        decode_graphs: bool = False,
     ) -> None:
         """Check that hooks do not collide and that the budget means something.
 
@@ -69,6 +72,7 @@ class Pipeline:
             logprobs: whether outcomes say how probable the model found each token of its answer.
             copied: makes the method whose count ``auto`` and ``like:`` copy, with the run's hyper-parameters.
             record_kept: whether outcomes say which blocks every layer and head holds.
+            decode_graphs: whether answers are decoded with static shapes (:mod:`.static`).
 
         Raises:
             UserError: two methods use one hook, the budget does not fit a method, or a method asks for a layer that
@@ -97,6 +101,7 @@ class Pipeline:
             self._check_repeat(compressor, pruner)
         if budget.is_full:
             self._by_hook = {}
+        self._static = StaticDecode(adapter, max_new_tokens) if decode_graphs else None
         release_freed()
 
     def _check_repeat(self, compressor: Method, pruner: Method | None) -> None:
@@ -547,6 +552,11 @@ class Pipeline:
     ) -> Outcome:
         """Stage 6: decode from ``cache``, and count."""
         draft = self.draft(entered, begun, budgets, result, cache)
+        static = self._statically(cache, begun.next_position, first, clock)
+        if static is not None:
+            return self.outcome(draft, *static, clock.ms, memory.read())
+        if self._static is not None:
+            draft = replace(draft, notes=(*draft.notes, Note("decoded_eagerly")))
         with clock.stage("decode"):
             new, finish = (
                 greedy(decoder, first, self.adapter.eos_ids, self.max_new_tokens)
@@ -554,6 +564,18 @@ class Pipeline:
                 else ([], "pointer")
             )
         return self.outcome(draft, new, finish, clock.ms, memory.read(), decoder.logprobs or ())
+
+    def _statically(self, cache: KVCache, position: int, first: int, clock: StageClock) -> tuple[list[int], str] | None:
+        """The answer with static shapes; None where they are not asked for, or a step was too close to call."""
+        if self._static is None:
+            return None
+        with clock.stage("reference"):  # buffers and captured graph are made once per cell
+            self._static.prepare(cache)
+        with clock.stage("decode"):
+            found = self._static.answer(cache, position, first, self.adapter.eos_ids, self.max_new_tokens)
+        if found is None:
+            del clock.ms["decode"]  # the time is that of the eager steps that follow
+        return found
 
     def draft(
         self, entered: Entered, begun: Begun, budgets: dict[str, StageBudget], result: PrefillResult, cache: KVCache

@@ -119,12 +119,15 @@ class Sweep:
         return self._failures + (self._pool.failures if self._pool else [])
 
     def sharing(self, cells: Sequence[int] | None = None) -> dict[str, int]:
-        """How many cells share a prefill, and how many an output of the ViT, with at least one other."""
+        """How many cells share a prefill, how many an output of the ViT, and how many some of its blocks, with at least
+        one other."""
         chosen = range(len(self._pipelines)) if cells is None else cells
-        return {
+        shared = {
             what: sum(len(g) for g in self._groups(chosen, hook) if len(g) > 1)
             for what, hook in ((PREFILL, "prune_layer"), (VIT, BEHIND_VIT))
         }
+        walks = along_trunks(self._groups(chosen, BEHIND_VIT), self._pipelines, 0)
+        return {**shared, VIT_BLOCKS: sum(len(group) for group, walk in walks if walk is not None)}
 
     def _groups(self, cells: Sequence[int], upto: str) -> list[list[int]]:
         """Cells by equal key, in the order of their first."""

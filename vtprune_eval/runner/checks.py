@@ -68,6 +68,7 @@ def _check_values(spec: RunSpec) -> None:
     for name, flag in (
         ("trust_remote_code", spec.trust_remote_code),
         ("logprobs", spec.logprobs),
+        ("decode_graphs", spec.decode_graphs),
         ("wide", spec.wide),
         ("quiet", spec.quiet),
     ):
@@ -75,6 +76,10 @@ def _check_values(spec: RunSpec) -> None:
             raise UserError(f"{name}={flag!r}: true or false is needed.")
     if spec.logprobs and spec.engine == "vllm":
         raise UserError("--logprobs belongs to --engine local or ray; leave it out.")
+    if spec.decode_graphs and (spec.engine == "vllm" or spec.model == "stub"):
+        raise UserError("--decode-graphs belongs to --engine local or ray, with a model; leave it out.")
+    if spec.decode_graphs and spec.logprobs:
+        raise UserError("--decode-graphs reads no probabilities for --logprobs; leave one of them out.")
     for name, number, low in (
         ("--limit", spec.limit, 1),
         ("--max-new-tokens", spec.max_new_tokens, 1),

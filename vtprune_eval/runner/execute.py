@@ -191,6 +191,7 @@ def load_factory(spec: RunSpec, adapter: VlmAdapter | None = None) -> tuple[Mode
             seed=spec.seed,
             max_new_tokens=spec.max_new_tokens or task.max_new_tokens,
             logprobs=spec.logprobs,
+            decode_graphs=spec.decode_graphs,
             copied=spec.copied,
             record_kept=spec.record_kept == "full",
         )

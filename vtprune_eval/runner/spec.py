@@ -42,7 +42,7 @@ _NOT_IDENTITY = {
 }
 
 
-_OF_ALL_ROWS = ("limit", "protocol", "history", "max_new_tokens", "seed", "seeds", "attn", "engine")
+_OF_ALL_ROWS = ("limit", "protocol", "history", "max_new_tokens", "seed", "seeds", "attn", "engine", "decode_graphs")
 MAX_SLUG = 120  # characters; a file system takes 255 bytes
 
 
@@ -105,6 +105,7 @@ class RunSpec:
         cache_size: its limit.
         record_kept: ``off``, or ``full``: records say which blocks every layer and head holds.
         logprobs: whether records say how probable the model found each token of its answer.
+        decode_graphs: whether timed answers are decoded with static shapes, on CUDA as a captured graph.
         wide: whether tables may be wider than the terminal.
         quiet: whether a terminal shows the main table alone.
         shard: ``i/n``, the part of every task's samples that this run answers, None for all of them.
@@ -141,6 +142,7 @@ class RunSpec:
     decode_batch: str = "auto"
     timings: int | None = None
     logprobs: bool = False
+    decode_graphs: bool = False
     max_branch_bytes: str = "4GB"
     cache: str | None = None
     cache_size: str = "20GB"
@@ -200,6 +202,8 @@ class RunSpec:
         data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
         if not self.logprobs:  # records without them are those of a run that never heard of them
             del data["logprobs"]
+        if not self.decode_graphs:  # likewise
+            del data["decode_graphs"]
         if self.engine == "vllm":  # its answers may differ in the last bits; those of workers are the local ones
             data["engine"] = self.engine
         if self.record_kept != "off":
