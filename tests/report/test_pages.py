@@ -15,16 +15,9 @@ from tests.report.conftest import HOSTILE, edit_records
 from vtprune_eval import cli
 from vtprune_eval.notes import Note
 from vtprune_eval.report.board import details_of, page
-from vtprune_eval.report.pages import (
-    AXES,
-    as_csv,
-    as_markdown,
-    drop_repeated_full,
-    mark_dominated,
-    rows_of,
-    settings_of_row,
-)
+from vtprune_eval.report.pages import as_csv, as_markdown
 from vtprune_eval.report.result_file import from_run, read
+from vtprune_eval.report.rows import AXES, drop_repeated_full, mark_dominated, rows_of, settings_of_row
 from vtprune_eval.runner.folder import read_run
 
 

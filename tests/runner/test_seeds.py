@@ -10,8 +10,8 @@ import pytest
 from vtprune_eval import cli
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import UserError
-from vtprune_eval.report.pages import rows_of
 from vtprune_eval.report.result_file import from_run
+from vtprune_eval.report.rows import rows_of
 from vtprune_eval.results.summary import merge_draws, summarise
 from vtprune_eval.runner.folder import read_run
 from vtprune_eval.runner.spec import RunSpec
@@ -70,7 +70,7 @@ def test_draws_differ_and_their_records_stay(tmp_path, capsys):
     assert len(kept[0]) == 3 and kept[0] != kept[1]
     assert [r["budget"] for r in json.loads((out / "summary.json").read_text())["rows"]] == ["-", "40"]
     run = read_run(out)
-    from vtprune_eval.report.pages import merge_draws as merge_rows
+    from vtprune_eval.report.rows import merge_draws as merge_rows
 
     rows = merge_rows(rows_of(from_run(run)[0], {k: list(v.values()) for k, v in run.records.items()}))
     random = next(r for r in rows if r["method"] == "random")

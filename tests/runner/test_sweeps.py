@@ -12,8 +12,8 @@ from vtprune_eval.api import _methods
 from vtprune_eval.errors import UserError
 from vtprune_eval.methods.pixelprune import PixelPrune
 from vtprune_eval.report.board import command_of
-from vtprune_eval.report.pages import rows_of
 from vtprune_eval.report.result_file import from_run
+from vtprune_eval.report.rows import rows_of
 from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.folder import read_run
 from vtprune_eval.runner.spec import Cell

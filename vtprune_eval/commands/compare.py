@@ -127,7 +127,7 @@ _CSV = (
 
 
 def _csv(lines: Sequence[dict[str, Any]]) -> str:
-    from ..report.pages import csv_text
+    from ..report.spreadsheet import csv_text
 
     rows = []
     for line in lines:

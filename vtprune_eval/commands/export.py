@@ -96,7 +96,7 @@ def _names(text: str) -> list[str]:
 
 def as_csv(lines: Sequence[dict[str, Any]]) -> str:
     """The lines as CSV."""
-    from ..report.pages import csv_text
+    from ..report.spreadsheet import csv_text
     from ..report.tidy import COLUMNS
 
     return csv_text(list(COLUMNS), ([line[c] for c in COLUMNS] for line in lines))
