@@ -16,6 +16,7 @@ from typing import Any
 
 from ..console import Parser
 from ..errors import SampleError, UserError
+from ..results.run_files import VerifiedCell
 from ..results.store import RunFolder, write_atomic
 from ..results.types import Record
 from ..results.verified import LEAST_EQUAL, NAME, engine_of, shares
@@ -80,7 +81,7 @@ def _made(given: argparse.Namespace, rest: list[str]) -> Path:
     return spec.folder
 
 
-def compare(run: Run, n_samples: int, data_path: str | None = None) -> list[dict[str, Any]]:
+def compare(run: Run, n_samples: int, data_path: str | None = None) -> list[VerifiedCell]:
     """Answer some samples of a run with the pipeline.
 
     Args:
@@ -97,7 +98,7 @@ def compare(run: Run, n_samples: int, data_path: str | None = None) -> list[dict
 
     spec: RunSpec = replace(run.spec, engine="local", workers=None, data_path=data_path)
     _, factory, _ = load_factory(spec)
-    out = []
+    out: list[VerifiedCell] = []
     with tqdm(file=sys.stderr, unit="sample", mininterval=0.5) as bar:
         for name in spec.tasks:
             task = task_of(run.spec, name, data_path)
@@ -132,7 +133,7 @@ def _same(pipeline: Any, sample: Any, record: Record) -> tuple[bool, bool]:
     return list(outcome.ids) == record["ids"], [bitmap(k) for k in outcome.kept] == record["kept"]
 
 
-def shown(cells: list[dict[str, Any]], engine: str, dtype: str) -> str:
+def shown(cells: list[VerifiedCell], engine: str, dtype: str) -> str:
     """The comparison as a table."""
     from tabulate import tabulate
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 PROFILES = ("full", "light", "off")
 SAMPLE_SECONDS = 0.02  # period of the power samples where the GPU has no energy counter
@@ -24,6 +24,38 @@ THROTTLING = {
     "SwThermalSlowdown": "software thermal slowdown",
     "HwPowerBrakeSlowdown": "power brake",
 }
+
+
+class GpuState(TypedDict, total=False):
+    """State of a GPU, as ``environment.json`` holds it; null where it cannot be read.
+
+    Attributes:
+        name: of the device; of all devices of a run on several machines.
+        driver: version.
+        sm_mhz: clock of the multiprocessors.
+        sm_max_mhz: the highest that it can have.
+        memory_mhz: clock of the memory.
+        power_limit_w: enforced limit.
+        temperature_c: of the chip.
+        throttling: why the clock is held down now.
+        n_other_processes: on this GPU.
+        energy_source: counter or integrated power.
+        reason: why there is no GPU to read.
+        warnings: what disturbed the run.
+    """
+
+    name: str | None
+    driver: str | None
+    sm_mhz: int | None
+    sm_max_mhz: int | None
+    memory_mhz: int | None
+    power_limit_w: float | None
+    temperature_c: int | None
+    throttling: list[str]
+    n_other_processes: int | None
+    energy_source: str | None
+    reason: str
+    warnings: list[str]
 
 
 class Gpu(Protocol):
@@ -40,7 +72,7 @@ class Gpu(Protocol):
     def process_bytes(self) -> int | None:
         """GPU memory that this process holds now (context included), None where it cannot be told."""
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> GpuState | None:
         """Name, driver, clocks and what disturbs a measurement; None without a GPU."""
 
     def close(self) -> None:
@@ -64,7 +96,7 @@ class NoGpu:
         """None."""
         return None
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self) -> GpuState | None:
         """None."""
         return None
 
@@ -129,9 +161,8 @@ class NvmlGpu:
                 return used
         return None
 
-    def state(self) -> dict[str, Any] | None:
-        """State now. Keys: ``name``, ``driver``, ``sm_mhz``, ``sm_max_mhz``, ``memory_mhz``, ``power_limit_w``,
-        ``temperature_c``, ``throttling`` (list), ``n_other_processes``, ``energy_source``, ``warnings``."""
+    def state(self) -> GpuState | None:
+        """State now."""
         n, h = self.nvml, self.handle
         throttling = self._throttling()
         others = self._other_processes()
@@ -264,7 +295,7 @@ def open_gpu(device: str, profile: str, uuid: str | None = None, nvml: Any = Non
         return NoGpu(f"the GPU of {device} cannot be told ({error})")
 
 
-def marked(state: dict[str, Any] | None, reason: str, earlier: dict[str, Any]) -> dict[str, Any]:
+def marked(state: GpuState | None, reason: str, earlier: GpuState) -> GpuState:
     """The GPU entry of a run's environment: its state, with the warnings of an earlier session of the same run.
 
     Args:
@@ -272,8 +303,10 @@ def marked(state: dict[str, Any] | None, reason: str, earlier: dict[str, Any]) -
         reason: why there is none.
         earlier: the entry that stands there, or {}.
     """
-    warnings = list(dict.fromkeys([*earlier.get("warnings", []), *(state or {}).get("warnings", [])]))
-    return {**(state or {"name": earlier.get("name"), "reason": reason}), "warnings": warnings}
+    absent: GpuState = {"name": earlier.get("name"), "reason": reason}
+    now = state or absent
+    warnings = list(dict.fromkeys([*earlier.get("warnings", []), *now.get("warnings", [])]))
+    return {**now, "warnings": warnings}
 
 
 def _uuid(device: str) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..naming import typed
+from ..results.run_files import RunSettings
 from ..results.store import write_atomic
 from ..results.types import Record
 from ..runner.folder import Key, spec_of, task_of
@@ -25,6 +26,7 @@ from ..sample import Sample, target_box
 from .maps import Kept
 from .pictures import predicted_point
 from .result_file import GROUPS
+from .result_types import ResultFile
 
 # Samples per task of a result whose pictures and kept blocks the page holds, and the largest side of a picture in px.
 PICTURED, PICTURE_SIDE, PICTURE_QUALITY = 24, 640, 55
@@ -99,7 +101,7 @@ def packed(data: Any) -> str:
 
 
 def details_of(
-    result: dict[str, Any],
+    result: ResultFile,
     records: dict[Key, list[Record]],
     folder: Path | None,
     data_path: str | None = None,
@@ -128,7 +130,7 @@ def details_of(
     return {"settings": result["settings"], "command": command_of(result["settings"]), "tasks": tasks}
 
 
-def _samples_of(settings: dict[str, Any], task: str, data_path: str | None) -> dict[str, Sample]:
+def _samples_of(settings: RunSettings, task: str, data_path: str | None) -> dict[str, Sample]:
     """The task's samples by id; {} where its data is not here or is other data: the page then shows answers alone."""
     try:
         loaded = task_of(spec_of(settings), task, data_path)

@@ -23,6 +23,7 @@ from ..models.qwen3_vl_sizes import TRUE_DIMS
 from ..outcome import Counts, achieved, spending
 from ..profiling.plan import block_grids, model_block, model_dims
 from ..results.inside import unpacked
+from ..results.run_files import RunSettings
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 ROUNDING_MS = 1e-3  # times are written with four decimals and added up from such
@@ -54,7 +55,7 @@ class Measured:
     on_gpu: bool
 
     @classmethod
-    def of(cls, settings: dict[str, Any]) -> Measured:
+    def of(cls, settings: RunSettings) -> Measured:
         """From the settings of a run.
 
         Raises:

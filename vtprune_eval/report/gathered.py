@@ -16,6 +16,7 @@ from ..errors import UserError, unknown_name
 from ..naming import bare, parts_of, split_outside
 from ..registry import method_class
 from ..results.record import all_failed
+from ..results.run_files import Environment, RunSettings
 from ..results.summary import merge_draws
 from ..results.types import Record
 from ..runner.folder import Key, identity_of, read_run, spec_of
@@ -49,8 +50,8 @@ class Source:
     """
 
     path: Path
-    settings: dict[str, Any]
-    environment: dict[str, Any]
+    settings: RunSettings
+    environment: Environment
     records: dict[Key, list[Record]]
 
     @property
@@ -163,7 +164,7 @@ def load(path: str | Path) -> Source:
     return Source(path, run.settings, run.environment, {k: list(own.values()) for k, own in run.records.items()})
 
 
-def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def differing(a: RunSettings, b: RunSettings) -> list[str]:
     """What in two runs' settings makes their answers incomparable, as words with both values."""
     out = []
     for key, words in _WORDS.items():

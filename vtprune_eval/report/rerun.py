@@ -16,6 +16,7 @@ from ..benchmarks.tasks import Task, load_task
 from ..errors import UserError
 from ..models.embedded import EMBEDDED
 from ..results.record import result_of
+from ..results.run_files import RunSettings
 from ..results.types import Record
 from ..results.verified import engine_of
 from ..runner.config import from_mapping
@@ -53,7 +54,7 @@ def can_rerun(settings: Mapping[str, Any]) -> bool:
     return settings["model"] in {*EMBEDDED, "stub"} and settings["weights"] != "random"
 
 
-def rerun(settings: Mapping[str, Any], records: Mapping[Key, Sequence[Mapping[str, Any]]], n: int, seed: str) -> Again:
+def rerun(settings: RunSettings, records: Mapping[Key, Sequence[Mapping[str, Any]]], n: int, seed: str) -> Again:
     """Answer some samples of every cell again and compare.
 
     Args:
@@ -67,7 +68,7 @@ def rerun(settings: Mapping[str, Any], records: Mapping[Key, Sequence[Mapping[st
     """
     from ..runner.execute import load_factory
 
-    spec = dataclasses.replace(spec_of(dict(settings)), device="cpu", engine="local", workers=None)
+    spec = dataclasses.replace(spec_of(settings), device="cpu", engine="local", workers=None)
     found = Again()
     _, factory, coordinates = load_factory(spec)
     differ: dict[Cell, list[str]] = {}
@@ -83,7 +84,7 @@ def rerun(settings: Mapping[str, Any], records: Mapping[Key, Sequence[Mapping[st
                 stated = own[record["id"]]
                 found.n += 1
                 tried[cell] = tried.get(cell, 0) + 1
-                if why := _lengths_differ(stated, record, engine_of(dict(settings)) is not None):
+                if why := _lengths_differ(stated, record, engine_of(settings) is not None):
                     found.faults.append(f"{cell.method} at {cell.budget} on {name}: sample {record['id']!r}: {why}")
                 if stated["answer"] == record["answer"] and stated["status"] == record["status"]:
                     found.equal += 1

@@ -17,21 +17,24 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import UserError
 from ..methods.base import HOOKS
 from ..models.embedded import EMBEDDED
 from ..models.identity import is_foreign
 from ..naming import parts_of
+from ..profiling.gpu import GpuState
 from ..registry import method_class
 from ..results.compare import compare_cells
 from ..results.costs import accuracy, costs_of
 from ..results.record import all_failed
+from ..results.run_files import Environment, RunSettings
 from ..results.store import write_atomic
 from ..results.types import Record
 from ..results.verified import check_rows
 from ..runner.folder import Key, Run, identity_of, parse_records, read_json, spec_of
+from .result_types import ResultCell, ResultFile
 from .submission import check as check_submission
 
 SCHEMA = 1
@@ -76,7 +79,7 @@ _SETTINGS: dict[str, type] = {
 }
 
 
-def group_of(settings: dict[str, Any]) -> str:
+def group_of(settings: RunSettings) -> str:
     """Which ranking a run may enter: ``embedded``, ``full-scale``, ``random`` or ``scripted``."""
     if settings["model"] == "stub":
         return "scripted"
@@ -91,14 +94,14 @@ def stage_of(method: str) -> str:
     return ", ".join(stages) or "none"
 
 
-def device_of(settings: dict[str, Any], environment: dict[str, Any]) -> str:
+def device_of(settings: RunSettings, environment: Environment) -> str:
     """Name of the processor or the GPU that the run was measured on."""
-    gpu = environment.get("gpu") or {}
+    gpu = environment.get("gpu") or GpuState()
     named = environment.get("processor") if settings["device"] == "cpu" else gpu.get("name")
     return str(named or settings["device"])[:120]
 
 
-def cells_of(settings: dict[str, Any], records: dict[Key, list[Record]]) -> list[dict[str, Any]]:
+def cells_of(settings: RunSettings, records: dict[Key, list[Record]]) -> list[ResultCell]:
     """Aggregates of every cell, from its records alone.
 
     Args:
@@ -121,7 +124,7 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[Record]]) -> list
         ids = sorted(r["id"] for r in own)
         graded = [r for r in own if r["score"] is not None]
         costs = costs_of(own, records[task, base[0], base[1]] if base else None, trained)
-        cell: dict[str, Any] = {
+        cell: ResultCell = {
             "task": task,
             "method": method,
             "budget": budget,
@@ -133,13 +136,16 @@ def cells_of(settings: dict[str, Any], records: dict[Key, list[Record]]) -> list
             "costs": costs,
         }
         if task in scored and graded:
-            cell |= accuracy(graded)
-            cell |= {"vs_full": against[task, (method, budget)]} if (task, (method, budget)) in against else {}
+            found = accuracy(graded)
+            cell["accuracy"], cell["ci95"] = found["accuracy"], found["ci95"]
+            cell["format_error_rate"] = found["format_error_rate"]
+            if (task, (method, budget)) in against:
+                cell["vs_full"] = against[task, (method, budget)]
         out.append(cell)
     return out
 
 
-def from_run(run: Run, submission: dict[str, str] | None = None) -> tuple[dict[str, Any], str]:
+def from_run(run: Run, submission: dict[str, str] | None = None) -> tuple[ResultFile, str]:
     """The result file of a run, and the text of its records file.
 
     Args:
@@ -171,7 +177,7 @@ def from_run(run: Run, submission: dict[str, str] | None = None) -> tuple[dict[s
     name = f"{run.settings['model']}-{identity_of(run.settings)}"
     lines = [_line(key, r) for key, own in run.records.items() for r in own.values()]
     text = "".join(line + "\n" for line in lines)
-    result: dict[str, Any] = {
+    result: ResultFile = {
         "schema": SCHEMA,
         "name": name,
         "group": group_of(run.settings),
@@ -185,7 +191,7 @@ def from_run(run: Run, submission: dict[str, str] | None = None) -> tuple[dict[s
     return {**result, "fingerprint": fingerprint(result)}, text
 
 
-def write(result: dict[str, Any], records: str, folder: Path) -> Path:
+def write(result: ResultFile, records: str, folder: Path) -> Path:
     """Write both files of a result, records first; returns the path of the JSON file.
 
     Raises:
@@ -202,7 +208,7 @@ def write(result: dict[str, Any], records: str, folder: Path) -> Path:
     return path
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[Key, list[Record]]]:
+def read(path: Path) -> tuple[ResultFile, dict[Key, list[Record]]]:
     """Read a result file with its records and check everything that needs no task data.
 
     Returns:
@@ -212,8 +218,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[Key, list[Record]]]:
         UserError: another schema, missing or wrong fields, files changed by hand, aggregates that do not follow from
             the records.
     """
-    result = read_json(path)
-    _check_schema(result, path)
+    found = read_json(path)
+    _check_schema(found, path)
+    result = cast(ResultFile, found)  # every field is there, and of its kind
     name, entry = result["name"], result["records"]
     file = entry.get("file")
     if not _SAFE.fullmatch(name) or path.name != f"{name}.json" or file != f"{name}{ENDING}":
@@ -295,7 +302,7 @@ def _grouped(lines: list[str], name: str) -> dict[Key, list[Record]]:
     return out
 
 
-def _check_cells(path: Path, result: dict[str, Any], records: dict[Key, list[Record]]) -> None:
+def _check_cells(path: Path, result: ResultFile, records: dict[Key, list[Record]]) -> None:
     spec = spec_of(result["settings"])
     check_rows(result["settings"], result["environment"], [(c.method, c.budget) for c in spec.cells()])
     expected = {(t, c.method, c.budget) for t in spec.tasks for c in spec.cells()}
@@ -350,7 +357,7 @@ def differs(stated: Any, found: Any, where: str = "cells") -> str | None:
     return None if same else where
 
 
-def fingerprint(result: dict[str, Any]) -> str:
+def fingerprint(result: ResultFile) -> str:
     """SHA-256 of the canonical JSON of everything but the fingerprint itself, 16 hex digits."""
     rest = {k: v for k, v in result.items() if k != "fingerprint"}
     return _sha256(json.dumps(rest, sort_keys=True))[:16]

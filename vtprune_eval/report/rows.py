@@ -8,13 +8,16 @@ from typing import Any
 from ..budget import reading_of
 from ..naming import bare, parts_of, settings_in
 from ..notes import Note
+from ..profiling.gpu import GpuState
 from ..registry import method_class
 from ..results.costs import untouched
+from ..results.run_files import RunSettings
 from ..results.types import Record
 from ..results.verified import engine_of, share_of
 from ..runner import sweeps
 from ..runner.folder import Key
 from .result_file import device_of
+from .result_types import ResultCell, ResultFile
 
 # Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
 AXES = {
@@ -30,7 +33,7 @@ ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
 SHOWN_LENGTH = 300
 
 
-def rows_of(result: dict[str, Any], records: dict[Key, list[Record]]) -> list[dict[str, Any]]:
+def rows_of(result: ResultFile, records: dict[Key, list[Record]]) -> list[dict[str, Any]]:
     """One row per cell of a result, as plain values; records give the answers that the page shows."""
     settings = result["settings"]
     device = device_of(settings, result["environment"])
@@ -67,7 +70,7 @@ def rows_of(result: dict[str, Any], records: dict[Key, list[Record]]) -> list[di
                 "ci95": cell.get("ci95"),
                 "difference": against["difference"] if against else None,
                 "finding": against["verdict"] if against else None,
-                "marked": list((result["environment"].get("gpu") or {}).get("warnings", [])),
+                "marked": list((result["environment"].get("gpu") or GpuState()).get("warnings", [])),
                 "speedup": costs.get("speedup"),
                 "speedup_ci95": costs.get("speedup_ci95"),
                 "no_effect": untouched(own),
@@ -111,7 +114,7 @@ def _mean(own: Sequence[Record], value: Callable[[Mapping[str, float]], float]) 
     return sum(found) / len(found) if found else None
 
 
-def _set_to(result: dict[str, Any], cell: dict[str, Any]) -> str:
+def _set_to(result: ResultFile, cell: ResultCell) -> str:
     """Settings of a row, and where another engine answered, how many of its answers are the pipeline's."""
     settings, engine = result["settings"], engine_of(result["settings"])
     own = [settings_of_row(settings, cell["method"])]
@@ -120,7 +123,7 @@ def _set_to(result: dict[str, Any], cell: dict[str, Any]) -> str:
     return ", ".join(filter(None, own))
 
 
-def settings_of_row(settings: dict[str, Any], method: str) -> str:
+def settings_of_row(settings: RunSettings, method: str) -> str:
     """What was set for a row and is no default: hyper-parameters of its method, what a budget counts, the run's own."""
     parts = parts_of(method)
     reading, params = reading_of(settings), sweeps.checked(settings.get("params") or {})
@@ -133,7 +136,7 @@ def settings_of_row(settings: dict[str, Any], method: str) -> str:
         out.append(f"budget of the {settings['budget_of']}")
     if counted and settings.get("reading", "equal") != "equal":
         out.append(f"reading {settings['reading']}")
-    out += [f"{k}={settings[k]}" for k, default in ROW_SETTINGS.items() if settings.get(k, default) != default]
+    out += [f"{k}={settings.get(k)}" for k, default in ROW_SETTINGS.items() if settings.get(k, default) != default]
     return ", ".join(out)
 
 

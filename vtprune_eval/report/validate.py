@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..outcome import Counts
 from ..profiling.flops import flops_of
 from ..profiling.plan import model_dims
+from ..results.run_files import RunSettings
 from ..results.types import Record
 from ..results.verified import engine_of
 from ..runner.folder import Key, expected_key, spec_of, task_of
@@ -111,7 +112,7 @@ def _check_none(path: Path, records: dict[Key, list[Record]]) -> str:
     return "no costs are stated, since another engine answered"
 
 
-def _check_cell(path: Path, task: Task, key: Key, own: list[Record], cell_key: str, settings: dict[str, Any]) -> None:
+def _check_cell(path: Path, task: Task, key: Key, own: list[Record], cell_key: str, settings: RunSettings) -> None:
     label = f"{path.name}: {key[1]} at {key[2]} on {key[0]}"
     samples = {s.id: s for s in task.samples}
     missing = sorted(samples.keys() ^ {r["id"] for r in own})
@@ -140,9 +141,7 @@ def _check_cell(path: Path, task: Task, key: Key, own: list[Record], cell_key: s
             )
 
 
-def _check_costs(
-    path: Path, spec: RunSpec, task: Task, settings: dict[str, Any], records: dict[Key, list[Record]]
-) -> str:
+def _check_costs(path: Path, spec: RunSpec, task: Task, settings: RunSettings, records: dict[Key, list[Record]]) -> str:
     """Lengths, bytes and times of every answered record of a task."""
     if group_of(settings) == "scripted":
         return f"{task.name}: costs not checked, the stand-in makes them up"
@@ -187,7 +186,7 @@ def _size_of(file: Path) -> Size:
         return image.width, image.height
 
 
-def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[Record]]) -> str:
+def _check_flops(path: Path, settings: RunSettings, records: dict[Key, list[Record]]) -> str:
     """FLOPs of every record from its own lengths."""
     if group_of(settings) == "scripted":
         return "FLOPs not recomputed: the stand-in has none"
@@ -216,7 +215,7 @@ def _check_flops(path: Path, settings: dict[str, Any], records: dict[Key, list[R
     return f"FLOPs of {n} records follow from their lengths"
 
 
-def _check_weights(path: Path, settings: dict[str, Any]) -> list[str]:
+def _check_weights(path: Path, settings: RunSettings) -> list[str]:
     """The embedded weights are here: a result of other ones is old and must not stand beside the present ones."""
     from ..models import EMBEDDED, embedded_folder, fingerprint
 

@@ -29,11 +29,12 @@ def differences(a: Source, b: Source) -> list[tuple[str, str, str]]:
 def _flat(source: Source) -> dict[str, str]:
     """Settings and what is known of the machine, as text by name."""
     out: dict[str, str] = {}
-    for key, value in source.settings.items():
+    settings = source.settings
+    for key, value in settings.items():
         if key == "params":
-            out |= {f"set {k}": typed(v) for k, v in value.items()}
+            out |= {f"set {k}": typed(v) for k, v in settings["params"].items()}
         elif key == "data":
-            out |= {f"data of {k}": str(v) for k, v in value.items()}
+            out |= {f"data of {k}": str(v) for k, v in settings["data"].items()}
         elif isinstance(value, (list, tuple)):
             out[key] = ", ".join(map(str, value))
         else:

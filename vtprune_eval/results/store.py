@@ -93,7 +93,7 @@ class RunFolder:
         if self._lock:
             self._lock.close()
 
-    def settle(self, settings: dict[str, Any]) -> None:
+    def settle(self, settings: Mapping[str, Any]) -> None:
         """Write the settings of a new folder, or compare them with those of an existing one.
 
         Raises:
@@ -146,7 +146,7 @@ _FIELDS = {
 }
 
 
-def differences(there: dict[str, Any], now: dict[str, Any]) -> str:
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two runs' settings, for a sentence; empty where nothing does."""
     keys = sorted(k for k in there.keys() | now.keys() if there.get(k) != now.get(k))
     return "; ".join(f"{k}: {_short(there.get(k))} there, {_short(now.get(k))} now" for k in keys)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ..errors import UserError
+from .run_files import Environment, RunSettings, VerifiedCell
 
 # In float32 at least this share of a row's answers must have the pipeline's ids; ties that rounding breaks remain.
 LEAST_EQUAL = 0.98
 NAME = "verified"
 
 
-def engine_of(settings: Mapping[str, Any]) -> str | None:
+def engine_of(settings: RunSettings) -> str | None:
     """Name and version of the engine that answered a run, None for the pipeline itself."""
     return str(settings.get("engine_version") or settings["engine"]) if settings.get("engine") == "vllm" else None
 
 
-def shares(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[int, int]]:
+def shares(cells: Sequence[VerifiedCell]) -> dict[tuple[str, str], tuple[int, int]]:
     """Equal answers and all of them by (method, budget), over all tasks of ``cells``."""
     out: dict[tuple[str, str], tuple[int, int]] = {}
     for cell in cells:
@@ -27,13 +27,13 @@ def shares(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[in
     return out
 
 
-def share_of(environment: Mapping[str, Any], method: str, budget: str) -> str | None:
+def share_of(environment: Environment, method: str, budget: str) -> str | None:
     """``50 of 50 answers with the ids of the pipeline`` for a row of an engine; None where it was not verified."""
-    found = shares((environment.get(NAME) or {}).get("cells", [])).get((method, budget))
+    found = shares((environment.get("verified") or {}).get("cells", [])).get((method, budget))
     return f"{found[0]} of {found[1]} answers with the ids of the pipeline" if found else None
 
 
-def check_rows(settings: Mapping[str, Any], environment: Mapping[str, Any], rows: Sequence[tuple[str, str]]) -> None:
+def check_rows(settings: RunSettings, environment: Environment, rows: Sequence[tuple[str, str]]) -> None:
     """Refuse rows of an engine that were not compared with the pipeline, or that differ from it.
 
     Args:
@@ -47,7 +47,7 @@ def check_rows(settings: Mapping[str, Any], environment: Mapping[str, Any], rows
     engine = engine_of(settings)
     if engine is None:
         return
-    found = shares((environment.get(NAME) or {}).get("cells", []))
+    found = shares((environment.get("verified") or {}).get("cells", []))
     for method, budget in rows:
         equal, n = found.get((method, budget), (0, 0))
         if not n:

@@ -7,18 +7,16 @@ import platform
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from ..extras import host_version
 from ..models.identity import ModelIdentity
-from ..profiling.gpu import marked
+from ..profiling.gpu import GpuState, marked
+from ..results.run_files import Environment
 from ..results.store import RunFolder, write_atomic
 from .header import processor
 
 
-def write_environment(
-    folder: RunFolder, environment: dict[str, Any], state: dict[str, Any] | None, reason: str
-) -> None:
+def write_environment(folder: RunFolder, environment: Environment, state: GpuState | None, reason: str) -> None:
     """Write ``environment.json``; ``state`` is that of the GPU, None without one, for which ``reason`` says why."""
     path = folder.path / "environment.json"
     try:
@@ -29,7 +27,7 @@ def write_environment(
     write_atomic(path, json.dumps(data, indent=2) + "\n")
 
 
-def environment_of(identity: ModelIdentity) -> dict[str, Any]:
+def environment_of(identity: ModelIdentity) -> Environment:
     """What ran here: interpreter, machine, commit, package versions, model."""
     versions: dict[str, str | None] = {}
     for name in ("torch", "transformers", "numpy", "pillow", "torchvision"):

@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
@@ -16,6 +17,7 @@ from ..budget import LEGACY
 from ..errors import UserError
 from ..models import check_model_name
 from ..results.record import SCHEMA
+from ..results.run_files import Environment, RunSettings
 from ..results.store import digests
 from ..results.types import Record
 from .config import from_mapping
@@ -41,8 +43,8 @@ class Run:
     """
 
     path: Path
-    settings: dict[str, Any]
-    environment: dict[str, Any]
+    settings: RunSettings
+    environment: Environment
     spec: RunSpec
     records: dict[Key, dict[str, Record]]
     sealed: bool = False
@@ -72,7 +74,7 @@ def read_run(path: Path) -> Run:
         )
     if not (path / "environment.json").is_file():
         raise UserError(f"{path} has no environment.json; start the run's command again with --out {path} to write it.")
-    settings, environment = read_json(path / "run.json"), read_json(path / "environment.json")
+    settings, environment = read_settings(path), read_environment(path)
     if "shard" in settings:
         raise UserError(
             f"{path} is shard {settings['shard']} of a run; put the shards together first with `python -m "
@@ -145,6 +147,16 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def read_settings(folder: Path) -> RunSettings:
+    """``run.json`` of a run folder; see :func:`read_json`."""
+    return cast(RunSettings, read_json(folder / "run.json"))
+
+
+def read_environment(folder: Path) -> Environment:
+    """``environment.json`` of a run folder; see :func:`read_json`."""
+    return cast(Environment, read_json(folder / "environment.json"))
+
+
 def parse_records(lines: list[str], name: str) -> list[Record]:
     """Records from JSON lines.
 
@@ -170,7 +182,7 @@ def parse_records(lines: list[str], name: str) -> list[Record]:
     return out
 
 
-def spec_of(settings: dict[str, Any]) -> RunSpec:
+def spec_of(settings: RunSettings) -> RunSpec:
     """The specification that a run's settings came from.
 
     Raises:
@@ -199,12 +211,12 @@ def task_of(spec: RunSpec, name: str, data_path: str | None = None) -> Task:
     return load_task(name, spec.limit, data_path, protocol=spec.protocol, history=spec.history, style=style)
 
 
-def identity_of(settings: dict[str, Any]) -> str:
+def identity_of(settings: RunSettings) -> str:
     """The run's identity as it was when it ran, 12 hex digits: a setting that came later does not change it."""
     return _hash({k: v for k, v in settings.items() if k not in _MADE_BY})
 
 
-def expected_key(settings: dict[str, Any], task: str, cell: Cell) -> str:
+def expected_key(settings: RunSettings, task: str, cell: Cell) -> str:
     """The key that the run loop gave to a cell's records, from the settings that it wrote down.
 
     Taken from the file and not from a rebuilt specification: a setting that a later version added is not part of it.
@@ -215,5 +227,5 @@ def expected_key(settings: dict[str, Any], task: str, cell: Cell) -> str:
     return _hash(parts)
 
 
-def _hash(parts: dict[str, Any]) -> str:
+def _hash(parts: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -6,18 +6,19 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from ..benchmarks.tasks import Task
 from ..models.identity import ModelIdentity
+from ..results.run_files import RunSettings
 from ..results.store import RunFolder, read_records
 from .cells import Done
 from .spec import Cell, RunSpec
 
 
-def settings_of(spec: RunSpec, tasks: list[Task], identity: ModelIdentity) -> dict[str, Any]:
+def settings_of(spec: RunSpec, tasks: list[Task], identity: ModelIdentity) -> RunSettings:
     """What ``run.json`` holds. The commit stands in ``environment.json``: another commit of one version may resume."""
-    return {
+    settings = {
         **spec.canonical(),
         "fingerprint": identity["fingerprint"],
         "architecture": identity["architecture"],
@@ -25,6 +26,7 @@ def settings_of(spec: RunSpec, tasks: list[Task], identity: ModelIdentity) -> di
         **({"shard": spec.shard} if spec.shard else {}),
         **({"engine_version": identity["engine"]} if "engine" in identity else {}),
     }
+    return cast(RunSettings, settings)
 
 
 def cell_key(spec: RunSpec, task: Task, cell: Cell) -> str:

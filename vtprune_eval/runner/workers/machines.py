@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...profiling.gpu import GpuState
+from ...results.run_files import Environment
 
-def joined(environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
+
+def joined(environments: Sequence[Environment]) -> Environment:
     """The environment of a run that several machines answered.
 
     Args:
@@ -16,7 +19,7 @@ def joined(environments: Sequence[dict[str, Any]]) -> dict[str, Any]:
         The first one, in which processor and GPU carry the names of all that differ, so that such a run shares no
         comparison of times with a run of one device; the warnings of all GPUs are kept.
     """
-    gpus = [e.get("gpu") or {} for e in environments]
+    gpus: list[GpuState] = [e.get("gpu") or GpuState() for e in environments]
     return {
         **environments[0],
         "processor": _names(e.get("processor") for e in environments),

@@ -10,17 +10,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ...benchmarks.tasks import Task
 from ...console import Parser
 from ...errors import UserError
+from ...results.run_files import Environment, RunSettings
 from ...results.store import RunFolder, differences, write_atomic, write_records
 from ...results.types import Record
-from ..folder import expected_key, parse_records, read_json, spec_of, task_of
+from ..folder import expected_key, parse_records, read_environment, read_settings, spec_of, task_of
 from ..plan import cell_key
 from ..report import report
-from ..spec import Cell
+from ..spec import Cell, RunSpec
 from .machines import joined
 from .shards import Shard
 
@@ -49,7 +49,8 @@ def main(argv: Sequence[str]) -> int:
     out = Path(given.out)
     by_index = shards_of(paths)
     count = len(by_index)
-    settings = {k: v for k, v in read_json(by_index[0] / "run.json").items() if k != "shard"}
+    settings = read_settings(by_index[0])
+    settings.pop("shard", None)
     spec = replace(spec_of(settings), out=str(out), format=given.format, data_path=given.data_path)
     tasks = [_task(settings, spec_of(settings), name, given.data_path) for name in spec.tasks]
 
@@ -65,8 +66,8 @@ def main(argv: Sequence[str]) -> int:
                     "records this version does not continue: merge them with that version."
                 )
             records(task, cell)  # all are looked at before anything is written; none are held
-    machines = [read_json(by_index[i] / "environment.json") for i in range(count)]
-    environment = {**joined(machines), "shards": machines}
+    machines = [read_environment(by_index[i]) for i in range(count)]
+    environment: Environment = {**joined(machines), "shards": machines}
     with RunFolder(out) as folder:
         _claim(folder, settings, by_index)
         write_atomic(out / "environment.json", json.dumps(environment, indent=2) + "\n")
@@ -82,13 +83,13 @@ def shards_of(paths: Sequence[Path]) -> dict[int, Path]:
     Raises:
         UserError: no shard, different settings, a shard that is missing or given twice.
     """
-    first: dict[str, Any] = {}
+    first: RunSettings = {}
     count = 0
     found: dict[int, Path] = {}
     for path in paths:
         if not (path / "run.json").is_file():
             raise UserError(f"{path} is not a run folder (no run.json); give the folders that the shards printed.")
-        settings = read_json(path / "run.json")
+        settings = read_settings(path)
         if "shard" not in settings:
             raise UserError(f"{path} is a whole run, not a shard; merge takes folders of runs with --shard.")
         shard = Shard.parse(settings.pop("shard"))
@@ -110,7 +111,7 @@ def shards_of(paths: Sequence[Path]) -> dict[int, Path]:
     return found
 
 
-def _task(settings: dict[str, Any], spec: Any, name: str, data_path: str | None) -> Task:
+def _task(settings: RunSettings, spec: RunSpec, name: str, data_path: str | None) -> Task:
     task = task_of(spec, name, data_path)
     now = f"v{task.version} {task.fingerprint}"
     if settings["data"][name] != now:
@@ -153,7 +154,7 @@ def _records(path: Path, shard: Shard, task: Task, cell: Cell, key: str) -> list
     return records
 
 
-def _claim(folder: RunFolder, settings: dict[str, Any], shards: dict[int, Path]) -> None:
+def _claim(folder: RunFolder, settings: RunSettings, shards: dict[int, Path]) -> None:
     """Make ``folder`` the place of this merge; one that was killed half-way may be done again."""
     mark = folder.path / MARK
     text = json.dumps({f"{i}/{len(shards)}": str(shards[i].resolve()) for i in sorted(shards)}, indent=2) + "\n"

@@ -25,6 +25,7 @@ from ...benchmarks.tasks import Task
 from ...console import progress_bar
 from ...errors import UserError
 from ...models.identity import ModelIdentity
+from ...results.run_files import Environment
 from ...results.store import RunFolder
 from .. import execute as loop
 from ..cells import Done
@@ -33,7 +34,7 @@ from ..plan import cell_key, plan_of, settings_of
 from ..spec import Cell, RunSpec
 from .machines import joined
 from .queue import Bundle, Part, Queue, choose
-from .worker import Worker, portable
+from .worker import Welcome, Worker, portable
 
 WAIT_SECONDS = 0.5
 PATIENCE_SECONDS = 20.0  # without a single worker, before it is said what is waited for
@@ -76,7 +77,7 @@ class RayEngine:
         self._fingerprints = {t.name: t.fingerprint for t in tasks}
         self._calls: dict[Any, _Held] = {}
         self._idle: list[_Held] = []
-        self._machines: dict[str, dict[str, Any]] = {}
+        self._machines: dict[str, Environment] = {}
         self._started = self._deaths = 0
         self.identity: ModelIdentity = {}
 
@@ -264,7 +265,7 @@ class RayEngine:
         held.ids = ()
         self._idle.append(held)
 
-    def _welcome(self, held: _Held, answer: dict[str, Any]) -> None:
+    def _welcome(self, held: _Held, answer: Welcome) -> None:
         """A worker is ready; it must be like the others, or the records would depend on who answered."""
         name, environment = answer["worker"], answer["environment"]
         self.identity = self.identity or answer["identity"]

@@ -6,11 +6,13 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ...benchmarks.tasks import Task
 from ...errors import UserError
-from ...profiling.gpu import NoGpu, marked, open_gpu
+from ...models.identity import ModelIdentity
+from ...profiling.gpu import GpuState, NoGpu, marked, open_gpu
+from ...results.run_files import Environment
 from ...results.types import Record
 from ...sample import Sample
 from ...units import parse_bytes
@@ -26,6 +28,20 @@ if TYPE_CHECKING:
 # A call returns after the first record that ends later than this, with what it has: the driver sees progress, a lost
 # worker costs little, and the cost of a call (about 1 ms) stays below a thousandth.
 CALL_SECONDS = 2.0
+
+
+class Welcome(TypedDict):
+    """What a worker says once it has loaded.
+
+    Attributes:
+        worker: its name.
+        identity: of its model.
+        environment: of its machine.
+    """
+
+    worker: str
+    identity: ModelIdentity
+    environment: Environment
 
 
 class Shared:
@@ -77,7 +93,7 @@ class Worker:
         self._runner: tuple[tuple[str, Cell], Runs] | None = None
         self._shared: tuple[tuple[str, list[Cell]], Shared] | None = None
 
-    def load(self, fingerprints: dict[str, str]) -> dict[str, Any]:
+    def load(self, fingerprints: dict[str, str]) -> Welcome:
         """Load the model and the tasks.
 
         Args:
@@ -105,12 +121,12 @@ class Worker:
         self._meter = self._gpu if spec.profile == "full" else NoGpu(f"--profile {spec.profile}")
         return {"worker": self._name, "identity": self._identity, "environment": self.environment()}
 
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """This machine: versions, processor, state of the GPU now."""
         return {
             "worker": self._name,
             **environment_of(self._identity),
-            "gpu": marked(self._gpu.state(), self._gpu.reason, {}),
+            "gpu": marked(self._gpu.state(), self._gpu.reason, GpuState()),
         }
 
     def answer(self, name: str, cell: Cell, key: str, ids: list[str]) -> list[Record]:
