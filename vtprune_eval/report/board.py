@@ -26,7 +26,7 @@ from ..sample import Sample, target_box
 from .maps import Kept
 from .pictures import predicted_point
 from .result_file import GROUPS
-from .result_types import ResultFile
+from .result_types import BoardRow, ResultFile
 
 # Samples per task of a result whose pictures and kept blocks the page holds, and the largest side of a picture in px.
 PICTURED, PICTURE_SIDE, PICTURE_QUALITY = 24, 640, 55
@@ -50,7 +50,7 @@ AXES: tuple[dict[str, Any], ...] = (
 )
 
 
-def page(rows: Sequence[dict[str, Any]], parts: Mapping[str, dict[str, Any]], note: str) -> str:
+def page(rows: Sequence[BoardRow], parts: Mapping[str, dict[str, Any]], note: str) -> str:
     """The page with its data inside.
 
     Args:
@@ -75,7 +75,7 @@ SCRIPTS = ("base.js", "state.js", "curves.js", "within.js", "table.js", "detail.
 _NOT_SHOWN = ("samples", "settings")
 
 
-def _slim(row: dict[str, Any]) -> dict[str, Any]:
+def _slim(row: BoardRow) -> dict[str, Any]:
     """A row as the page needs it: numbers to six digits, what is absent left out."""
     out: dict[str, Any] = {}
     for key, value in row.items():

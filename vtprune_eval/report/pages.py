@@ -14,6 +14,7 @@ from ..results.stats import shown
 from ..results.store import write_atomic
 from .board import details_of, page
 from .result_file import GROUPS, read, result_paths
+from .result_types import BoardRow
 from .rows import AXES, drop_repeated_full, mark_dominated, merge_draws, rows_of
 from .spreadsheet import csv_text
 from .states import row_states
@@ -46,7 +47,7 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
     Raises:
         UserError: a result file that cannot be trusted; no page is written then.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[BoardRow] = []
     parts: dict[str, dict[str, Any]] = {}
     seen: dict[str, Path] = {}
     results: dict[str, Any] = {}
@@ -89,7 +90,7 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
     return [folder / name for name in pages]
 
 
-def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
+def as_markdown(rows: Sequence[BoardRow]) -> str:
     """One table per group and sample set."""
     from tabulate import tabulate
 
@@ -149,7 +150,7 @@ def as_markdown(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def as_csv(rows: Sequence[dict[str, Any]]) -> str:
+def as_csv(rows: Sequence[BoardRow]) -> str:
     """All rows; the group is a column, and so is the sample set."""
     plain = [
         "group",
@@ -195,13 +196,13 @@ def as_csv(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _accuracy(row: dict[str, Any]) -> str:
+def _accuracy(row: BoardRow) -> str:
     if row["accuracy"] is None:
         return "-"
     return f"{100 * row['accuracy']:.1f} {shown(row['ci95'])}"
 
 
-def _finding(row: dict[str, Any]) -> str:
+def _finding(row: BoardRow) -> str:
     return "-" if row["difference"] is None else f"{100 * row['difference']:+.1f}, {row['finding']}"
 
 

@@ -34,7 +34,7 @@ from ..results.store import write_atomic
 from ..results.types import Record
 from ..results.verified import check_rows
 from ..runner.folder import Key, Run, identity_of, parse_records, read_json, spec_of
-from .result_types import ResultCell, ResultFile
+from .result_types import ResultCell, ResultFile, Submitted
 from .submission import check as check_submission
 
 SCHEMA = 1
@@ -187,7 +187,7 @@ def from_run(run: Run, submission: dict[str, str] | None = None) -> tuple[Result
         "records": {"file": f"{name}{ENDING}", "n": len(lines), "sha256": _sha256(text)},
     }
     if submission is not None:
-        result["submission"] = submission
+        result["submission"] = cast(Submitted, submission)
     return {**result, "fingerprint": fingerprint(result)}, text
 
 

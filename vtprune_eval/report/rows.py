@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import cast
 
 from ..budget import reading_of
 from ..naming import bare, parts_of, settings_in
@@ -17,7 +17,7 @@ from ..results.verified import engine_of, share_of
 from ..runner import sweeps
 from ..runner.folder import Key
 from .result_file import device_of
-from .result_types import ResultCell, ResultFile
+from .result_types import BoardRow, MethodFacts, ResultCell, ResultFile
 
 # Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
 AXES = {
@@ -33,64 +33,69 @@ ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
 SHOWN_LENGTH = 300
 
 
-def rows_of(result: ResultFile, records: dict[Key, list[Record]]) -> list[dict[str, Any]]:
+def rows_of(result: ResultFile, records: dict[Key, list[Record]]) -> list[BoardRow]:
     """One row per cell of a result, as plain values; records give the answers that the page shows."""
     settings = result["settings"]
     device = device_of(settings, result["environment"])
-    rows = []
+    rows: list[BoardRow] = []
+    about = result.get("submission", {})
     for cell in result["cells"]:
         own, costs, task = records[cell["task"], cell["method"], cell["budget"]], cell["costs"], cell["task"]
         against = cell.get("vs_full")
         full = records.get((task, "full", "100"))
-        rows.append(
-            {
-                "result": result["name"],
-                "file": f"results/{result['name']}.json",
-                "records_file": f"results/{result['records']['file']}",
-                "group": result["group"],
-                "model": settings["model"],
-                "reading": reading_of(settings),
-                "weights": settings["fingerprint"],
-                "task": task,
-                "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
-                f"{cell['n']} samples, set {cell['sample_set']})",
-                "method": bare(cell["method"]),
-                "cell": cell["method"] if "[" in cell["method"] else None,
-                "budget": cell["budget"],
-                "stage": cell["stage"],
-                "set_to": _set_to(result, cell),
-                "notes": _notes(own, full),
-                "ranked": cell["ranked"],
-                "device": device,
-                "machine": f"{device}, {settings['dtype']}, {settings.get('attn', '-')}",
-                "n": cell["n"],
-                "n_failed": cell["n_failed"],
-                "timed": costs.get("timed_samples", cell["n"] - cell["n_failed"]) if costs else None,
-                "accuracy": cell.get("accuracy"),
-                "ci95": cell.get("ci95"),
-                "difference": against["difference"] if against else None,
-                "finding": against["verdict"] if against else None,
-                "marked": list((result["environment"].get("gpu") or GpuState()).get("warnings", [])),
-                "speedup": costs.get("speedup"),
-                "speedup_ci95": costs.get("speedup_ci95"),
-                "no_effect": untouched(own),
-                "flops_prefill": _mean(own, lambda flops: flops["total_prefill"]),
-                "layer_visual_pct": costs.get("layer_visual_pct"),
-                "achieved_pct": costs.get("achieved_pct"),
-                "e2e_ms": costs.get("e2e_ms"),
-                "target_recall": (costs.get("target_recall") or {}).get("cache"),
-                **{k: v for k, v in (result.get("submission") or {}).items() if k != "paper"},
-                "cites": (result.get("submission") or {}).get("paper"),
-                **method_facts(cell["method"]),
-                "visual_kept_pct": costs.get("visual_kept_pct"),
-                "energy_per_correct_j": costs.get("energy_per_correct_j"),
-                **{axis: costs.get(axis) for axis in AXES},
-            }
-        )
+        row = {
+            "result": result["name"],
+            "file": f"results/{result['name']}.json",
+            "records_file": f"results/{result['records']['file']}",
+            "group": result["group"],
+            "model": settings["model"],
+            "reading": reading_of(settings),
+            "weights": settings["fingerprint"],
+            "task": task,
+            "set": f"{task} ({own[0].get('protocol', 'official')} rule, {settings['data'][task]}, "
+            f"{cell['n']} samples, set {cell['sample_set']})",
+            "method": bare(cell["method"]),
+            "cell": cell["method"] if "[" in cell["method"] else None,
+            "budget": cell["budget"],
+            "stage": cell["stage"],
+            "set_to": _set_to(result, cell),
+            "notes": _notes(own, full),
+            "ranked": cell["ranked"],
+            "device": device,
+            "machine": f"{device}, {settings['dtype']}, {settings.get('attn', '-')}",
+            "n": cell["n"],
+            "n_failed": cell["n_failed"],
+            "timed": costs.get("timed_samples", cell["n"] - cell["n_failed"]) if costs else None,
+            "accuracy": cell.get("accuracy"),
+            "ci95": cell.get("ci95"),
+            "difference": against["difference"] if against else None,
+            "finding": against["verdict"] if against else None,
+            "marked": list((result["environment"].get("gpu") or GpuState()).get("warnings", [])),
+            "speedup": costs.get("speedup"),
+            "speedup_ci95": costs.get("speedup_ci95"),
+            "no_effect": untouched(own),
+            "flops_prefill": _mean(own, lambda flops: flops["total_prefill"]),
+            "layer_visual_pct": costs.get("layer_visual_pct"),
+            "achieved_pct": costs.get("achieved_pct"),
+            "e2e_ms": costs.get("e2e_ms"),
+            "target_recall": (costs.get("target_recall") or {}).get("cache"),
+            **{k: v for k, v in about.items() if k != "paper"},
+            "cites": about.get("paper"),
+            **method_facts(cell["method"]),
+            "visual_kept_pct": costs.get("visual_kept_pct"),
+            "energy_per_correct_j": costs.get("energy_per_correct_j"),
+            "visual_tokens": costs.get("visual_tokens"),
+            "kv_bytes": costs.get("kv_bytes"),
+            "flops": costs.get("flops"),
+            "ttft_ms": costs.get("ttft_ms"),
+            "peak_bytes": costs.get("peak_bytes"),
+            "energy_j": costs.get("energy_j"),
+        }
+        rows.append(cast(BoardRow, row))
     return rows
 
 
-def method_facts(method: str) -> dict[str, Any]:
+def method_facts(method: str) -> MethodFacts:
     """What a reader asks of a method: one sentence, paper, whether it reads the question, whether it was trained."""
     if method == "full":
         return {}
@@ -153,9 +158,9 @@ def _notes(own: Sequence[Record], full: Sequence[Record] | None) -> list[str]:
     return sorted(notes[code][:SHOWN_LENGTH] for code in shown if code in notes)
 
 
-def merge_draws(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def merge_draws(rows: Sequence[BoardRow]) -> list[BoardRow]:
     """One row for the repetitions of a random control (``10``, ``10#1``, ...): mean accuracy, spread in its notes."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str, str | None, str], list[BoardRow]] = {}
     for row in rows:
         number = row["budget"].partition("#")[0]
         groups.setdefault((row["result"], row["set"], row["method"], row.get("set_to"), number), []).append(row)
@@ -172,12 +177,12 @@ def merge_draws(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def drop_repeated_full(rows: Sequence[BoardRow]) -> list[BoardRow]:
     """One row of ``full`` per sample set, model, weights, machine and settings: the one with most timed samples.
 
     It says in its notes which results hold the others.
     """
-    kept: dict[tuple[Any, ...], dict[str, Any]] = {}
+    kept: dict[tuple[object, ...], BoardRow] = {}
     out = []
     for row in sorted(rows, key=lambda r: (-(r["timed"] or 0), r["result"])):
         if row["method"] != "full":
@@ -191,33 +196,30 @@ def drop_repeated_full(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def mark_dominated(rows: Sequence[dict[str, Any]]) -> None:
+def mark_dominated(rows: Sequence[BoardRow]) -> None:
     """Add ``dominated``: per axis, True where another row is at least as accurate and costs no more, and one strictly.
 
     Only rows of one group, model, weights and sample set are compared, on one machine where the axis depends on it;
     None where the row has no accuracy, no such cost, or is not ranked. Intervals play no part in it.
     """
     for row in rows:
-        row["dominated"] = {}
-        for axis, (_, machine) in AXES.items():
-            row["dominated"][axis] = (
-                None
-                if not _placed(row, axis)
-                else any(
-                    _placed(other, axis)
-                    and _scope(other, machine) == _scope(row, machine)
-                    and other["accuracy"] >= row["accuracy"]
-                    and other[axis] <= row[axis]
-                    and (other["accuracy"], other[axis]) != (row["accuracy"], row[axis])
-                    for other in rows
-                )
-            )
+        row["dominated"] = {axis: _is_dominated(row, rows, axis, machine) for axis, (_, machine) in AXES.items()}
 
 
-def _placed(row: dict[str, Any], axis: str) -> bool:
-    return row["ranked"] and row["accuracy"] is not None and row[axis] is not None
+def _is_dominated(row: BoardRow, rows: Sequence[BoardRow], axis: str, machine: bool) -> bool | None:
+    own = _placed(row, axis)
+    if own is None:
+        return None
+    others = (placed for r in rows if (placed := _placed(r, axis)) and _scope(r, machine) == _scope(row, machine))
+    return any(score >= own[0] and cost <= own[1] and (score, cost) != own for score, cost in others)
 
 
-def _scope(row: dict[str, Any], machine: bool) -> tuple[Any, ...]:
+def _placed(row: BoardRow, axis: str) -> tuple[float, float] | None:
+    """Accuracy and cost of a row that takes part in the ranking on an axis."""
+    score, cost = row["accuracy"], cast("float | None", row.get(axis))
+    return (score, cost) if row["ranked"] and score is not None and cost is not None else None
+
+
+def _scope(row: BoardRow, machine: bool) -> tuple[object, ...]:
     keys = ("group", "set", "model", "weights", "reading", *(("machine",) if machine else ()))
     return tuple(row.get(k) for k in keys)
