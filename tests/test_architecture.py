@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from scripts import house
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "vtprune_eval"
@@ -134,3 +135,22 @@ def test_one_module_makes_small_models():
     """Tests take the small random models of every family from ``selftest``; a family has one small size."""
     sizes = [f for f in (ROOT / "tests" / "models").rglob("*.py") if '"num_hidden_layers":' in f.read_text()]
     assert sizes == []
+
+
+LONGEST_FUNCTION, LONGEST_FILE = 60, 400  # lines
+# What may be longer, and why. The stages of one sample are read from top to bottom, and share the state of a prefill.
+LONG = {"pipeline/prefill.py: prefill", "models/qwen_vl.py: encode"}
+LONG_FILES = {"pipeline/generate.py", "pipeline/prefill.py", "pipeline/sweep.py"}
+# ``dict[str, Any]`` is for what is arbitrary JSON; a value with known keys has a type. This number only goes down.
+UNTYPED = 300
+
+
+def test_functions_and_files_stay_short():
+    files = house.sources(ROOT)
+    long = {where for n, where in house.functions(files) if n > LONGEST_FUNCTION}
+    assert long <= LONG
+    assert {path for path, text in files.items() if text.count("\n") > LONGEST_FILE} <= LONG_FILES
+
+
+def test_values_with_known_keys_have_types():
+    assert sum(text.count("dict[str, Any]") for text in house.sources(ROOT).values()) <= UNTYPED
