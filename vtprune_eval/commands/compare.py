@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..console import Parser
+
+if TYPE_CHECKING:
+    from ..report.versus import PairLine
 
 HEADS = ("task", "A", "B", "samples", "A %", "B %", "A - B [95 %]", "only A", "only B", "test", "p", "p (Holm)")
 HEADS_END = ("finding", "same answer", "FLOPs A/B", "time A/B")
@@ -59,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _text(
-    runs: Sequence[str], changes: Sequence[tuple[str, str, str]], lines: Sequence[dict[str, Any]], md: bool, wide: bool
+    runs: Sequence[str], changes: Sequence[tuple[str, str, str]], lines: Sequence[PairLine], md: bool, wide: bool
 ) -> str:
     from tabulate import tabulate
 
@@ -97,7 +100,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _cells(line: dict[str, Any]) -> list[str]:
+def _cells(line: PairLine) -> list[str]:
     from ..results.stats import shown
 
     cells = [line["task"], line["a"], line["b"], str(line["n"])]
@@ -126,7 +129,7 @@ _CSV = (
 )
 
 
-def _csv(lines: Sequence[dict[str, Any]]) -> str:
+def _csv(lines: Sequence[PairLine]) -> str:
     from ..report.spreadsheet import csv_text
 
     rows = []

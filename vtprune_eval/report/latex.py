@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import unknown_name
 from .gathered import MEAN
+from .versus import PairLine
 
 _SPECIAL = {
     **{ch: f"\\{ch}" for ch in "&%$#_{}"},
@@ -115,7 +116,7 @@ TABLE\end{lrbox}
 """
 
 
-def latex_pairs(lines: Sequence[dict[str, Any]]) -> str:
+def latex_pairs(lines: Sequence[PairLine]) -> str:
     """Paired comparisons (:func:`.versus.held_against`) as a ``tabular``: one line per pair and task."""
     heads = ["task", "A", "B", "samples", r"A (\%)", r"B (\%)", "A $-$ B", "only A", "only B", "$p$ (Holm)", "finding"]
     body = []

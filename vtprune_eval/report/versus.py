@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -14,6 +14,54 @@ from ..results.compare import adjust, compare
 from ..results.record import scored
 from ..results.stats import mean_over_groups, paired_ratio, stated
 from .gathered import MEAN, Row, Source, ids_of, load, rows_of_source
+
+
+class PairLine(TypedDict, total=False):
+    """Two rows on one task, or on the mean over tasks; what random weights or crashes leave out is absent.
+
+    Attributes:
+        task: its name.
+        a: name of the first row.
+        b: name of the second.
+        n: pairs.
+        same_answer: samples with one text.
+        accuracy_a: of the first.
+        accuracy_b: of the second.
+        difference: see Comparison, as the keys that follow.
+        ci95: see Comparison.
+        only_own: see Comparison.
+        only_other: see Comparison.
+        test: see Comparison.
+        p: see Comparison.
+        p_holm: see Comparison.
+        crashed: see Comparison.
+        distinguishable: see Comparison.
+        verdict: see Comparison.
+        flops_ratio: A over B.
+        time_ratio: A over B, sample by sample; null where they were not timed on one machine.
+        time_ratio_ci95: its interval.
+    """
+
+    task: str
+    a: str
+    b: str
+    n: int
+    same_answer: int
+    accuracy_a: float
+    accuracy_b: float
+    difference: float
+    ci95: list[float] | None
+    only_own: int
+    only_other: int
+    test: str
+    p: float
+    p_holm: float
+    crashed: int
+    distinguishable: bool
+    verdict: str
+    flops_ratio: float | None
+    time_ratio: float | None
+    time_ratio_ci95: list[float] | None
 
 
 def differences(a: Source, b: Source) -> list[tuple[str, str, str]]:
@@ -133,7 +181,7 @@ def check_samples(a: Source, b: Source) -> list[str]:
 
 def held_against(
     first: str, second: str, one: Sequence[str] | None = None, other: Sequence[str] | None = None
-) -> tuple[list[tuple[str, str, str]], list[dict[str, Any]]]:
+) -> tuple[list[tuple[str, str, str]], list[PairLine]]:
     """Two runs: what differs in them, and their rows compared.
 
     Args:
@@ -143,17 +191,14 @@ def held_against(
         other: see :func:`pairs_of`.
 
     Returns:
-        :func:`differences`, and per pair of rows and task (and the mean over tasks): ``task``, ``a``, ``b`` (names),
-        ``accuracy_a``, ``accuracy_b``, ``same_answer`` (samples with one text), what :func:`..results.compare.compare`
-        says of A minus B, ``p_holm`` and ``verdict``, ``flops_ratio`` (A over B) and ``time_ratio`` with
-        ``time_ratio_ci95`` (sample by sample, where both were timed on one machine).
+        :func:`differences`, and a line per pair of rows and task, and per mean over tasks.
 
     Raises:
         UserError: what cannot be read or paired.
     """
     a, b = load(first), load(second)
     tasks = check_samples(a, b)
-    lines: list[dict[str, Any]] = []
+    lines: list[PairLine] = []
     for row, base in pairs_of(a, b, one, other):
         own = [_pair(row, base, task, a.machine == b.machine) for task in tasks]
         lines += own
@@ -164,29 +209,29 @@ def held_against(
     return differences(a, b), lines
 
 
-def _pair(row: Row, base: Row, task: str, timed: bool) -> dict[str, Any]:
+def _pair(row: Row, base: Row, task: str, timed: bool) -> PairLine:
     one, other = row.records[task], base.records[task]
     texts = {r["id"]: r["answer"] for r in other}
-    line: dict[str, Any] = {"task": task, "a": row.name, "b": base.name, "n": len(one)}
+    line: PairLine = {"task": task, "a": row.name, "b": base.name, "n": len(one)}
     line["same_answer"] = sum(r["answer"] == texts[r["id"]] and r["status"] == "ok" for r in one)
     if row.source.trained and base.source.trained:
         found = compare(one, other)
         if found:
             scores = {r["id"]: r["score"] for r in other}
             both = [r for r in one if r["score"] is not None and scores[r["id"]] is not None]
-            line |= found
+            line.update(cast(PairLine, found))
             line["accuracy_a"] = float(np.mean([r["score"] for r in both]))
             line["accuracy_b"] = float(np.mean([scores[r["id"]] for r in both]))
-    line |= _costs(row, base, task, timed)
+    line.update(_costs(row, base, task, timed))
     return line
 
 
-def _costs(row: Row, base: Row, task: str, timed: bool) -> dict[str, Any]:
+def _costs(row: Row, base: Row, task: str, timed: bool) -> PairLine:
     """Ratios of FLOPs and of times, A over B."""
     of_b = {r["id"]: r for r in base.records[task] if r["status"] == "ok"}
     pairs = [(r, of_b[r["id"]]) for r in row.records[task] if r["status"] == "ok" and r["id"] in of_b]
     counted = [(x["flops"]["total"], y["flops"]["total"]) for x, y in pairs if x["flops"] and y["flops"]]
-    out: dict[str, Any] = {"flops_ratio": None, "time_ratio": None, "time_ratio_ci95": None}
+    out: PairLine = {"flops_ratio": None, "time_ratio": None, "time_ratio_ci95": None}
     if counted:
         out["flops_ratio"] = float(np.mean([x for x, _ in counted]) / np.mean([y for _, y in counted]))
     times = [((x["times"] or {}).get("e2e_ms") or 0.0, (y["times"] or {}).get("e2e_ms") or 0.0, x) for x, y in pairs]
@@ -194,23 +239,25 @@ def _costs(row: Row, base: Row, task: str, timed: bool) -> dict[str, Any]:
     if times:
         clusters = [r["cluster"] or r["id"] for _, _, r in times]
         ratio, low, high = paired_ratio([x for x, _, _ in times], [y for _, y, _ in times], clusters)
-        out |= {"time_ratio": ratio, "time_ratio_ci95": stated(low, high)}
+        out["time_ratio"], out["time_ratio_ci95"] = ratio, stated(low, high)
     return out
 
 
-def _mean(row: Row, base: Row, tasks: Sequence[str], own: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _mean(row: Row, base: Row, tasks: Sequence[str], own: Sequence[PairLine]) -> PairLine:
     groups = []
     for task in tasks:
         scores = {r["id"]: score for r, score in scored(base.records[task])}
         both = [(r, score) for r, score in scored(row.records[task]) if r["id"] in scores]
         groups.append(([s - scores[r["id"]] for r, s in both], [str(r["cluster"] or r["id"]) for r, _ in both]))
     mean, low, high = mean_over_groups(groups)
-    total = {k: sum(line[k] for line in own) for k in ("n", "same_answer", "only_own", "only_other")}
     return {
         "task": MEAN,
         "a": row.name,
         "b": base.name,
-        **total,
+        "n": sum(line["n"] for line in own),
+        "same_answer": sum(line["same_answer"] for line in own),
+        "only_own": sum(line["only_own"] for line in own),
+        "only_other": sum(line["only_other"] for line in own),
         "difference": mean,
         "ci95": None if math.isnan(low) else [low, high],
         "accuracy_a": float(np.mean([line["accuracy_a"] for line in own])),
