@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .commands.options import run_parser
 from .console import Parser, debug, print_anything, tell_crash
 from .errors import UserError, unknown_name
+from .json_values import JsonObject
 from .lazy import load_on_first_use
 from .naming import typed_settings
 
@@ -94,7 +95,7 @@ def spec_of_arguments(args: list[str]) -> RunSpec:
     from .runner.config import from_mapping, read_yaml
 
     given = vars(run_parser().parse_args(args))
-    values: dict[str, Any] = read_yaml(given.pop("config")) if "config" in given else {}
+    values: JsonObject = read_yaml(given.pop("config")) if "config" in given else {}
     if "params" in given:
         given["params"] = {**dict(values.pop("set", values.pop("params", {}))), **typed_settings(given["params"])}
     for old, new in (("method", "methods"), ("budget", "budgets"), ("task", "tasks")):

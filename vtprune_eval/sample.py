@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from .json_values import JsonObject
+
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 # Reason of a score of None: the rule cannot read the annotation, so that no answer could be right.
 UNSCORABLE = "unscorable"
@@ -59,9 +61,9 @@ class Sample:
     id: str
     images: tuple[Path, ...]
     question: str
-    target: dict[str, Any]
+    target: JsonObject
     cluster: str | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: JsonObject = field(default_factory=dict)
     instruction: str | None = None
     boxes_of: Callable[[Mapping[str, Any], tuple[int, int]], tuple[Box, ...]] = field(
         default=listed_boxes, compare=False, repr=False

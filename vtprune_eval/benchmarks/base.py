@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..paths import inside_folder
 from .action import Action
 from .spec import TaskSpec
@@ -51,10 +52,10 @@ class Item:
     id: str
     images: tuple[Path, ...]
     fields: Mapping[str, str]
-    target: dict[str, Any]
+    target: JsonObject
     past: tuple[Step, ...] = ()
     cluster: str | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: JsonObject = field(default_factory=dict)
 
 
 class Records(ABC):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ..json_values import JsonObject
 from ..sample import Box, Score, listed_boxes
 from .action import Action
 from .answers import final
@@ -117,7 +118,7 @@ class Benchmark(ABC):
             return Score(None, None, "no_target")
         return rule.score(grammar, text, target["truth"], frame)
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         """What the authors print beside one accuracy; ``records`` are graded, sorted by id and never empty."""
         return {}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError, unknown_name
+from ..json_values import JsonObject
 from .benchmark import Benchmark
 from .registry import benchmark, include, task_folders
 from .spec import TaskSpec, read_yaml, task_spec
@@ -34,7 +34,7 @@ def folder_and_variant(name: str) -> tuple[str, str] | None:
     return None
 
 
-def _variants(folder: str) -> dict[str, Any]:
+def _variants(folder: str) -> JsonObject:
     """Variants of a folder; none of one whose file cannot be read, which is told when that task is used."""
     try:
         found = read_yaml(task_folders()[folder] / "task.yaml").get("variants")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown_name
+from ..json_values import JsonObject
 from ..paths import inside_folder
 from ..sample import Score, graded
 from .answers import first_point, fraction
@@ -96,7 +97,7 @@ def _relaxed(said: Any, target: Truth, frame: Frame) -> Score:
     )
 
 
-def _read_action(text: str, frame: Frame) -> dict[str, Any]:
+def _read_action(text: str, frame: Frame) -> JsonObject:
     said = grammar.parse_action(text, frame)
     if said is None:
         raise Unreadable("no_action")

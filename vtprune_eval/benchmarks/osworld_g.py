@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..json_values import JsonObject
 from ..sample import Score, graded, unreadable
 from .base import Item, Records, need, numbers
 from .benchmark import Benchmark, Frame, Record, Rule, Truth
@@ -59,7 +60,7 @@ class _Records(Listed):
 
     def build(self, id: str, record: Any, group: str, where: str) -> Item:
         image = self._images.find(Path(self._name(record, where)).name, where)
-        target: dict[str, Any] = {"type": "none"}
+        target: JsonObject = {"type": "none"}
         kind = ""
         if {"box_type", "box_coordinates"} & record.keys():  # half an annotation is a changed format
             kind = need(record, "box_type", where, str).lower()
@@ -148,7 +149,7 @@ class OSWorldG(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         return report(
             [
                 {
@@ -266,7 +267,7 @@ def compare_kit(point: tuple[float, float], item: Mapping[str, Any]) -> Score:
     return graded(hit, {"correct": int(hit), "wrong_format": 0})
 
 
-def report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def report(results: Sequence[Mapping[str, Any]]) -> JsonObject:
     """Share of right items overall and per box type (0 where there is none), and per category where given.
 
     Args:
@@ -276,7 +277,7 @@ def report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     def share(rows: Sequence[Mapping[str, Any]]) -> float:
         return mean([float(bool(r["correct"])) for r in rows]) or 0.0
 
-    out: dict[str, Any] = {"overall": share(results), "n": len(results)}
+    out: JsonObject = {"overall": share(results), "n": len(results)}
     for kind in ("bbox", "polygon", "refusal"):
         out[kind] = share([r for r in results if r.get("box_type") == kind])
     names = dict.fromkeys(c for r in results for c in r.get("categories", ()))

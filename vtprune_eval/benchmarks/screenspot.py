@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..sample import Score
 from .base import Item, Records, need, numbers
 from .benchmark import Benchmark, Frame, Record, Rule, Truth, screen_size
@@ -95,7 +96,7 @@ class ScreenSpot(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         return groups_report(
             [
                 {"platform": r["meta"].get("platform"), "data_type": r["meta"].get("target_kind"), "score": r["score"]}
@@ -104,7 +105,7 @@ class ScreenSpot(Benchmark):
         )
 
 
-def groups_report(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def groups_report(rows: Sequence[Mapping[str, Any]]) -> JsonObject:
     """v1 and v2 in every average that papers use.
 
     Args:
@@ -115,7 +116,7 @@ def groups_report(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         (GUI-KV: mean of the mean text and the mean icon accuracy over platforms).
     """
     platforms = list(dict.fromkeys(r["platform"] for r in rows))
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, JsonObject] = {}
     for platform in platforms:
         for kind in ("text", "icon"):
             scores = [r["score"] for r in rows if r["platform"] == platform and r["data_type"] == kind]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..sample import Score, graded, unreadable
 from .base import Item, Records, need, numbers
 from .benchmark import Benchmark, Frame, Record, Rule, Truth
@@ -90,7 +91,7 @@ class ScreenSpotPro(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         return pro_report(
             [
                 {
@@ -137,13 +138,13 @@ def pro_negative(result: Any) -> Score:
     return unreadable(word, parts) if word == "wrong_format" else graded(word == "correct", parts)
 
 
-def pro_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def pro_report(results: Sequence[Mapping[str, Any]]) -> JsonObject:
     """Counts and accuracies overall, by group, application and platform.
 
     Args:
         results: ``correctness``, ``ui_type`` (text or icon), and the attributes.
     """
-    out: dict[str, Any] = {"overall": _counts(results)}
+    out: JsonObject = {"overall": _counts(results)}
     for name, key, prefix in (
         ("by_group", "group", "group"),
         ("by_application", "application", "app"),
@@ -154,7 +155,7 @@ def pro_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _counts(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _counts(results: Sequence[Mapping[str, Any]]) -> JsonObject:
     def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
         return sum(r["correctness"] == "correct" for r in rows) / len(rows) if rows else 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, unknown_name
+from ..json_values import JsonObject
 
 _REQUIRED = ("title", "version", "benchmark", "max_new_tokens", "source", "licence")
 
@@ -90,7 +91,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> JsonObject:
     """The mapping in a ``task.yaml``, keys not yet checked.
 
     Raises:

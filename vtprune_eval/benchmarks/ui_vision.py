@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..sample import Score, graded, unreadable
 from .base import Item, Records, need, numbers
 from .benchmark import Benchmark, Frame, Record, Rule, Truth, by_meta
@@ -76,7 +77,7 @@ class UIVision(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         return subsets_report(
             {
                 subset: [{"correctness": r["parts"].get("correctness") or "wrong"} for r in rows]
@@ -104,7 +105,7 @@ def element(point: Any, corners: Sequence[float], image_size: Sequence[int]) -> 
     return graded(hit, {"correctness": "correct" if hit else "wrong"})
 
 
-def element_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def element_report(results: Sequence[Mapping[str, Any]]) -> JsonObject:
     """Counts of ``correctness`` and accuracy of one subset; 0 without results."""
     right = sum(r["correctness"] == "correct" for r in results)
     return {
@@ -115,7 +116,7 @@ def element_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def subsets_report(subsets: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def subsets_report(subsets: Mapping[str, Sequence[Mapping[str, Any]]]) -> JsonObject:
     """The published value: plain mean of the accuracies of basic, functional and spatial; micro accuracy beside it."""
     parts = {name: element_report(rows) for name, rows in subsets.items()}
     return {

@@ -15,6 +15,7 @@ from ..benchmarks.data_folders import load_records
 from ..benchmarks.definitions import benchmark_of, check_protocol, definition
 from ..benchmarks.samples import update_fingerprint
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..sample import Sample
 from .receipt import Receipt
 
@@ -22,7 +23,7 @@ SHOWN = 5
 NOT_STATED = "not stated"
 
 
-def check(task: str, data_path: str | None = None, *, open_images: bool = False) -> dict[str, Any]:
+def check(task: str, data_path: str | None = None, *, open_images: bool = False) -> JsonObject:
     """Read everything once.
 
     Args:
@@ -130,7 +131,7 @@ def _listed(what: str, found: list[str]) -> list[str]:
     return [f"{len(found)} {what}: {'; '.join(found[:SHOWN])}{more}"]
 
 
-def _unexpected(expected: dict[str, Any], n: int, counts: dict[str, Counter[str]]) -> list[str]:
+def _unexpected(expected: JsonObject, n: int, counts: dict[str, Counter[str]]) -> list[str]:
     out = []
     if expected.get("records", n) != n:
         out.append(f"{expected['records']} records expected, {n} found")

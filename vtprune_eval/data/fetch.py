@@ -19,6 +19,7 @@ from ..benchmarks.data_folders import default_data_path, where_to_get
 from ..benchmarks.definitions import definition
 from ..benchmarks.spec import TaskSpec
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..paths import inside_folder
 from .archives import ENDINGS, unpack
 from .receipt import CHUNK_BYTES, Receipt, digest_of
@@ -186,9 +187,9 @@ def _from_bucket(source: Mapping[str, Any], receipt: Receipt, only: Sequence[str
     return out
 
 
-def _listing(bucket: str, prefix: str) -> list[dict[str, Any]]:
+def _listing(bucket: str, prefix: str) -> list[JsonObject]:
     """``name``, ``size``, ``md5Hash`` of every object below ``prefix``."""
-    items: list[dict[str, Any]] = []
+    items: list[JsonObject] = []
     page = ""
     while True:
         query = urllib.parse.urlencode({"prefix": prefix, **({"pageToken": page} if page else {})})

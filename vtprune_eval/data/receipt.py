@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..paths import inside_folder
 from ..results.store import write_atomic
 
@@ -33,7 +33,7 @@ class Receipt:
     def __init__(self, folder: Path) -> None:
         self.folder, self._path = folder, folder / NAME
         self.revisions: dict[str, str] = {}
-        self.files: dict[str, dict[str, Any]] = {}
+        self.files: dict[str, JsonObject] = {}
         if self._path.is_file():
             try:
                 data = json.loads(self._path.read_text(encoding="utf-8"))

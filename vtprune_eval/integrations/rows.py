@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from ..benchmarks.tasks import Task, load_task
 from ..errors import unknown_name
+from ..json_values import JsonObject
 from ..sample import Sample
 from .engine import COORDINATES, file_frame
 
 
-def rows_of(task: str, coordinates: str = COORDINATES[0]) -> list[dict[str, Any]]:
+def rows_of(task: str, coordinates: str = COORDINATES[0]) -> list[JsonObject]:
     """One row per sample; targets as JSON text, because a table would fill their differing keys with None.
 
     Args:
@@ -39,12 +39,12 @@ def rows_of(task: str, coordinates: str = COORDINATES[0]) -> list[dict[str, Any]
     ]
 
 
-def doc_to_target(doc: dict[str, Any]) -> str:
+def doc_to_target(doc: JsonObject) -> str:
     """The annotation as JSON text; the score does not compare with it as text."""
     return str(doc["target"])
 
 
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+def process_results(doc: JsonObject, results: list[str]) -> dict[str, float]:
     """Score one answer with the rule of our task.
 
     Returns:

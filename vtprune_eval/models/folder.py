@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..json_values import JsonObject
 
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 _CODE = ["*.py", "*.model"]
@@ -66,7 +67,7 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """The object in a JSON file.
 
     Raises:
@@ -81,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def processor_settings(folder: Path) -> dict[str, Any]:
+def processor_settings(folder: Path) -> JsonObject:
     """The image processor's settings: a file of its own, or (transformers 5) a part of ``processor_config.json``.
 
     Raises:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from typing import Any
 
 from ..budget import Budget
+from ..json_values import JsonObject
 from ..outcome import Counts, Outcome, Times
 from ..sample import Sample
 from .identity import ModelIdentity
@@ -80,7 +80,7 @@ class StubPipeline:
         )
 
 
-def _right_answer(target: dict[str, Any]) -> str:
+def _right_answer(target: JsonObject) -> str:
     if target["type"] == "text":
         return str(target["answers"][0])
     action = target.get("action", {"type": "tap", "box_xyxy": target.get("box_xyxy", [0, 0, 1, 1])})

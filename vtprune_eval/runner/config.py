@@ -10,6 +10,7 @@ from typing import Any
 from ..benchmarks.definitions import SUITES, named_task
 from ..benchmarks.registry import include
 from ..errors import UserError, unknown_name
+from ..json_values import JsonObject
 from ..naming import split_outside
 from .spec import RunSpec
 
@@ -26,7 +27,7 @@ def from_mapping(values: Mapping[str, Any]) -> RunSpec:
         UserError: unknown key (nearest offered) or a value of the wrong form.
     """
     names = {f.name: str(f.type) for f in dataclasses.fields(RunSpec)}
-    clean: dict[str, Any] = {}
+    clean: JsonObject = {}
     aliases = {"method": "methods", "budget": "budgets", "task": "tasks", "set": "params"}
     folders = values.get("include_path", values.get("include-path"))
     if folders is not None:
@@ -80,7 +81,7 @@ def _once() -> Any:
     return Loader
 
 
-def read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> JsonObject:
     """Read a ``--config`` file.
 
     Raises:

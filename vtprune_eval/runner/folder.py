@@ -15,6 +15,7 @@ from ..benchmarks.prompts import style_of
 from ..benchmarks.tasks import Task, load_task
 from ..budget import LEGACY
 from ..errors import UserError
+from ..json_values import JsonObject
 from ..models import check_model_name
 from ..results.record import SCHEMA
 from ..results.run_files import Environment, RunSettings
@@ -130,7 +131,7 @@ def _is_sealed(path: Path) -> bool:
     return True
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """A JSON object from a file.
 
     Raises:

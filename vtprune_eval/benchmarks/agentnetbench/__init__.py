@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Box, Score
 from ..base import Records
 from ..benchmark import Benchmark, Frame, Mark, Record, Rule, Truth, measured, scale, screen_size
@@ -78,7 +79,7 @@ class AgentNetBench(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         return rule.report(
             {
                 "trajectory": r["cluster"],

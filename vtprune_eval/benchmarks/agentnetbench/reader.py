@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from ..base import Episodes, ImageRoots, Item, Recent, Step, need
 from ..formats.spans import load_json
 from ..spec import TaskSpec
@@ -65,7 +65,7 @@ class AgentNetBench(Episodes):
         )
 
 
-def _told(step: dict[str, Any]) -> Step:
+def _told(step: JsonObject) -> Step:
     said = step.get("inner_monologue") or {}
     text, thought, observation = (
         str(said.get(key) or "") for key in ("low_level_instruction", "thought", "observation")

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score, unreadable, wrong
 from ..action import Action as Said
 from ..grammars import ui_tars
@@ -77,7 +78,7 @@ def guikv(predicted: Sequence[Action], truth: Mapping[str, Any]) -> Score:
     return Score(score, None, "ok" if score == 1 else "partial", {"score": score, "counted_in_type": True})
 
 
-def report(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def report(rows: Iterable[Mapping[str, Any]]) -> JsonObject:
     """Mean over all steps (micro), per type over the steps that have it, over milestones, and over trajectories.
 
     Args:

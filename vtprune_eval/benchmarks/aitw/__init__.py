@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score
 from ..action import Action, content_direction, phone_word
 from ..base import Records
@@ -110,7 +111,7 @@ class AITW(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         subsets = {k: share(v) for k, v in sorted(by_meta(records, "subset").items())}
         return {
             "mean_over_subsets": sum(subsets.values()) / len(subsets),

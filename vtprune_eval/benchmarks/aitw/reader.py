@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from ..base import Episodes, ImageRoots, Item, Recent, Records, Step, need, numbers
 from ..formats.spans import Spans, load_json
 from ..formats.steps import past_action
@@ -134,7 +135,7 @@ class AndroidInTheZoo(Episodes):
             meta={"subset": subset, "action_type": truth["action_type_text"]},
         )
 
-    def _converted(self, step: Any, number: int) -> tuple[Any, dict[str, Any]]:
+    def _converted(self, step: Any, number: int) -> tuple[Any, JsonObject]:
         """The record and its annotation in SeeClick's fields."""
         where = self._paths[number].name
         touch, lift = _pair_text(step, "result_touch_yx", where), _pair_text(step, "result_lift_yx", where)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from ..base import Episodes, Item, Recent, Step, need
 from ..formats.spans import load_json
 from ..formats.tfrecord import Example, Shards, single
@@ -97,7 +98,7 @@ class AndroidInTheWildRelease(Episodes):
             return None
 
     @staticmethod
-    def _truth(record: Example, where: str) -> dict[str, Any]:
+    def _truth(record: Example, where: str) -> JsonObject:
         touch, lift = (need(record, f"results/yx_{k}", where, list) for k in ("touch", "lift"))
         kind = int(single(record, "results/action_type", where))
         typed = record.get("results/type_action") or [b""]

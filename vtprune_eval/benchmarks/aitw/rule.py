@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...json_values import JsonObject
 from ...sample import Score, graded
 from ..grammars.seeclick import dictionary as read_action
 from ..untrusted import Unreadable, number_pair
@@ -197,7 +198,7 @@ def whole_rows(flat: Sequence[float]) -> list[Sequence[float]]:
     return [row for row in box_rows(flat) if len(row) == 4]
 
 
-def report(steps: Iterable[tuple[str, Score]]) -> dict[str, Any]:
+def report(steps: Iterable[tuple[str, Score]]) -> JsonObject:
     """Step accuracy per sub-domain, their plain mean (the published number), and SeeClick's secondary accuracies.
 
     Args:
@@ -211,7 +212,7 @@ def report(steps: Iterable[tuple[str, Score]]) -> dict[str, Any]:
     return {"score": sum(values) / len(values) if values else None, "subsets": subsets}
 
 
-def _subset(rows: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _subset(rows: list[Mapping[str, Any]]) -> JsonObject:
     def share(part: str, whole: str) -> float | None:
         n = sum(r[whole] for r in rows)
         return sum(r[part] for r in rows) / n if n else None

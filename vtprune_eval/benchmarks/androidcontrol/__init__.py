@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Box, Score
 from ..action import Action, button, content_direction, phone_word
 from ..base import Records
@@ -53,7 +54,7 @@ def _osatlas(said: Any, truth: Truth, frame: Frame) -> Score:
     return measured(score, same, score.value if true.kind in ("tap", "long_press") and same else None)
 
 
-def _guikv_reads(model: str, text: str, frame: Frame) -> dict[str, Any]:
+def _guikv_reads(model: str, text: str, frame: Frame) -> JsonObject:
     """The script's own reading; a scroll with two ends, which it does not know, gets the gesture's direction."""
     said = rule.understand(model, text, screen_size(frame), scale(frame))
     if said["operation"] == "scroll" and not said["direction"]:
@@ -63,7 +64,7 @@ def _guikv_reads(model: str, text: str, frame: Frame) -> dict[str, Any]:
     return said
 
 
-def understood(action: Action, grammar: str, frame: Frame) -> dict[str, Any]:
+def understood(action: Action, grammar: str, frame: Frame) -> JsonObject:
     """What GUI-KV's script would have understood (``rule.understand``).
 
     Raises:
@@ -133,7 +134,7 @@ class AndroidControl(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         pointed = [r for r in records if r["meta"].get("action_type") in ("click", "long_press", "type_text")]
         rest = [r for r in records if r["meta"].get("action_type") != "open_app"]
         return {

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from ..base import Episodes, Item, Recent, Step, need
 from ..formats.spans import load_json
 from ..formats.tfrecord import Example, Shards, fields, signed, single, sized
@@ -89,7 +90,7 @@ class AndroidControlRelease(Episodes):
             return None  # it only goes into a prompt, which has the words as well
 
 
-def forest(data: bytes) -> list[dict[str, Any]]:
+def forest(data: bytes) -> list[JsonObject]:
     """Nodes of a serialised ``AndroidAccessibilityForest`` (android_env, proto/a11y) in UGround's form.
 
     Raises:
@@ -105,7 +106,7 @@ def forest(data: bytes) -> list[dict[str, Any]]:
     return nodes
 
 
-def _node(data: memoryview) -> dict[str, Any]:
+def _node(data: memoryview) -> JsonObject:
     sides = {1: 0, 2: 0, 3: 0, 4: 0}  # a side of 0 is not written
     texts = {4: "", 7: ""}
     for number, value in fields(data):

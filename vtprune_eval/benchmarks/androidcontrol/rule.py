@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score, graded, unreadable
 from ..grammars import opencua, ui_tars
 from ..grammars.pointing import first_argument
@@ -18,7 +19,7 @@ from ..rules.osatlas import POINTED as POINTED_LINES
 from ..rules.osatlas import TEXT_SIMILARITY, Line, line, near, plain_f1, read
 from ..untrusted import Unreadable
 
-EMPTY: dict[str, Any] = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
+EMPTY: JsonObject = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
 FAILURE_WORDS = ("unsuccessful", "infeasible", "impossible", "cannot", "can't", "unable", "fail", "error")
 POINTED = ("click", "long_press", "type_text")
 _OPENCUA_CLICKS = ("click", "doubleClick", "rightClick", "tripleClick", "moveTo", "dragTo", "triple_click")
@@ -28,7 +29,7 @@ _NAMES = {"press_back": "navigate_back", "finished": "status", "type": "input_te
 
 def understand(
     model: str, text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
-) -> dict[str, Any]:
+) -> JsonObject:
     """What GUI-KV's script reads out of an answer; all empty if it cannot be read.
 
     Args:
@@ -84,7 +85,7 @@ def guikv(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Score:
     return unreadable(understood["reason"], parts) if understood.get("reason") else graded(right, parts)
 
 
-def guikv_report(scores: Iterable[Score]) -> dict[str, Any]:
+def guikv_report(scores: Iterable[Score]) -> JsonObject:
     """Step accuracy, and grounding accuracy over annotated click, long_press and type_text, each step by its own
     annotation (the reference pairs by position, which shifts after a missing image). Also per annotated type."""
     rows = list(scores)
@@ -153,9 +154,9 @@ def goal_status(content: str) -> str:
     return "infeasible" if any(word in content.lower() for word in FAILURE_WORDS) else "successful"
 
 
-def _from_ui_tars(action: Mapping[str, Any]) -> dict[str, Any]:
+def _from_ui_tars(action: Mapping[str, Any]) -> JsonObject:
     operation, inputs = action["action_type"], action["action_inputs"]
-    out: dict[str, Any] = {"operation": operation or ""}
+    out: JsonObject = {"operation": operation or ""}
     if operation in ("click", "long_press", "scroll"):
         if not inputs:
             raise Unreadable("no_point", "IndexError")
@@ -169,7 +170,7 @@ def _from_ui_tars(action: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _from_opencua(actions: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _from_opencua(actions: Sequence[tuple[str, Any]]) -> JsonObject:
     name, value = actions[0]
     if name in _OPENCUA_CLICKS:
         return {"operation": "click", "click_point": value}

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...json_values import JsonObject
 from ..action import Action, content_direction, invalid, phone_word
 from ..answers import MAX_CHARS, final, first_point, fraction, plain_signs
 from ..untrusted import Unreadable
@@ -14,7 +15,7 @@ from . import qwen
 _ACTION = re.compile(r"\b(tap|click|type|scroll|back|done)\b[ \t]*([^\n]*)", re.IGNORECASE)
 
 
-def parse_action(text: str, frame: Mapping[str, Any]) -> dict[str, Any] | None:
+def parse_action(text: str, frame: Mapping[str, Any]) -> JsonObject | None:
     """The action of an answer in the mini suite's grammar, or of a tool call.
 
     Returns:
@@ -42,7 +43,7 @@ def parse_action(text: str, frame: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"type": "back" if word == "back" else "finish"}
 
 
-def _of_call(text: str, frame: Mapping[str, Any]) -> dict[str, Any] | None:
+def _of_call(text: str, frame: Mapping[str, Any]) -> JsonObject | None:
     try:
         said = qwen.action(text, frame)
     except Unreadable:

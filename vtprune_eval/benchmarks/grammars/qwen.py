@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...json_values import JsonObject
 from ...models.resize_variants import Size, agentnetbench_qwen
 from ..action import Action, invalid
 from ..untrusted import Unreadable, bounded, json_value, number_pair
@@ -33,7 +34,7 @@ _MOUSE = {
 }
 
 
-def tool_calls(text: Any) -> list[dict[str, Any]]:
+def tool_calls(text: Any) -> list[JsonObject]:
     """Every readable tool call: JSON, with or without the closing tag, or ``<function=..><parameter=..>`` (Qwen3.5);
     arguments may be JSON written as text.
 
@@ -41,7 +42,7 @@ def tool_calls(text: Any) -> list[dict[str, Any]]:
         Unreadable: no text, or too long.
     """
     text = bounded(text)
-    calls: list[dict[str, Any]] = []
+    calls: list[JsonObject] = []
     at = 0
     for start in _CALL_STARTS.finditer(text):
         if start.start() < at or len(calls) >= MAX_CALLS:
@@ -53,7 +54,7 @@ def tool_calls(text: Any) -> list[dict[str, Any]]:
     return calls
 
 
-def _object(text: str, at: int) -> tuple[dict[str, Any], int] | None:
+def _object(text: str, at: int) -> tuple[JsonObject, int] | None:
     """The call in the JSON object that starts at ``at``, and where it ends."""
     try:
         value, end = json.JSONDecoder().raw_decode(text, at)
@@ -72,11 +73,11 @@ def _object(text: str, at: int) -> tuple[dict[str, Any], int] | None:
     return {"name": name, "arguments": arguments}, end
 
 
-def _function(text: str, start: re.Match[str]) -> tuple[dict[str, Any], int]:
+def _function(text: str, start: re.Match[str]) -> tuple[JsonObject, int]:
     """The call of a ``<function=NAME>`` tag; values are JSON where they can be read as JSON, else text."""
     end = text.find("</function>", start.end())
     end = len(text) if end < 0 else end
-    arguments: dict[str, Any] = {}
+    arguments: JsonObject = {}
     for key, value in _PARAMETER.findall(text[start.end() : end]):
         value = value.strip("\r\n")
         try:
@@ -86,7 +87,7 @@ def _function(text: str, start: re.Match[str]) -> tuple[dict[str, Any], int]:
     return {"name": start["function"], "arguments": arguments}, end
 
 
-def closed_calls(text: Any) -> list[dict[str, Any]]:
+def closed_calls(text: Any) -> list[JsonObject]:
     """Tool calls as AgentNetBench's agent finds them: between the tags; without tags, one JSON object per line.
 
     Raises:
@@ -143,7 +144,7 @@ def agentnetbench(text: Any, image_size: Size, *, model_size: Size | None = None
     return actions
 
 
-def _pair(arguments: dict[str, Any], size: Size) -> Pair | None:
+def _pair(arguments: JsonObject, size: Size) -> Pair | None:
     name = arguments.get("action")
     if not isinstance(name, str):
         return None

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ...json_values import JsonObject
 from ...models.resize_variants import UI_TARS_MAX_PIXELS, UI_TARS_MIN_PIXELS, Size, ui_tars
 from ..action import Action, invalid
 from ..answers import place, plain_signs
@@ -33,7 +34,7 @@ def parse(
     coordinates: str = "resized_pixels",
     model_size: Size | None = None,
     empty_without_action: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Actions of an answer.
 
     Args:
@@ -126,8 +127,8 @@ def _typed(piece: str) -> tuple[str, bool]:
     return "".join(out) + piece[at:], found
 
 
-def _inputs(arguments: dict[str | None, Any], scale: Size) -> dict[str, Any]:
-    inputs: dict[str, Any] = {}
+def _inputs(arguments: dict[str | None, Any], scale: Size) -> JsonObject:
+    inputs: JsonObject = {}
     for name, value in arguments.items():
         if value == "":
             continue

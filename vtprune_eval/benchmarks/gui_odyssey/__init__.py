@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Box, Score
 from ..action import Action
 from ..base import Records
@@ -81,7 +82,7 @@ class GUIOdyssey(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         rows = [
             {
                 "episode": r["id"],

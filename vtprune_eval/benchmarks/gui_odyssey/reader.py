@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from ..base import Episodes, ImageRoots, Item, Recent, Step, need, numbers
 from ..formats.spans import load_json
 from ..formats.steps import past_action
@@ -94,7 +95,7 @@ class GUIOdyssey(Episodes):
         answer, step, goal = answers[at], steps[at], need(about, "instruction", where, str)
         own = step.get("low_level_instruction") or ""
         box = step.get("sam2_bbox")
-        target: dict[str, Any] = {
+        target: JsonObject = {
             "type": "step",
             "truth": {
                 "answer": answer,

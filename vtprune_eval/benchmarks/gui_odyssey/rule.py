@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...json_values import JsonObject
 from ...sample import Score, graded, unreadable
 from ..action import OPPOSITE, Action, button, content_direction, phone_word
 from ..rules import RuleUndefined
@@ -71,7 +72,7 @@ def compare(said: Said, true: Said, sam2_bbox: Sequence[float] | None, *, upstre
     return _odyssey(True, "action")
 
 
-def official_report(rows: Sequence[Mapping[str, Any]], metric: str, *, upstream: bool = False) -> dict[str, Any]:
+def official_report(rows: Sequence[Mapping[str, Any]], metric: str, *, upstream: bool = False) -> JsonObject:
     """Action matching score and success rate, percent with two decimals.
 
     Args:
@@ -111,7 +112,7 @@ def official_report(rows: Sequence[Mapping[str, Any]], metric: str, *, upstream:
 
 def consistent(rows: Sequence[Mapping[str, Any]]) -> bool:
     """Do all steps of an episode agree about its length?"""
-    lengths: dict[str, Any] = {}
+    lengths: JsonObject = {}
     return all(lengths.setdefault(_episode(r["episode"]), r["step_length"]) == r["step_length"] for r in rows)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score
 from ..action import Action
 from ..base import Records
@@ -18,7 +19,7 @@ from . import rule
 from .reader import open_mind2web
 
 _OPERATIONS = {"tap": "click", "type": "type", "select": "select", "scroll": "scroll"}
-_NOTHING: dict[str, Any] = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
+_NOTHING: JsonObject = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
 
 
 def _seeclick(said: Any, truth: Truth, frame: Frame) -> Score:
@@ -33,11 +34,11 @@ def _seeclick(said: Any, truth: Truth, frame: Frame) -> Score:
     return measured(score, same, score.parts["element_match"] if same else None)
 
 
-def _guikv_reads(text: str, frame: Frame) -> dict[str, Any]:
+def _guikv_reads(text: str, frame: Frame) -> JsonObject:
     return rule.guikv_understand(text, screen_size(frame), scale(frame))
 
 
-def _understood(action: Action, grammar: str, frame: Frame) -> dict[str, Any]:
+def _understood(action: Action, grammar: str, frame: Frame) -> JsonObject:
     if action.kind not in _OPERATIONS:
         return {**_NOTHING, "reason": "operation_not_supported"}
     return {
@@ -83,7 +84,7 @@ class Mind2Web(Benchmark):
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         return self._rules
 
-    def report(self, records: Sequence[Record]) -> dict[str, Any]:
+    def report(self, records: Sequence[Record]) -> JsonObject:
         tasks: dict[str, list[Record]] = {}
         for r in records:
             tasks.setdefault(str(r["cluster"]), []).append(r)

@@ -10,6 +10,7 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score, graded, unreadable, wrong
 from ..grammars import ui_tars
 from ..grammars.pointing import first_argument
@@ -60,7 +61,7 @@ def compare(said: Any, step: Mapping[str, Any], image_size: Sequence[int], *, up
     category = OPERATIONS[step["operation"]["original_op"]]
     box, point = reference(step, image_size)
     value, skipped = _written_value(step, category)
-    out: dict[str, Any] = {
+    out: JsonObject = {
         "op_match": False,
         "element_match": False,
         "op_f1": 0.0,
@@ -95,7 +96,7 @@ def reference(step: Mapping[str, Any], image_size: Sequence[int]) -> tuple[tuple
     return tuple(round(v, 3) for v in corners), (x, y)
 
 
-def seeclick_report(tasks: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+def seeclick_report(tasks: Sequence[Sequence[Mapping[str, Any]]]) -> JsonObject:
     """Micro and macro values of SeeClick; None where there is nothing to average.
 
     Args:
@@ -122,12 +123,10 @@ def seeclick_report(tasks: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, A
     }
 
 
-def guikv_understand(
-    text: Any, block_size: tuple[int, int], model_size: tuple[int, int] | None = None
-) -> dict[str, Any]:
+def guikv_understand(text: Any, block_size: tuple[int, int], model_size: tuple[int, int] | None = None) -> JsonObject:
     """What GUI-KV's script reads out of a UI-TARS answer; all empty for any other action than click, type, select and
     scroll with their arguments."""
-    out: dict[str, Any] = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
+    out: JsonObject = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
     try:
         parsed = ui_tars.parse(text, block_size, model_size=model_size, empty_without_action=True)
     except Unreadable as error:
@@ -171,7 +170,7 @@ def guikv_step(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Score
     return graded(step, parts)
 
 
-def guikv_report(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def guikv_report(tasks: Sequence[Mapping[str, Any]]) -> JsonObject:
     """Means over tasks of the means over steps; missing steps (by ``total_steps``) count as zeros.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ...json_values import JsonObject
 from ...sample import Score, graded, unreadable
 from ..action import OPPOSITE, Action, button, content_direction, phone_word, thousandths
 from ..benchmark import Frame, Rule, Truth, measured, refused_step
@@ -114,7 +115,7 @@ def rule(true: Callable[[Truth, Frame], Mapping[str, Any]], name: str, finger_gr
     )
 
 
-def unified(action: Action, *, finger_words: bool = False) -> dict[str, Any]:
+def unified(action: Action, *, finger_words: bool = False) -> JsonObject:
     """GUIEvalKit's dictionary; integers in thousandths, directions of the finger.
 
     Raises:
@@ -134,7 +135,7 @@ def unified(action: Action, *, finger_words: bool = False) -> dict[str, Any]:
         names = {"back": "BACK", "home": "HOME", "enter": "ENTER", "recent": "APPSELECT"}
         if button(action) in names:
             return {"PRESS": names[button(action)]}
-    simple: dict[str, dict[str, Any]] = {
+    simple: dict[str, JsonObject] = {
         "type": {"TYPE": action.text},
         "open": {"OPEN_APP": action.text},
         "wait": {"duration": LONG_PRESS_MS},
@@ -147,7 +148,7 @@ def unified(action: Action, *, finger_words: bool = False) -> dict[str, Any]:
 
 def annotated_action(
     action: Action, boxes_yxhw: Sequence[Sequence[float]], *, finger_words: bool = False
-) -> dict[str, Any]:
+) -> JsonObject:
     """An annotated action as :func:`annotated` gives it.
 
     Args:
@@ -173,7 +174,7 @@ def annotated_action(
     raise NoCounterpart
 
 
-def report(rows: Sequence[tuple[str, Score]]) -> dict[str, Any]:
+def report(rows: Sequence[tuple[str, Score]]) -> JsonObject:
     """Type and exact accuracy over all steps and without ``open`` steps, per annotated type, and episode success.
 
     Args:
@@ -238,7 +239,7 @@ def _inside(point_xy: Sequence[float], box_yxhw: Sequence[float]) -> bool:
     return y <= point_xy[1] <= y + h and x <= point_xy[0] <= x + w
 
 
-def _predicted(p: Mapping[str, Any]) -> dict[str, Any]:
+def _predicted(p: Mapping[str, Any]) -> JsonObject:
     duration = p.get("duration", DEFAULT_DURATION_MS)
     if p.get("STATUS", "continue") in STOPS:
         return {"type": "stop"}
@@ -261,7 +262,7 @@ def _predicted(p: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "wait"}
 
 
-def annotated(truth: Mapping[str, Any]) -> dict[str, Any]:
+def annotated(truth: Mapping[str, Any]) -> JsonObject:
     """An annotation in the project's fields, understood.
 
     Raises:
@@ -311,7 +312,7 @@ def _text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-_CHECKS: dict[str, Any] = {
+_CHECKS: JsonObject = {
     "thought": _text,
     "OPEN_APP": _text,
     "TYPE": _text,

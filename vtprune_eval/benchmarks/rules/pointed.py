@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score, graded, wrong
 from ..action import Action
 from ..benchmark import Frame, scale, screen_size
@@ -141,7 +142,7 @@ def compare_kit(said: KitPoint, box: Sequence[float], image_size: Sequence[int],
     return graded(hit, {"correct": int(hit), "wrong_format": 0})
 
 
-def vlmeval_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def vlmeval_report(results: Sequence[Mapping[str, Any]]) -> JsonObject:
     """VLMEvalKit's summary in percent; None where it has nothing to average.
 
     Args:
@@ -158,7 +159,7 @@ def vlmeval_report(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         key = f"{r['category']}:{kind}" if "category" in r else kind
         stats.setdefault(key, []).append(-1 if r.get("wrong_format") else int(r["correct"]))
     everything = [v for group in stats.values() for v in group]
-    out: dict[str, Any] = {f"{key}:cnt": len(v) for key, v in stats.items()}
+    out: JsonObject = {f"{key}:cnt": len(v) for key, v in stats.items()}
     out["Overall_Accuracy"] = sum(v > 0 for v in everything) / len(everything) * 100
     out["Format_Err_Rate"] = sum(v < 0 for v in everything) / len(everything) * 100
     out["Text_Accuracy"] = _squared([v for k, v in stats.items() if k.endswith("text")])

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...json_values import JsonObject
 from ...sample import Score, graded, unreadable, wrong
 from ..action import Action, button, content_direction, phone_word, thousandths
 from ..benchmark import Frame, Rule, Truth, measured, refused_step
@@ -27,7 +28,7 @@ def read(text: Any) -> Any:
     return json_value(_listed(bounded(text)))
 
 
-def dictionary(action: Action, *, finger_words: bool = False) -> dict[str, Any]:
+def dictionary(action: Action, *, finger_words: bool = False) -> JsonObject:
     """SimpAgent's dictionary; points in thousandths. Ids are AITW's; kinds without one are written as words, which is
     our choice and concerns nobody else, because both sides are made by this function.
 
@@ -113,11 +114,11 @@ def rule(true: Callable[[Truth, Frame], Action], finger_grammars: tuple[str, ...
     )
 
 
-def _parts() -> dict[str, Any]:
+def _parts() -> JsonObject:
     return {"step_correct": 0, "type_correct": 0, "format_wrong": 0, "grounding": [0, 0], "text": [0, 0]}
 
 
-def _same_value(key: str, said: Any, true: Any, detail: dict[str, Any]) -> tuple[bool, str]:
+def _same_value(key: str, said: Any, true: Any, detail: JsonObject) -> tuple[bool, str]:
     if key == "click_point":
         if not (isinstance(said, list) and isinstance(true, list)):
             return False, ""

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...extras import require
+from ...json_values import JsonObject
 from ...sample import Sample
 from ..spec import TaskSpec
 from .catalogue import DATA_ROOT, KIT_TASKS, kit_name
@@ -215,7 +216,7 @@ def check_md5(name: str, path: Path) -> None:
     del cls.DATASET_MD5[name]
 
 
-def flatten(message: Sequence[dict[str, Any]]) -> tuple[list[Path], str]:
+def flatten(message: Sequence[JsonObject]) -> tuple[list[Path], str]:
     """Images in order, and all texts joined by line breaks behind them: the form that our prompt has.
 
     A system prompt becomes the first text. A text before an image moves behind it; both directions of the integration

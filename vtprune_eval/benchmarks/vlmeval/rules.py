@@ -22,14 +22,16 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from ...sample import Score
 from ..answers import MAX_CHARS, first_point, fraction
+from ..benchmark import Frame, Truth
 from .reader import class_of, quietly
 
 _FORMAT_ERROR = Score(0.0, None, "format_error")
 
 
-def score(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def score(text: str, target: Truth, frame: Frame) -> Score:
     """Score one answer; never raises on what a model said.
 
     Args:
@@ -43,7 +45,7 @@ def score(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     return _KIT[target["kind"]](text, target, frame)
 
 
-def official_click(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def official_click(text: str, target: Truth, frame: Frame) -> Score:
     """The answer's point lies in the target's box; borders are inside.
 
     The first place of the answer. Two numbers up to 1 are fractions of the image.
@@ -74,7 +76,7 @@ _METHODS = {
 }
 
 
-def _yorn(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _yorn(text: str, target: Truth, frame: Frame) -> Score:
     from vlmeval.dataset.utils.yorn import YOrN_Extraction
 
     said, wanted = YOrN_Extraction(text), str(target["row"]["answer"])
@@ -83,7 +85,7 @@ def _yorn(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     return _FORMAT_ERROR if said.lower() == "unknown" else _graded(said == wanted, text)
 
 
-def _vqa(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _vqa(text: str, target: Truth, frame: Frame) -> Score:
     from vlmeval.dataset.utils.vqa_eval import hit_calculate, process_line
 
     name = target["dataset"]
@@ -93,7 +95,7 @@ def _vqa(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     return _graded(hit_calculate([result], name)[0], text)
 
 
-def _mcq(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _mcq(text: str, target: Truth, frame: Frame) -> Score:
     import pandas as pd
     from vlmeval.dataset.utils.multiple_choice import eval_vanilla
 
@@ -102,7 +104,7 @@ def _mcq(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     return _graded(eval_vanilla(None, item, dataset_name=target["dataset"])["hit"], text)
 
 
-def _ocrbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _ocrbench(text: str, target: Truth, frame: Frame) -> Score:
     from vlmeval.dataset.image_vqa import OCRBench
 
     with tempfile.TemporaryDirectory() as folder:
@@ -110,7 +112,7 @@ def _ocrbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score
     return _graded(report["Final Score"], text)
 
 
-def _gui(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _gui(text: str, target: Truth, frame: Frame) -> Score:
     from PIL import Image
 
     name = target["dataset"]
@@ -131,7 +133,7 @@ def _gui(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     return _graded(report["Overall_Accuracy"] / 100, text)
 
 
-def _mmlongbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _mmlongbench(text: str, target: Truth, frame: Frame) -> Score:
     from .mmlongbench import eval_score
 
     row = target["row"]
@@ -149,7 +151,7 @@ def _mmlongbench(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Sc
     return _graded(value, text)
 
 
-def _olmocr(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
+def _olmocr(text: str, target: Truth, frame: Frame) -> Score:
     """Share of the page's unit tests that pass; ``parts`` counts them by source (the benchmark averages these)."""
     from vlmeval.dataset.olmOCRBench.tests import BaselineTest
 
@@ -172,7 +174,7 @@ def _olmocr(text: str, target: dict[str, Any], frame: dict[str, Any]) -> Score:
     return Score(value, graded.parsed, graded.reason, {"passed": passed, "tests": n_tests})
 
 
-def page_tests(row: dict[str, Any]) -> list[Any]:
+def page_tests(row: JsonObject) -> list[Any]:
     """The kit's unit tests of one page; those with a formula render it in a browser.
 
     Raises:
@@ -216,7 +218,7 @@ def _graded(value: Any, text: str) -> Score:
     return Score(value, {"text": text[:200]}, "ok" if value == 1 else "wrong" if value == 0 else "partial")
 
 
-def _one_row(folder: Path, row: dict[str, Any], text: str) -> str:
+def _one_row(folder: Path, row: JsonObject, text: str) -> str:
     """A prediction file with one row, in a format that keeps text as text (a table turns "007" into 7)."""
     import pandas as pd
     from vlmeval.smp import dump

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 from .kits import KITS, font_css
 
 HOST = "http://web.invalid"
@@ -174,7 +175,7 @@ def fonts_used(page: Any) -> set[str]:
     root = session.send("DOM.getDocument", {"depth": -1})["root"]
     foreign: set[str] = set()
 
-    def visit(node: dict[str, Any]) -> None:
+    def visit(node: JsonObject) -> None:
         children = node.get("children", ())
         if any(c.get("nodeType") == 3 and c.get("nodeValue", "").strip() for c in children):
             fonts = session.send("CSS.getPlatformFontsForNode", {"nodeId": node["nodeId"]})["fonts"]

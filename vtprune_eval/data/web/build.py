@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...json_values import JsonObject
 from .browser import Browser, fonts_used, shot
 from .documents import DOCUMENTS
 from .episodes import EPISODES, Step
@@ -43,7 +44,7 @@ class Writer:
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.folder, self.prefix = folder, prefix
-        self.samples: list[dict[str, Any]] = []
+        self.samples: list[JsonObject] = []
         self.pixels: dict[str, str] = {}
         (folder / "images").mkdir(parents=True, exist_ok=True)
         for old in (folder / "images").glob("*.webp"):
@@ -58,7 +59,7 @@ class Writer:
         self.pixels[path] = hashlib.sha256(pixels.tobytes()).hexdigest()[:16]
         return path
 
-    def add(self, images: list[str], target: dict[str, Any], cluster: str, meta: dict[str, Any], **words: Any) -> None:
+    def add(self, images: list[str], target: JsonObject, cluster: str, meta: JsonObject, **words: Any) -> None:
         """One sample."""
         number = f"{self.prefix}-{len(self.samples):04d}"
         self.samples.append(
@@ -79,7 +80,7 @@ def pixels_box(box: Sequence[float], scale: int, size: tuple[int, int]) -> list[
     return [round(min(max(0.0, v * scale), limit)) for v, limit in zip(box, limits, strict=True)]
 
 
-def meta_of(look: Look, template: str) -> dict[str, Any]:
+def meta_of(look: Look, template: str) -> JsonObject:
     """Breakdown keys of a page."""
     return {
         "platform": "mobile" if look.phone else "desktop", "kit": look.kit, "template": template,
@@ -98,7 +99,7 @@ def check_fonts(page: Any, name: str) -> None:
         raise NotRepeatable(f"{name}: painted with {', '.join(sorted(foreign))} of this system")
 
 
-def named_targets(page: Any) -> list[dict[str, Any]]:
+def named_targets(page: Any) -> list[JsonObject]:
     """Places that can be asked for without doubt: ``kind`` (text, field, icon), ``name``, ``id``, ``box`` (CSS pixels).
 
     A text must not stand a second time on the screen, not even within another one; a picture must be the only one of
@@ -125,7 +126,7 @@ def named_targets(page: Any) -> list[dict[str, Any]]:
     return out
 
 
-def instruction(target: dict[str, Any]) -> str:
+def instruction(target: JsonObject) -> str:
     """What a person would say."""
     if target["kind"] == "icon":
         return f"Click the {target['name']} icon."
@@ -263,7 +264,7 @@ def navigation(browser: Browser, out: Path, only: Callable[[int], bool] = lambda
     return writer
 
 
-def _placed(page: Any, step: Step, look: Look, name: str) -> dict[str, Any]:
+def _placed(page: Any, step: Step, look: Look, name: str) -> JsonObject:
     """The action with the place of its target."""
     box = page.evaluate(TARGET)
     if not step.target:

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
+from ...json_values import JsonObject
 from .shell import Look, card, document, icon
 from .words import Words
 
@@ -26,7 +26,7 @@ class Step:
     """
 
     html: str
-    action: dict[str, Any]
+    action: JsonObject
     said: str
     target: str = ""
     scroll: int = 0
@@ -147,7 +147,7 @@ def copied_code(rng: random.Random, w: Words, look: Look) -> Episode:
     fields = [field, *(w() for _ in range(3))]
     rng.shuffle(fields)
     title, menu = w.two(), look.menu[entry][0]
-    form: dict[str, Any] = {
+    form: JsonObject = {
         "look": look,
         "entry": entry,
         "title": title,

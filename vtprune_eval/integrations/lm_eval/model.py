@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ...errors import SampleError, UserError
 from ...extras import host_version
+from ...json_values import JsonObject
 from ..answers import PLACEHOLDER, Costs, Said, cut, engine_of, picture_path, prompt_of
 
 
@@ -122,7 +123,7 @@ class VtpruneLM(LM):
         """Not offered, see :meth:`loglikelihood`."""
         return self.loglikelihood(requests)
 
-    def apply_chat_template(self, chat_history: list[dict[str, Any]], add_generation_prompt: bool = True) -> str:
+    def apply_chat_template(self, chat_history: list[JsonObject], add_generation_prompt: bool = True) -> str:
         """The texts of all turns: the pipeline puts the model's own template around them."""
         return "\n".join(str(turn["content"]) for turn in chat_history)
 
@@ -131,6 +132,6 @@ class VtpruneLM(LM):
         """Names the cell, because request caches are keyed by it."""
         return self.engine.name
 
-    def get_model_info(self) -> dict[str, Any]:
+    def get_model_info(self) -> JsonObject:
         """What made the results: stored by lm-eval beside them."""
         return {"vtprune": {**self.engine.made_by(), "costs": self._costs.means(), "host": host_version("lm_eval")}}

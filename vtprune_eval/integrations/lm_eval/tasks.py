@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...json_values import JsonObject
 from ..answers import PLACEHOLDER
 from ..engine import COORDINATES
 from ..rows import doc_to_target, process_results, rows_of
@@ -12,7 +13,7 @@ from .images import LazyImage
 __all__ = ["doc_to_image", "doc_to_target", "doc_to_text", "load", "process_results"]
 
 
-def load(task: str, coordinates: str = COORDINATES[0], **_: Any) -> dict[str, Any]:
+def load(task: str, coordinates: str = COORDINATES[0], **_: Any) -> JsonObject:
     """The ``custom_dataset`` of a task.
 
     Args:
@@ -31,11 +32,11 @@ def load(task: str, coordinates: str = COORDINATES[0], **_: Any) -> dict[str, An
     return {"test": datasets.Dataset.from_list(rows_of(task, coordinates))}
 
 
-def doc_to_text(doc: dict[str, Any]) -> str:
+def doc_to_text(doc: JsonObject) -> str:
     """One placeholder per image, then the question."""
     return PLACEHOLDER * len(doc["images"]) + str(doc["question"])
 
 
-def doc_to_image(doc: dict[str, Any]) -> list[LazyImage]:
+def doc_to_image(doc: JsonObject) -> list[LazyImage]:
     """The images, oldest first; their pixels are read on first use."""
     return [LazyImage(path) for path in doc["images"]]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ...errors import SampleError, UserError
 from ...extras import host_version
+from ...json_values import JsonObject
 from ..answers import PLACEHOLDER, Costs, Said, cut, engine_of, picture_path, prompt_of
 
 MAX_NEW_TOKENS = 256
@@ -68,7 +69,7 @@ class Vtprune(lmms):
         return [self._answer(*request.args) for request in tqdm(requests, desc=self.engine.name)]
 
     def _answer(
-        self, context: str, settings: dict[str, Any], to_visual: Any, doc_id: Any, task: str, split: str
+        self, context: str, settings: JsonObject, to_visual: Any, doc_id: Any, task: str, split: str
     ) -> GenerationResult:
         doc = self.task_dict[task][split][doc_id]
         images = to_visual(doc) if to_visual else []
@@ -117,7 +118,7 @@ class Vtprune(lmms):
         """
         raise UserError("the model vtprune answers one question at a time; tasks of several rounds cannot be run.")
 
-    def get_model_info(self) -> dict[str, Any]:
+    def get_model_info(self) -> JsonObject:
         """What made the results, and the means of their costs."""
         made_by = {**self.engine.made_by(), "costs": self._costs.means(), "host": host_version("lmms_eval")}
         return {"vtprune": made_by}

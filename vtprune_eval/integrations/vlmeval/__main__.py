@@ -16,12 +16,12 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder
 from ...console import Parser, debug, print_anything
 from ...errors import UserError
 from ...extras import require
+from ...json_values import JsonObject
 from ..engine import SEPARATOR, known_models
 from .entry import has_option, run_module
 
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ours.add_argument("--data", nargs="+", default=[])
         ours.add_argument("--limit", type=int)
         given, _ = ours.parse_known_args(args)
-        options: dict[str, Any] = dict(options_of(given.vtprune))
+        options: JsonObject = dict(options_of(given.vtprune))
         from ...benchmarks.vlmeval.reader import check_md5
         from .registry import register
 

@@ -18,6 +18,7 @@ from ...benchmarks.vlmeval.mmlongbench import PageByPage
 from ...benchmarks.vlmeval.reader import plain
 from ...benchmarks.vlmeval.rules import score as kit_score
 from ...errors import UserError, unknown_name
+from ...json_values import JsonObject
 from ...paths import tasks_dir
 from ...sample import Score
 from ..engine import COORDINATES, file_frame
@@ -54,10 +55,10 @@ class VtpruneTask(ImageBaseDataset):
             ]
         )
 
-    def build_prompt(self, line: Any) -> list[dict[str, Any]]:
+    def build_prompt(self, line: Any) -> list[JsonObject]:
         """Images, oldest first, then the question; the first item names the sample."""
         sample = self.samples[str((self.data.iloc[line] if isinstance(line, int) else line)["index"])]
-        message: list[dict[str, Any]] = [{"type": "image", "value": str(p)} for p in sample.images]
+        message: list[JsonObject] = [{"type": "image", "value": str(p)} for p in sample.images]
         message.append({"type": "text", "value": sample.question})
         message[0][SAMPLE_ID] = sample.id
         return message
@@ -91,7 +92,7 @@ class VtpruneTask(ImageBaseDataset):
         dump(report, get_intermediate_file_path(eval_file, "_score", "json"))
         return report
 
-    def _score(self, row: dict[str, str], coordinates: str, ours: dict[str, list[dict[str, Any]]] | None) -> Score:
+    def _score(self, row: dict[str, str], coordinates: str, ours: dict[str, list[JsonObject]] | None) -> Score:
         text = row["prediction"]
         if INFER_FAIL_MSG in text:
             return Score(0.0, None, "failed")
@@ -104,7 +105,7 @@ class VtpruneTask(ImageBaseDataset):
         return self.task.score(sample, text, frame or file_frame(sample.images, coordinates))
 
 
-def _frame(row: dict[str, str], ours: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _frame(row: dict[str, str], ours: dict[str, list[JsonObject]]) -> JsonObject:
     """The frame in which an answer of ours was given.
 
     Raises:
@@ -117,7 +118,7 @@ def _frame(row: dict[str, str], ours: dict[str, list[dict[str, Any]]]) -> dict[s
             f"sample {row['index']!r}: the file *{ENDING} in the model's folder has no frame of its coordinates; run "
             "again without --reuse."
         )
-    frame: dict[str, Any] = same[-1]["frame"]
+    frame: JsonObject = same[-1]["frame"]
     return frame
 
 

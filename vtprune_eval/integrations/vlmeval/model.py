@@ -13,6 +13,7 @@ from ...benchmarks.vlmeval.catalogue import KIT_TASKS
 from ...benchmarks.vlmeval.reader import flatten
 from ...benchmarks.vlmeval.table import keep_inside
 from ...errors import SampleError, UserError
+from ...json_values import JsonObject
 from ..engine import Engine
 from .side_file import SideFile
 
@@ -64,17 +65,17 @@ class VtpruneModel(BaseModel):
         """True where the data set is known: its own prompt is used, together with the sample's identity."""
         return hasattr(getattr(self.dump_image_func, "__self__", None), "build_prompt")
 
-    def build_prompt(self, line: Any, dataset: str | None = None) -> list[dict[str, Any]]:
+    def build_prompt(self, line: Any, dataset: str | None = None) -> list[JsonObject]:
         """The data set's own prompt; its first item also names the sample, which seeds random methods."""
         source = self.dump_image_func.__self__
         if type(source).dump_image is ImageBaseDataset.dump_image and "dump_image" not in vars(source):
             keep_inside(source, source.dataset_name)
-        message: list[dict[str, Any]] = source.build_prompt(line)
+        message: list[JsonObject] = source.build_prompt(line)
         if message:
             message[0] = {**message[0], SAMPLE_ID: str(line["index"])}
         return message
 
-    def generate_inner(self, message: list[dict[str, Any]], dataset: str | None = None) -> str:
+    def generate_inner(self, message: list[JsonObject], dataset: str | None = None) -> str:
         """One answer, as text: the kit reuses nothing else.
 
         A sample that cannot be processed gets the kit's exact mark of a failed answer, which counts as wrong and is

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...budget import Budget
 from ...errors import UserError
+from ...json_values import JsonObject
 from ...models import MODELS
 from ...registry import method_class, method_names
 from ..engine import RANDOM, Engine, cell_name, parse_name
@@ -38,7 +39,7 @@ def default_names() -> list[str]:
     return names
 
 
-def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _options(name: str, options: JsonObject) -> JsonObject:
     return {**options, "weights": "random"} if name.endswith(RANDOM) else options
 
 

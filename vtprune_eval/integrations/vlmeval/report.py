@@ -6,18 +6,18 @@ import csv
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder, kit_name
 from ...benchmarks.vlmeval.reader import build, data_root, kind_of, plain, quietly
 from ...errors import UserError
 from ...extras import host_version, require
+from ...json_values import JsonObject
 
 EXACT = "exact_matching"
 CELL = 32767
 
 
-def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str, Any]:
+def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> JsonObject:
     """Evaluate answers with the kit's whole-file code, with no judge.
 
     Args:
@@ -79,7 +79,7 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> dict[str
     return {str(k): plain(v) for k, v in found.items()}
 
 
-def _kit_or_why(task: str, folder: Path, answers: Mapping[str, str]) -> dict[str, Any]:
+def _kit_or_why(task: str, folder: Path, answers: Mapping[str, str]) -> JsonObject:
     """``kit``; None with a ``why`` where it has no number: the other data sets of a run have theirs."""
     try:
         return {"kit": kit_numbers(task, folder, answers)}
@@ -87,7 +87,7 @@ def _kit_or_why(task: str, folder: Path, answers: Mapping[str, str]) -> dict[str
         return {"kit": None, "why": str(error)}
 
 
-def run_rows(path: Path, data_path: str | None = None) -> list[dict[str, Any]]:
+def run_rows(path: Path, data_path: str | None = None) -> list[JsonObject]:
     """The kit's numbers for the answers of a finished run of ours.
 
     Args:

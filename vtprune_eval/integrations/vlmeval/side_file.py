@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...json_values import JsonObject
 
 ENDING = "_vtprune.jsonl"
 # Where answers go; the kit tells a model neither its working folder nor the name that it was asked for under.
@@ -69,14 +70,14 @@ class SideFile:
         self._begun.add(path)
 
 
-def records_of(eval_file: str) -> dict[str, list[dict[str, Any]]] | None:
+def records_of(eval_file: str) -> dict[str, list[JsonObject]] | None:
     """Answers by ``index``, oldest first, for a prediction file; None for a model that is not ours."""
     path = Path(eval_file)
     name = path.stem + ENDING
     found = next((f for f in (path.parent / name, path.parent.parent / name) if f.is_file()), None)
     if found is None:
         return None
-    out: dict[str, list[dict[str, Any]]] = {}
+    out: dict[str, list[JsonObject]] = {}
     for line in found.read_text(encoding="utf-8").splitlines():
         try:
             record = json.loads(line)
