@@ -131,6 +131,9 @@ def measure(root: Path, with_mypy: bool) -> dict[str, str]:
         "packages that import `integrations`": str(sum("integrations" in own for own in arrows.values())),
         "modules besides its own that name the benchmark AITW": str(len(named)),
         "`dict[str, Any]`": str(sum(text.count("dict[str, Any]") for text in files.values())),
+        "`JsonObject` (keys of somebody else)": str(
+            sum(len(re.findall(r"\bJsonObject\b", text)) - text.count("import JsonObject") for text in files.values())
+        ),
         "longest function (lines)": f"{long[0][0]} (`{long[0][1]}`)",
         "functions over 60 lines": str(sum(n > 60 for n, _ in long)),
         "files over 400 lines": str(sum(text.count("\n") > 400 for text in files.values())),

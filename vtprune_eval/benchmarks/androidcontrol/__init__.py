@@ -29,6 +29,7 @@ from ..benchmark import (
 from ..checks import Fault, Screen, point_on, unknown
 from ..grammars import parse
 from ..rules import guievalkit, osatlas, simpagent
+from ..rules.guikv import EMPTY, Understood
 from ..spec import TaskSpec
 from ..untrusted import NoCounterpart, Unreadable
 from . import reader, rule
@@ -54,7 +55,7 @@ def _osatlas(said: Any, truth: Truth, frame: Frame) -> Score:
     return measured(score, same, score.value if true.kind in ("tap", "long_press") and same else None)
 
 
-def _guikv_reads(model: str, text: str, frame: Frame) -> JsonObject:
+def _guikv_reads(model: str, text: str, frame: Frame) -> Understood:
     """The script's own reading; a scroll with two ends, which it does not know, gets the gesture's direction."""
     said = rule.understand(model, text, screen_size(frame), scale(frame))
     if said["operation"] == "scroll" and not said["direction"]:
@@ -64,13 +65,13 @@ def _guikv_reads(model: str, text: str, frame: Frame) -> JsonObject:
     return said
 
 
-def understood(action: Action, grammar: str, frame: Frame) -> JsonObject:
+def understood(action: Action, grammar: str, frame: Frame) -> Understood:
     """What GUI-KV's script would have understood (``rule.understand``).
 
     Raises:
         Unreadable: no counterpart.
     """
-    out = rule.EMPTY
+    out = EMPTY
     word = phone_word(action)
     if word in ("tap", "long_press"):
         return {**out, "operation": "click" if word == "tap" else word, "click_point": action.point}
@@ -101,7 +102,7 @@ def _guikv(said: Any, truth: Truth, frame: Frame) -> Score:
 def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     if error.reason == "annotation_unknown":
         return refused_step(error, truth, frame)
-    score = _guikv({**rule.EMPTY, "reason": error.reason}, truth, frame)
+    score = _guikv({**EMPTY, "reason": error.reason}, truth, frame)
     return replace(score, reason=error.score().reason)
 
 

@@ -15,11 +15,11 @@ from ...sample import Score, graded, unreadable
 from ..grammars import opencua, ui_tars
 from ..grammars.pointing import first_argument
 from ..rules.geometry import mean
+from ..rules.guikv import EMPTY, Understood
 from ..rules.osatlas import POINTED as POINTED_LINES
 from ..rules.osatlas import TEXT_SIMILARITY, Line, line, near, plain_f1, read
 from ..untrusted import Unreadable
 
-EMPTY: JsonObject = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
 FAILURE_WORDS = ("unsuccessful", "infeasible", "impossible", "cannot", "can't", "unable", "fail", "error")
 POINTED = ("click", "long_press", "type_text")
 _OPENCUA_CLICKS = ("click", "doubleClick", "rightClick", "tripleClick", "moveTo", "dragTo", "triple_click")
@@ -29,7 +29,7 @@ _NAMES = {"press_back": "navigate_back", "finished": "status", "type": "input_te
 
 def understand(
     model: str, text: Any, image_size: tuple[int, int], model_size: tuple[int, int] | None = None
-) -> JsonObject:
+) -> Understood:
     """What GUI-KV's script reads out of an answer; all empty if it cannot be read.
 
     Args:
@@ -38,21 +38,18 @@ def understand(
         image_size: (width, height) of the screenshot.
         model_size: (width, height) that the model saw, if known.
 
-    Returns:
-        ``operation``, ``click_point`` (fractions, or None), ``direction``, ``content``, ``reason``.
     """
-    empty = EMPTY
     try:
         if model == "opencua":
             actions = opencua.guikv(text, image_size, model_size=model_size)
-            return {**empty, **_from_opencua(actions)} if actions else {**empty, "reason": "no_action"}
+            return {**EMPTY, **_from_opencua(actions)} if actions else {**EMPTY, "reason": "no_action"}
         parsed = ui_tars.parse(text, image_size, model_size=model_size, empty_without_action=True)
-        return {**empty, **_from_ui_tars(parsed[0])} if parsed else {**empty, "reason": "no_action"}
+        return {**EMPTY, **_from_ui_tars(parsed[0])} if parsed else {**EMPTY, "reason": "no_action"}
     except Unreadable as error:
-        return {**empty, "reason": error.reason}
+        return {**EMPTY, "reason": error.reason}
 
 
-def guikv(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Score:
+def guikv(understood: Understood, truth: Mapping[str, Any]) -> Score:
     """One step.
 
     Args:
@@ -80,7 +77,7 @@ def guikv(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Score:
             "status": ("goal_status", "content"),
             "input_text": ("text", "content"),
         }.get(true)
-        right = expected is None or action.get(expected[0], "") == understood[expected[1]]
+        right = expected is None or action.get(expected[0], "") == understood.get(expected[1])
     parts = {"correct_step": int(right), "action_type": true, **understood}
     return unreadable(understood["reason"], parts) if understood.get("reason") else graded(right, parts)
 
@@ -154,9 +151,9 @@ def goal_status(content: str) -> str:
     return "infeasible" if any(word in content.lower() for word in FAILURE_WORDS) else "successful"
 
 
-def _from_ui_tars(action: Mapping[str, Any]) -> JsonObject:
+def _from_ui_tars(action: Mapping[str, Any]) -> Understood:
     operation, inputs = action["action_type"], action["action_inputs"]
-    out: JsonObject = {"operation": operation or ""}
+    out: Understood = {"operation": operation or ""}
     if operation in ("click", "long_press", "scroll"):
         if not inputs:
             raise Unreadable("no_point", "IndexError")
@@ -170,7 +167,7 @@ def _from_ui_tars(action: Mapping[str, Any]) -> JsonObject:
     return out
 
 
-def _from_opencua(actions: Sequence[tuple[str, Any]]) -> JsonObject:
+def _from_opencua(actions: Sequence[tuple[str, Any]]) -> Understood:
     name, value = actions[0]
     if name in _OPENCUA_CLICKS:
         return {"operation": "click", "click_point": value}

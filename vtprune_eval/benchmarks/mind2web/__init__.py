@@ -13,13 +13,13 @@ from ..base import Records
 from ..benchmark import Benchmark, Frame, Record, Rule, Truth, measured, scale, screen_size
 from ..checks import Fault, Screen, xywh
 from ..grammars import seeclick
+from ..rules.guikv import EMPTY, Understood
 from ..spec import TaskSpec
 from ..untrusted import Unreadable
 from . import rule
 from .reader import open_mind2web
 
 _OPERATIONS = {"tap": "click", "type": "type", "select": "select", "scroll": "scroll"}
-_NOTHING: JsonObject = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
 
 
 def _seeclick(said: Any, truth: Truth, frame: Frame) -> Score:
@@ -34,15 +34,15 @@ def _seeclick(said: Any, truth: Truth, frame: Frame) -> Score:
     return measured(score, same, score.parts["element_match"] if same else None)
 
 
-def _guikv_reads(text: str, frame: Frame) -> JsonObject:
+def _guikv_reads(text: str, frame: Frame) -> Understood:
     return rule.guikv_understand(text, screen_size(frame), scale(frame))
 
 
-def _understood(action: Action, grammar: str, frame: Frame) -> JsonObject:
+def _understood(action: Action, grammar: str, frame: Frame) -> Understood:
     if action.kind not in _OPERATIONS:
-        return {**_NOTHING, "reason": "operation_not_supported"}
+        return {**EMPTY, "reason": "operation_not_supported"}
     return {
-        **_NOTHING,
+        **EMPTY,
         "operation": _OPERATIONS[action.kind],
         "click_point": action.point,
         "content": action.text,
@@ -59,7 +59,7 @@ def _guikv(said: Any, truth: Truth, frame: Frame) -> Score:
 
 
 def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
-    return _guikv({**_NOTHING, "reason": error.reason}, truth, frame)
+    return _guikv({**EMPTY, "reason": error.reason}, truth, frame)
 
 
 class Mind2Web(Benchmark):

@@ -17,6 +17,7 @@ from ..grammars.pointing import first_argument
 from ..grammars.seeclick import dictionary as read_action
 from ..rules.distance import token_f1
 from ..rules.geometry import as_corners, fractions_of, inside, mean
+from ..rules.guikv import EMPTY, Understood
 from ..untrusted import Unreadable, literal, number_pair
 
 CLICK, TYPE, SELECT = 4, 3, 2
@@ -123,10 +124,10 @@ def seeclick_report(tasks: Sequence[Sequence[Mapping[str, Any]]]) -> JsonObject:
     }
 
 
-def guikv_understand(text: Any, block_size: tuple[int, int], model_size: tuple[int, int] | None = None) -> JsonObject:
+def guikv_understand(text: Any, block_size: tuple[int, int], model_size: tuple[int, int] | None = None) -> Understood:
     """What GUI-KV's script reads out of a UI-TARS answer; all empty for any other action than click, type, select and
     scroll with their arguments."""
-    out: JsonObject = {"operation": "", "click_point": None, "direction": "", "content": "", "reason": ""}
+    out: Understood = {**EMPTY}
     try:
         parsed = ui_tars.parse(text, block_size, model_size=model_size, empty_without_action=True)
     except Unreadable as error:
@@ -144,11 +145,11 @@ def guikv_understand(text: Any, block_size: tuple[int, int], model_size: tuple[i
     else:
         out["click_point"] = first_argument(inputs)
     if needed == 2:
-        out["direction" if operation == "scroll" else "content"] = values[1]
+        out |= {"direction": values[1]} if operation == "scroll" else {"content": values[1]}
     return out
 
 
-def guikv_step(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Score:
+def guikv_step(understood: Understood, truth: Mapping[str, Any]) -> Score:
     """One step; a scroll does not end it but shows another block (``detail["continues"]``).
 
     Args:
@@ -156,11 +157,15 @@ def guikv_step(understood: Mapping[str, Any], truth: Mapping[str, Any]) -> Score
         truth: ``operation``, ``value``, ``bbox`` (list of x, y, width, height in page pixels), ``image_size`` of
             block 0.
     """
-    shown = {k: understood[k] for k in ("operation", "content", "direction")}
+    shown = {
+        "operation": understood["operation"],
+        "content": understood["content"],
+        "direction": understood["direction"],
+    }
     if understood["operation"] == "scroll":
         return wrong("continues", {**shown, "element": 0, "op_f1": 0.0, "step": 0, "continues": True})
     point, size = understood["click_point"], truth["image_size"]
-    element = bool(point) and any(_inside_scaled(point, box, size) for box in truth["bbox"])
+    element = any(_inside_scaled(point, box, size) for box in truth["bbox"]) if point else False
     f1 = guikv_f1(f"{understood['operation']} {understood['content']}", f"{truth['operation']} {truth['value']}")
     step = int(element and f1 == 1)
     parts = {**shown, "element": int(element), "op_f1": f1, "step": step}
