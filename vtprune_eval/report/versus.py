@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,30 +13,20 @@ from ..naming import bare, typed
 from ..results.compare import adjust, compare
 from ..results.record import scored
 from ..results.stats import mean_over_groups, paired_ratio, stated
+from ..results.types import Paired
 from .gathered import MEAN, Row, Source, ids_of, load, rows_of_source
 
 
-class PairLine(TypedDict, total=False):
+class PairLine(Paired, total=False):
     """Two rows on one task, or on the mean over tasks; what random weights or crashes leave out is absent.
 
     Attributes:
         task: its name.
         a: name of the first row.
         b: name of the second.
-        n: pairs.
         same_answer: samples with one text.
         accuracy_a: of the first.
         accuracy_b: of the second.
-        difference: see Comparison, as the keys that follow.
-        ci95: see Comparison.
-        only_own: see Comparison.
-        only_other: see Comparison.
-        test: see Comparison.
-        p: see Comparison.
-        p_holm: see Comparison.
-        crashed: see Comparison.
-        distinguishable: see Comparison.
-        verdict: see Comparison.
         flops_ratio: A over B.
         time_ratio: A over B, sample by sample; null where they were not timed on one machine.
         time_ratio_ci95: its interval.
@@ -45,20 +35,9 @@ class PairLine(TypedDict, total=False):
     task: str
     a: str
     b: str
-    n: int
     same_answer: int
     accuracy_a: float
     accuracy_b: float
-    difference: float
-    ci95: list[float] | None
-    only_own: int
-    only_other: int
-    test: str
-    p: float
-    p_holm: float
-    crashed: int
-    distinguishable: bool
-    verdict: str
     flops_ratio: float | None
     time_ratio: float | None
     time_ratio_ci95: list[float] | None

@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Failed",
     "Frame",
+    "Paired",
     "Record",
     "RecordCounts",
     "Spent",
@@ -202,7 +203,23 @@ class Reference(TypedDict):
     flops: dict[str, float] | None
 
 
-class Comparison(TypedDict, total=False):
+class Paired(TypedDict, total=False):
+    """What two series of scores on the same samples say; see :class:`Comparison`."""
+
+    n: int
+    difference: float
+    ci95: list[float] | None
+    only_own: int
+    only_other: int
+    test: str
+    p: float
+    p_holm: float
+    crashed: int
+    distinguishable: bool
+    verdict: str
+
+
+class Comparison(Paired, total=False):
     """Two cells on the same samples, paired.
 
     Attributes:
@@ -225,17 +242,6 @@ class Comparison(TypedDict, total=False):
     task: str
     a: list[str]
     b: list[str]
-    n: int
-    difference: float
-    ci95: list[float] | None
-    only_own: int
-    only_other: int
-    test: str
-    p: float
-    p_holm: float
-    crashed: int
-    distinguishable: bool
-    verdict: str
 
 
 class TaskSummary(TypedDict, total=False):
