@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vtprune_eval.benchmarks.spec import TaskSpec
 from vtprune_eval.models.identity import ModelIdentity
 from vtprune_eval.notes import SAMPLE_NOTES, Note
+from vtprune_eval.results import summary_types as summaries
 from vtprune_eval.results import types as files
 from vtprune_eval.sample import Frame
 
@@ -28,7 +29,7 @@ PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(N
 # By the name of the schema: its type, and where such a value stands.
 SCHEMAS: dict[str, tuple[Any, str]] = {
     "record": (files.Record, "A line of `records/TASK--METHOD--BUDGET.jsonl`."),
-    "summary": (files.Summary, "`summary.json`."),
+    "summary": (summaries.Summary, "`summary.json`."),
     "identity": (ModelIdentity, "`model` of `environment.json`, `identity` of `summary.json`."),
     "task": (TaskSpec, "What a `task.yaml` becomes."),
 }
@@ -39,11 +40,11 @@ PAGE = (
     files.RecordCounts,
     files.Spent,
     Frame,
-    files.Summary,
-    files.CellSummary,
-    files.TaskSummary,
-    files.CellCosts,
-    files.Comparison,
+    summaries.Summary,
+    summaries.CellSummary,
+    summaries.TaskSummary,
+    summaries.CellCosts,
+    summaries.Comparison,
     ModelIdentity,
     TaskSpec,
 )

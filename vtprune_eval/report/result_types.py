@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from ..results.run_files import Environment, RunSettings
-from ..results.types import CellCosts, Comparison
+from ..results.summary_types import CellCosts, Comparison
 
 
 class _Cell(TypedDict):

@@ -13,7 +13,7 @@ from ..naming import bare, typed
 from ..results.compare import adjust, compare
 from ..results.record import scored
 from ..results.stats import mean_over_groups, paired_ratio, stated
-from ..results.types import Paired
+from ..results.summary_types import Paired
 from .gathered import MEAN, Row, Source, ids_of, load, rows_of_source
 
 

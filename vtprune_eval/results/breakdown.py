@@ -11,7 +11,7 @@ from typing import Any
 
 from ..benchmarks.benchmark import Benchmark
 from .stats import mean_interval, shown, stated
-from .types import TaskSummary
+from .summary_types import TaskSummary
 
 Record = Mapping[str, Any]
 

@@ -20,7 +20,8 @@ from itertools import combinations
 import numpy as np
 
 from .stats import holm, mcnemar, paired_difference, sign_flip, stated
-from .types import Comparison, Record
+from .summary_types import Comparison
+from .types import Record
 
 ALPHA = 0.05
 NO_VERDICT = "no verdict (crashed)"

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from .stats import mean_interval, paired_ratio, stated
-from .types import Answered, CellCosts, Record, Reference, TaskSummary
+from .summary_types import CellCosts, TaskSummary
+from .types import Answered, Record, Reference
 
 Key = tuple[str, str, str]
 

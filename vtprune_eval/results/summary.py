@@ -13,7 +13,8 @@ from ..notes import Note
 from ..sample import UNSCORABLE
 from .compare import NO_VERDICT, Scores, compare_all
 from .costs import accuracy, costs_of, layer_visual_pct, target_recall, untouched
-from .types import CellSummary, Comparison, Record, Reference, Summary, TaskSummary
+from .summary_types import CellSummary, Comparison, Summary, TaskSummary
+from .types import Record, Reference
 
 Key = tuple[str, str, str]
 

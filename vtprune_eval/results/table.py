@@ -12,7 +12,7 @@ from ..notes import Note
 from .compare import ALPHA
 from .folding import folded, in_lines, narrowed
 from .stats import shown
-from .types import CellSummary, Comparison, Summary, TaskSummary
+from .summary_types import CellSummary, Comparison, Summary, TaskSummary
 
 # A change of speed between the first and the last third of the timed samples from which on a row says so.
 DRIFT = 1.15
