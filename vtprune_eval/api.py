@@ -11,11 +11,11 @@ import contextlib
 import dataclasses
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import UserError, unknown_name
 from .naming import named, split_outside
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .methods.base import Method
     from .models.base import VlmAdapter
+    from .results.summary_types import Paired, Summary
     from .runner.folder import Run
     from .runner.spec import RunSpec
 
@@ -149,13 +150,13 @@ class Result:
     folder: Path
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """``summary.json`` of the run.
 
         Raises:
             UserError: no finished run.
         """
-        return read_json(Path(self.folder) / "summary.json")
+        return cast("Summary", read_json(Path(self.folder) / "summary.json"))
 
     @cached_property
     def _run(self) -> Run:
@@ -178,8 +179,13 @@ class Result:
 
         lines = []
         for row in self.summary["rows"]:
-            line = {"model": row["model"], "method": row["method"], "budget": row["budget"], "label": label_of(row)}
-            means = []
+            line: dict[str, object] = {
+                "model": row["model"],
+                "method": row["method"],
+                "budget": row["budget"],
+                "label": label_of(row),
+            }
+            means: list[float] = []
             for task, entry in row["tasks"].items():
                 if "accuracy" in entry:
                     low, high = entry["ci95"] or (None, None)
@@ -197,7 +203,7 @@ class Result:
         lines = []
         for (task, method, budget), own in self._run.records.items():
             for record in own.values():
-                flat: dict[str, Any] = {"task": task, "method": method, "budget": budget}
+                flat: dict[str, object] = {"task": task, "method": method, "budget": budget}
                 for key, value in record.items():
                     if isinstance(value, dict) and key in ("counts", "times", "flops", "target_recall"):
                         flat |= {f"{key}.{k}": v for k, v in value.items()}
@@ -213,8 +219,8 @@ class Result:
         lines = []
         for row in self.summary["rows"]:
             for task, entry in row["tasks"].items():
-                if "vs_full" in entry:
-                    lines.append(_pair(task, (row["method"], row["budget"]), ("full", "-"), entry["vs_full"]))
+                if against := entry.get("vs_full"):
+                    lines.append(_pair(task, (row["method"], row["budget"]), ("full", "-"), against))
         lines += [_pair(c["task"], tuple(c["a"]), tuple(c["b"]), c) for c in self.summary.get("between", [])]
         return _frame(lines)
 
@@ -285,7 +291,7 @@ class Result:
         return str(self.rows.to_html(index=False))
 
 
-def _pair(task: str, a: tuple[str, ...], b: tuple[str, ...], c: dict[str, Any]) -> dict[str, Any]:
+def _pair(task: str, a: tuple[str, ...], b: tuple[str, ...], c: Paired) -> dict[str, object]:
     low, high = c["ci95"] or (None, None)
     return {
         "task": task,
@@ -303,7 +309,7 @@ def _pair(task: str, a: tuple[str, ...], b: tuple[str, ...], c: dict[str, Any]) 
     }
 
 
-def _frame(lines: list[dict[str, Any]]) -> pd.DataFrame:
+def _frame(lines: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     try:
         import pandas
     except ImportError:
