@@ -89,11 +89,12 @@ def evaluate(args: argparse.Namespace, folder: Path | None, name: str, methods: 
 
 
 def along(args: argparse.Namespace, arm: str, seed: int) -> None:
-    """Answers of the models on the way, in the token mode of their training."""
+    """Answers of the start and of the models on the way, in the token mode of their training."""
     if not args.export_every or arm not in args.along.split(","):
         return
-    for step in range(args.export_every, args.steps, args.export_every):
-        evaluate(args, args.out / f"{arm}-{seed}" / f"step-{step}", f"{arm}-{seed}-step-{step}", (arm,))
+    for step in range(0, args.steps, args.export_every):
+        folder = args.out / f"{arm}-{seed}" / f"step-{step}" if step else start_of(args, seed)
+        evaluate(args, folder, f"{arm}-{seed}-step-{step}", (arm,))
 
 
 def main() -> int:

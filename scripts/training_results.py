@@ -58,8 +58,9 @@ def difference(own: np.ndarray, base: np.ndarray) -> str:
     """Paired difference of the means over the seeds in points, with its interval."""
     from vtprune_eval.results.stats import paired_difference
 
-    change, low, high = paired_difference(own.mean(0).tolist(), base.mean(0).tolist())
-    return f"{100 * change:+.1f}; {100 * low:+.1f} to {100 * high:+.1f}"
+    found = paired_difference(own.mean(0).tolist(), base.mean(0).tolist())
+    change, low, high = (f"{round(100 * v, 1) + 0.0:+.1f}" for v in found)  # no -0.0
+    return f"{change}; {low} to {high}"
 
 
 def crossing(root: Path) -> str:
