@@ -22,6 +22,7 @@ from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.packed import look_at
 from vtprune_eval.registry import make_method
 from vtprune_eval.report.paper_training import SETTINGS
+from vtprune_eval.training import learner
 from vtprune_eval.training.examples import Example
 from vtprune_eval.training.focusui import Recipe, covered, saliency_target, start_at_runs
 from vtprune_eval.training.learner import Learner, answered, enter_together
@@ -52,7 +53,9 @@ def test_the_marker_alone(tmp_path):
     assert not any("untrained marker" in str(n) for n in notes[1])
 
 
-def test_the_scorer_alone(tmp_path):
+def test_the_scorer_alone(tmp_path, monkeypatch):
+    """Its loss lies before the decoder, which is therefore not run, and answers have no loss."""
+    monkeypatch.setattr(learner, "run", None)
     train(TrainSpec(out=str(tmp_path), **{**SMALL, "lr": 1e-3}, train="scorer", saliency=1.0))
     trained, shipped = load_file(tmp_path / "model.safetensors"), load_file(NANO / "model.safetensors")
     assert all(torch.equal(trained[k][: 1 << 10], shipped[k][: 1 << 10]) for k in shipped if k != EMBEDDING)
@@ -60,7 +63,8 @@ def test_the_scorer_alone(tmp_path):
     assert scorers[0].keys() == scorers[1].keys()
     assert any(not torch.equal(scorers[0][k].float(), scorers[1][k].float()) for k in scorers[0])
     lines = [json.loads(line) for line in (tmp_path / "training" / "steps.jsonl").read_text().splitlines()]
-    assert all(line["saliency"] > 0 for line in lines)
+    assert all(line["saliency"] > 0 and "answer" not in line for line in lines)
+    assert all(line["flops_forward"] > 0 and line["tokens"] == 0 for line in lines)
 
 
 def test_shares_are_drawn_per_sample(tmp_path):

@@ -87,7 +87,10 @@ def test_the_folder_is_a_model_and_says_what_was_done(tmp_path, capsys):
     assert "holds no nano" in trained.identity["note"]
     assert not torch.equal(trained.text.layers[0].mlp.up_proj.weight, shipped.text.layers[0].mlp.up_proj.weight)
     assert trained.attention == "sdpa"
-    # The same folder with other settings is another training.
+    # A training of a version that had fewer settings goes on; the same folder with other settings is another training.
+    held = json.loads((out / "training" / "spec.json").read_text())
+    (out / "training" / "spec.json").write_text(json.dumps({k: v for k, v in held.items() if k != "marker_start"}))
+    assert train(spec(out, steps=2))["steps"] == 2
     with pytest.raises(UserError, match=r"other settings \(lr\)"):
         train(spec(out, steps=2, lr=3e-4))
 

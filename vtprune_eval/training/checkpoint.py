@@ -9,6 +9,7 @@ FOLDER/training/summary.json   at the end
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -59,6 +60,11 @@ class Folder:
             held = json.loads(file.read_text()) if file.exists() else None
         except (OSError, ValueError) as error:
             raise UserError(f"--out {self.out} cannot be used ({error}); choose another folder.") from None
+        if held is not None:  # what an earlier version could not be told stood at its default
+            defaults = {
+                f.name: f.default for f in dataclasses.fields(TrainSpec) if f.default is not dataclasses.MISSING
+            }
+            held = {**{k: v for k, v in defaults.items() if k in self._identity}, **held}
         if held is not None and held != self._identity:
             differ = sorted(k for k in {*held, *self._identity} if held.get(k) != self._identity.get(k))
             raise UserError(

@@ -87,10 +87,7 @@ def decoder_flops(dims: ModelDims, rows: int, before: int) -> float:
 
 def work_of(dims: ModelDims, trained: Trained, entered: Sequence[Entered], packed: Packed) -> Work:
     """The work of one packed sequence; ``entered``: its images, once each."""
-    parts: dict[str, float] = {}
-    for one in entered:
-        for name, flops in vision_flops(dims, one.n_patches, one.vit).items():
-            parts[name] = parts.get(name, 0.0) + flops
+    parts = _vision_of(dims, entered)
     decoder = sum(decoder_flops(dims, n, b) for n, b in zip(packed.lengths, packed.before, strict=True))
     head = dims.lm_head(len(packed.rows))
     pointing = sum(dims.pointing(len(s)) for s in packed.sources) if dims.action_head else 0.0
@@ -101,6 +98,21 @@ def work_of(dims: ModelDims, trained: Trained, entered: Sequence[Entered], packe
         answers=len(packed.rows),
         **step_flops(parts, decoder, head + pointing, trained),
     )
+
+
+def work_before_decoder(dims: ModelDims, trained: Trained, entered: Sequence[Entered]) -> Work:
+    """The work of images that no decoder layer sees."""
+    flops = step_flops(_vision_of(dims, entered), 0.0, 0.0, trained)
+    patches = sum(sum(one.n_patches) for one in entered)
+    return Work(patches=patches, forward=flops["forward"], backward=flops["backward"])
+
+
+def _vision_of(dims: ModelDims, entered: Sequence[Entered]) -> dict[str, float]:
+    parts: dict[str, float] = {}
+    for one in entered:
+        for name, flops in vision_flops(dims, one.n_patches, one.vit).items():
+            parts[name] = parts.get(name, 0.0) + flops
+    return parts
 
 
 def step_flops(vision: dict[str, float], decoder: float, head: float, trained: Trained) -> dict[str, float]:

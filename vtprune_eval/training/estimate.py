@@ -63,8 +63,9 @@ def estimate(spec: TrainSpec) -> dict[str, Any]:
             continue
         text = TEMPLATE + (len(example.sample.question) + len(example.answer)) // CHARACTERS
         words = 1 + len(example.answer) // CHARACTERS
-        own.append(_flops(dims, trained, patches, entering + text, words))
-        full.append(_flops(dims, trained, sizes, sum(sizes) + text, words))
+        behind = (entering + text, sum(sizes) + text, words) if spec.decodes else (0, 0, 0)
+        own.append(_flops(dims, trained, patches, behind[0], behind[2]))
+        full.append(_flops(dims, trained, sizes, behind[1], behind[2]))
     if not own:
         raise UserError("none of the first samples can be used with this budget; give a larger one.")
     steps = spec.steps or max(1, len(examples) // (spec.questions * spec.batch * spec.accumulate))

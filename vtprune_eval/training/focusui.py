@@ -48,23 +48,23 @@ class Recipe:
         self,
         learner: Learner,
         questions: Sequence[Answered],
-        packed: Packed,
+        packed: Packed | None,
         sources: Sequence[Tensor],
-        hidden: Tensor,
+        hidden: Tensor | None,
     ) -> dict[str, Tensor]:
         """Sums over the questions.
 
         Args:
             learner: of them.
             questions: before the first decoder layer.
-            packed: their sequence.
+            packed: their sequence, None where the decoder is not run.
             sources: see :meth:`Learner._sources`.
-            hidden: after the final norm, ``(1, n, dim)``.
+            hidden: after the final norm, ``(1, n, dim)``, None where the decoder is not run.
         """
         out: dict[str, Tensor] = {}
         if self.weights.get("saliency"):
             out["saliency"] = torch.stack([self._saliency(learner.pipeline, q) for q in questions]).sum()
-        if self.weights.get("action"):
+        if self.weights.get("action") and packed is not None and hidden is not None:
             shares = [learner.adapter.shares(hidden[0, end], own)  # type: ignore[attr-defined]
                       for end, own in zip(packed.prompt_end, sources, strict=True)]  # fmt: skip
             out["action"] = torch.stack(

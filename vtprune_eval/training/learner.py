@@ -31,7 +31,7 @@ from ..pipeline.packed import (
 )
 from ..pipeline.prompt import Prompt, build_prompt
 from ..pipeline.stages import Entered
-from .cost import Trained, work_of
+from .cost import Trained, work_before_decoder, work_of
 from .examples import Example, answer_ids
 from .focusui import Recipe
 from .losses import answer_loss, distillation_loss, first_wrong
@@ -71,6 +71,7 @@ class Learner(nn.Module):
         recipe: FocusUI's further losses, None without them.
         autocast: floating type of the passes, None for that of the weights.
         trained: for counting.
+        decodes: False where what is trained has its loss before the decoder.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Learner(nn.Module):
         recipe: Recipe | None = None,
         autocast: torch.dtype | None = None,
         trained: Trained | None = None,
+        decodes: bool = True,
     ) -> None:
         super().__init__()
         self.model = adapter.model
@@ -90,7 +92,7 @@ class Learner(nn.Module):
         self.adapter, self.pipeline, self.recipe = adapter, pipeline, recipe
         self.full = Pipeline(adapter, Full(), Budget.parse("100"))
         self.trained = trained or Trained()
-        self.divided = False  # among processes
+        self.divided, self.decodes = False, decodes  # divided: among processes
         # Not a submodule: a teacher is neither saved nor moved with the student.
         self._teacher = (teacher, kd_weight) if teacher is not None else None
         self._autocast = autocast
@@ -148,6 +150,8 @@ class Learner(nn.Module):
         mode = nullcontext() if self._autocast is None else torch.autocast(self.adapter.device.type, self._autocast)
         with mode:
             entered, questions, owners = self._questions(self.pipeline, items)
+            if not self.decodes:
+                return self._before_decoder(entered, questions, owners)
             packed = pack(self.adapter, questions)
             self.work = work_of(self.adapter.dims, self.trained, entered, packed)
             sources = self._sources(packed)
@@ -176,6 +180,22 @@ class Learner(nn.Module):
                     raise NotFinite(owners[0].sample.id)
                 out["extra"] = total
         return out
+
+    def _before_decoder(
+        self, entered: Sequence[Entered], questions: Sequence[Answered], owners: Sequence[Example]
+    ) -> dict[str, Tensor]:
+        """Losses of a scorer that is trained alone: nothing behind it is run, so that answers have no loss."""
+        assert self.recipe is not None
+        self.work = work_before_decoder(self.adapter.dims, self.trained, entered)
+        extra = self.recipe.losses(self, questions, None, (), None)
+        total = self.recipe.weighted(extra)
+        if not bool(torch.isfinite(total)):
+            raise NotFinite(owners[0].sample.id)
+        unused = sum(p.sum() for p in self.parameters() if p.requires_grad) if self.divided else 0
+        return {name: value.detach() for name, value in extra.items()} | {
+            "extra": total,
+            "loss": total * 0 + 0 * unused,
+        }
 
     def _sources(self, packed: Packed) -> tuple[Tensor, ...]:
         """Visual tokens of every question as they enter decoder layer 0; only a model that points needs them."""

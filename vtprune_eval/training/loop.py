@@ -191,6 +191,7 @@ class Built:
             recipe=recipe,
             autocast=torch.bfloat16 if mixed else None,
             trained=trained,
+            decodes=spec.decodes,
         )
         self.adapter, self.recipe = adapter, recipe
         check_answers(self.learner, examples)

@@ -197,6 +197,11 @@ class TrainSpec:
             )
         return (low, high)
 
+    @property
+    def decodes(self) -> bool:
+        """Whether a step runs the decoder; the scorer alone has its loss before it."""
+        return self.train != "scorer" or bool(self.action)
+
     def run_spec(self, budget: str | None = None) -> RunSpec:
         """The run that evaluates with the same method, hyper-parameters and (first) budget."""
         return from_mapping(
