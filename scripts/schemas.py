@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import re
 import sys
@@ -61,7 +62,7 @@ Keys never change their meaning. A key that a later version added is absent in e
 def fields_of(kind: Any) -> dict[str, tuple[Any, bool, str]]:
     """Field name to its type, whether it must be there, and what it means (from ``Attributes:`` of the docstring)."""
     hints = get_type_hints(kind)
-    said = dict(re.findall(r"^        (\w+): (.*(?:\n            .*)*)", kind.__doc__ or "", re.MULTILINE))
+    said = dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", inspect.getdoc(kind) or "", re.MULTILINE))
     needed = kind.__required_keys__ if is_typeddict(kind) else _needed(kind)
     return {name: (hint, name in needed, " ".join(said.get(name, "").split())) for name, hint in hints.items()}
 
