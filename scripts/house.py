@@ -98,14 +98,22 @@ def functions(files: dict[str, str]) -> list[tuple[int, str]]:
 
 def duplicates(files: dict[str, str]) -> int:
     """Pairs of files that share at least :data:`RUN` equal lines in a row (imports, blank and bare lines left out)."""
+    return len(duplicated(files))
+
+
+def duplicated(files: dict[str, str]) -> set[tuple[str, str]]:
+    """The pairs themselves."""
     at: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for path, text in files.items():
-        lines = [" ".join(line.split()) for line in text.splitlines()]
-        lines = [line for line in lines if len(line) > 3 and not re.match(r"(from|import|#)\b|\"\"\"", line)]
+        imports: set[int] = set()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                imports.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        lines = [" ".join(line.split()) for n, line in enumerate(text.splitlines(), 1) if n not in imports]
+        lines = [line for line in lines if len(line) > 3 and not re.match(r"#|\"\"\"", line)]
         for i in range(len(lines) - RUN + 1):
             at[tuple(lines[i : i + RUN])].add(path)
-    pairs = {(a, b) for own in at.values() for a in own for b in own if a < b}
-    return len(pairs)
+    return {(a, b) for own in at.values() for a in own for b in own if a < b}
 
 
 def strict(root: Path) -> str:

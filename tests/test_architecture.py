@@ -154,3 +154,19 @@ def test_functions_and_files_stay_short():
 
 def test_values_with_known_keys_have_types():
     assert sum(text.count("dict[str, Any]") for text in house.sources(ROOT).values()) <= UNTYPED
+
+
+def test_hooks_collide_in_one_place():
+    """A run that is refused before a model is loaded is refused by what the pipeline itself asks."""
+    assert saying("cannot be combined") == {"pipeline/budgets.py"}
+
+
+def saying(words: str) -> set[str]:
+    """Modules whose text holds some words."""
+    return {str(f.relative_to(PACKAGE)) for f in PACKAGE.rglob("*.py") if words in f.read_text(encoding="utf-8")}
+
+
+def test_no_lines_stand_twice():
+    """Six equal lines in a row are one function that is missing; an overriding method repeats a signature."""
+    signatures = {("models/base.py", "models/focusui.py"), ("models/base.py", "models/vit_walk.py")}
+    assert house.duplicated(house.sources(ROOT)) <= signatures

@@ -140,6 +140,15 @@ class Benchmark(ABC):
         return listed_box(target, screen)
 
 
+class FixedRules(Benchmark):
+    """A benchmark whose tasks all have the same protocols."""
+
+    _rules: ClassVar[Mapping[str, Rule]]
+
+    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
+        return self._rules
+
+
 def box_marks(target: Mapping[str, Any]) -> list[Mark]:
     """The box or polygon of a target, where it has one."""
     truth = target.get("truth") or {}
@@ -214,4 +223,4 @@ def episode_success(records: Sequence[Record]) -> float:
     return sum(right.values()) / len(right)
 
 
-__all__ = ["Benchmark", "Fault", "Frame", "Item", "Mark", "Record", "Records", "Rule", "Truth", "scale"]
+__all__ = ["Benchmark", "Fault", "FixedRules", "Frame", "Item", "Mark", "Record", "Records", "Rule", "Truth", "scale"]

@@ -16,25 +16,15 @@ from ..sample import Score, graded
 from .answers import first_point, fraction
 from .base import Item, Records, need
 from .benchmark import Benchmark, Frame, Rule, Truth
-from .formats.spans import LineSpans
+from .formats.lines import Lines
 from .grammars import mini as grammar
 from .rules import documents
 from .spec import TaskSpec
 from .untrusted import Unreadable
 
 
-class _Lines(Records):
+class _Lines(Lines):
     """``id``, ``images``, ``question``, ``target``, optional ``cluster`` and ``meta``."""
-
-    def __init__(self, folder: Path, spec: TaskSpec) -> None:
-        self._folder, path = folder, folder / "samples.jsonl"
-        self._where = path.name
-        self._records = list(LineSpans(path))  # a few hundred
-        self._ids = [need(r, "id", self._where, str) for r in self._records]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        return self._ids
 
     def item(self, i: int) -> Item:
         r = self._records[i]
@@ -149,7 +139,7 @@ class Mini(Benchmark):
     several = False
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
-        return _Lines(folder, spec)
+        return _Lines(folder)
 
     def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
         name = spec.setting("rule")

@@ -15,7 +15,7 @@ from typing import Any
 from ..json_values import JsonObject
 from ..sample import Score, graded, unreadable
 from .base import Item, Records, need, numbers
-from .benchmark import Benchmark, Frame, Record, Rule, Truth
+from .benchmark import FixedRules, Frame, Record, Rule, Truth
 from .formats.listed import Listed
 from .formats.spans import load_json
 from .grammars.pointing import pointed, vlmeval_point
@@ -119,7 +119,7 @@ def _origin(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return compare_kit((0.0, 0.0), truth)
 
 
-class OSWorldG(Benchmark):
+class OSWorldG(FixedRules):
     """``truth``: ``box_type``, ``box_coordinates``, ``image_size``."""
 
     name = "osworld_g"
@@ -145,9 +145,6 @@ class OSWorldG(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return _Records(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         return report(

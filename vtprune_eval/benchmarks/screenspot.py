@@ -10,11 +10,11 @@ from ..errors import UserError
 from ..json_values import JsonObject
 from ..sample import Score
 from .base import Item, Records, need, numbers
-from .benchmark import Benchmark, Frame, Record, Rule, Truth, screen_size
+from .benchmark import FixedRules, Frame, Record, Rule, Truth, screen_size
 from .formats.listed import Listed
 from .grammars.pointing import pointed
 from .rules.geometry import as_corners, fractions_of, mean
-from .rules.pointed import GUIKV_READERS, NOWHERE, compare_kit, in_box, kit_enter, kit_read, read_seeclick, the_point
+from .rules.pointed import GUIKV_READERS, NOWHERE, compare_kit, in_box, kit_rule, read_seeclick, the_point
 from .spec import TaskSpec
 from .untrusted import Unreadable
 
@@ -68,14 +68,7 @@ def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return error.score(NOWHERE)
 
 
-def _origin(error: Unreadable, truth: Truth, frame: Frame) -> Score:
-    """The kit reads an answer without a point as (0, 0); a click that holds no numbers is a format error."""
-    if error.reason == "not_a_number":
-        return error.score({"correct": 0, "wrong_format": 1})
-    return _kit(((0.0, 0.0), True), truth, frame)
-
-
-class ScreenSpot(Benchmark):
+class ScreenSpot(FixedRules):
     """``truth``: ``box_xywh`` in pixels of the file."""
 
     name = "screenspot"
@@ -87,14 +80,11 @@ class ScreenSpot(Benchmark):
             _compare, enter=the_point, readers={"seeclick": read_seeclick}, understand=pointed, refused=_refused
         ),
         "guikv": Rule(_compare, enter=the_point, readers=GUIKV_READERS, understand=pointed, refused=_refused),
-        "vlmeval": Rule(_kit, enter=kit_enter, readers={"pyautogui": kit_read}, understand=pointed, refused=_origin),
+        "vlmeval": kit_rule(_kit),
     }
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return _Records(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         return groups_report(

@@ -10,11 +10,11 @@ from ..errors import UserError
 from ..json_values import JsonObject
 from ..sample import Score, graded, unreadable
 from .base import Item, Records, need, numbers
-from .benchmark import Benchmark, Frame, Record, Rule, Truth
+from .benchmark import FixedRules, Frame, Record, Rule, Truth
 from .formats.listed import Listed
 from .grammars.pointing import pointed
 from .rules.geometry import fractions_of, inside, pair_or_none
-from .rules.pointed import GUIKV_READERS, NOWHERE, Size, compare_kit, guikv_point, kit_enter, kit_read, the_point
+from .rules.pointed import GUIKV_READERS, NOWHERE, Size, compare_kit, guikv_point, kit_rule, the_point
 from .spec import TaskSpec
 from .untrusted import Unreadable
 
@@ -65,14 +65,7 @@ def _refused_by_guikv(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return error.score({"correctness": "wrong", **NOWHERE})
 
 
-def _origin(error: Unreadable, truth: Truth, frame: Frame) -> Score:
-    """The kit reads an answer without a point as (0, 0); a click that holds no numbers is a format error."""
-    if error.reason == "not_a_number":
-        return error.score({"correct": 0, "wrong_format": 1})
-    return _kit(((0.0, 0.0), True), truth, frame)
-
-
-class ScreenSpotPro(Benchmark):
+class ScreenSpotPro(FixedRules):
     """``truth``: ``corners`` in pixels and ``image_size``."""
 
     name = "screenspot_pro"
@@ -82,14 +75,11 @@ class ScreenSpotPro(Benchmark):
         "guikv": Rule(  # the first two numbers of UI-TARS's first argument: a box's corner
             _compare, enter=the_point, readers=GUIKV_READERS, understand=pointed, refused=_refused_by_guikv
         ),
-        "vlmeval": Rule(_kit, enter=kit_enter, readers={"pyautogui": kit_read}, understand=pointed, refused=_origin),
+        "vlmeval": kit_rule(_kit),
     }
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return _Records(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         return pro_report(

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..json_values import JsonObject
 from ..sample import Score, graded, unreadable
 from .base import Item, Records, need, numbers
-from .benchmark import Benchmark, Frame, Record, Rule, Truth, by_meta
+from .benchmark import FixedRules, Frame, Record, Rule, Truth, by_meta
 from .formats.listed import Listed
 from .grammars.pointing import pointed
 from .rules.geometry import fractions_of, inside, mean, ordered, pair_or_none
@@ -64,7 +64,7 @@ def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return error.score({"correctness": "wrong_format"})
 
 
-class UIVision(Benchmark):
+class UIVision(FixedRules):
     """Elements. ``truth``: ``corners`` in pixels and ``image_size``."""
 
     name = "ui_vision"
@@ -73,9 +73,6 @@ class UIVision(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return _Records(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         return subsets_report(

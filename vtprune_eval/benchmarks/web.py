@@ -7,7 +7,7 @@ page shows), ``step`` (the next action).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..sample import Score, graded
 from .action import Action, button, content_direction, phone_word
 from .base import Item, Records, Step, need
 from .benchmark import Benchmark, Frame, Rule, Truth, measured, refused_step
-from .formats.spans import LineSpans
+from .formats.lines import Lines
 from .grammars.pointing import pointed
 from .rules.geometry import fractions_of, inside
 from .rules.pointed import the_point
@@ -29,18 +29,12 @@ _BACK_KEYS = {("alt", "left"), ("alt", "arrowleft"), ("browserback",)}
 _NUMBER = re.compile(r"[$€£]?\s*-?\d[\d,]*(?:\.\d+)?")
 
 
-class _Lines(Records):
+class _Lines(Lines):
     """``id``, ``images``, ``instruction`` (or ``goal`` and ``past``), ``short``, ``target``, ``cluster``, ``meta``."""
 
     def __init__(self, folder: Path, spec: TaskSpec) -> None:
-        self._folder, path = folder, folder / "samples.jsonl"
-        self._where, self._shown = path.name, spec.shown if spec.history is not None else None
-        self._records = list(LineSpans(path))  # a few hundred
-        self._ids = [need(r, "id", self._where, str) for r in self._records]
-
-    @property
-    def ids(self) -> Sequence[str]:
-        return self._ids
+        super().__init__(folder)
+        self._shown = spec.shown if spec.history is not None else None
 
     def item(self, i: int) -> Item:
         r = self._records[i]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..budget import Budget
 from ..console import Parser
 from ..errors import UserError
 from ..naming import split_outside, typed_settings
@@ -60,7 +61,9 @@ def recall(argv: Sequence[str]) -> int:
 
     cells: list[Any] = []
     for name in (v for n in names for v in sweeps.variants(n, params)):
-        budgets = [b for text in _split(given.budgets) for b in sweeps.budgets_of(name, text, names, params)]
+        budgets = [
+            b for text in _split(given.budgets) for b in sweeps.budgets_of(name, Budget.parse(text), names, params)
+        ]
         methods = [(name, sweeps.made(name, params, shared=False))]
         cells += make_cells(given.model, rules, methods, budgets, given.seed, copied)
     return _report(given, _rows_of(given, rules, cells), _RECALL)

@@ -14,6 +14,7 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenView, hyper
+from .kernels.attended import Attended, attended_layer
 from .kernels.crops import crop_weights, shares_of_crops
 from .kernels.topk import best
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HoloV(Method):
+class HoloV(Attended, Method):
     """Crops by attention and variety, tokens inside a crop by attention."""
 
     name: ClassVar[str] = "holov"
@@ -39,16 +40,11 @@ class HoloV(Method):
 
     crops: int = hyper(16, "crops per image", low=1)
     beta: float = hyper(0.09, "weight of the variance of the cosines", low=0.0)
-    layer: str = hyper("penultimate", "ViT block of the attention: penultimate, mid, last, early, or an index")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Attention received at the chosen block."""
-        return (f"encoder_attention:{self.layer}",)
+    layer: str = attended_layer()
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""
-        (received,) = (view.extras[name].float() for name in self.needs)
+        received = self.received(view)
         sizes = [int(part.sum()) for part in view.present.split(list(view.layout.n_tokens))]
         rows = torch.arange(len(received), device=received.device)
         crops = [crop for part in rows.split(sizes) for crop in part.tensor_split(self.crops) if len(crop)]

@@ -6,7 +6,6 @@ arXiv 2410.17247 (CVPR 2025).
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,10 +14,10 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..budget import StageBudget, largest, rounded
-from ..errors import UserError
-from .base import LayerView, Method, hyper
+from .base import LayerView, hyper
 from .kernels.attention import window_attention
 from .kernels.schedules import stage_lengths
+from .kernels.staged import Staged, cut_after
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,22 +26,6 @@ if TYPE_CHECKING:
 # Lambda is solved for in steps of this size; a hundredth is the smallest: below, a stage would keep next to nothing.
 STEPS = 1_000_000
 LEAST = Fraction(1, 100)
-
-
-def cut_after(text: str, method: str, n_layers: int) -> tuple[int, ...]:
-    """The layers (from 0) that the hyper-parameter ``at``, such as ``2/8``, names; counted from 1 in the text.
-
-    Raises:
-        UserError: no such list, or a layer that the decoder does not have.
-    """
-    parts = text.split("/")
-    ends = [int(p) for p in parts if p.isascii() and p.isdigit()]
-    if len(ends) != len(parts) or ends != sorted(set(ends)) or not 1 <= ends[0] <= ends[-1] < n_layers:
-        raise UserError(
-            f"{method}: at={text!r} is no rising list of layers from 1 to {n_layers - 1} such as 2/8; mend --set "
-            f"{method}.at=."
-        )
-    return tuple(end - 1 for end in ends)
 
 
 @lru_cache(maxsize=64)
@@ -69,7 +52,7 @@ def stage_sizes(n: int, allowed: int, lengths: tuple[int, ...]) -> tuple[int, ..
 
 
 @dataclass(frozen=True)
-class PyramidDrop(Method):
+class PyramidDrop(Staged):
     """Stages after a quarter, half and three quarters of the layers."""
 
     name: ClassVar[str] = "pyramiddrop"
@@ -106,11 +89,6 @@ class PyramidDrop(Method):
         """See :meth:`Method.least_share`; every stage keeps at least a hundredth of the one before."""
         lengths = stage_lengths(self.layers_of(n_layers), n_layers)
         return sum((n * LEAST**i for i, n in enumerate(lengths)), Fraction(0)) / n_layers
-
-    def earliest(self, n_layers: int) -> Method:
-        """See :meth:`Method.earliest`: the same number of stages, the first after one layer."""
-        ends = [1, *(k + 1 for k in self.layers_of(n_layers)[1:])]
-        return dataclasses.replace(self, at="/".join(map(str, ends)))
 
     def stage_counts(self, kept: tuple[int, ...], n_layers: int, budget: StageBudget) -> tuple[int, ...]:
         """See :meth:`Method.stage_counts`."""

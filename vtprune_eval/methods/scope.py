@@ -13,6 +13,7 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenView, hyper
+from .kernels.attended import Attended, attended_layer
 from .kernels.diversity import greedy_cover
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scope(Method):
+class Scope(Attended, Method):
     """Greedy coverage times saliency."""
 
     name: ClassVar[str] = "scope"
@@ -33,16 +34,11 @@ class Scope(Method):
     )
 
     alpha: float = hyper(1.0, "exponent of the saliency; 0 is coverage alone", low=0.0, high=10.0)
-    layer: str = hyper("penultimate", "ViT block of the attention: penultimate, mid, last, early, or an index")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Attention received at the chosen block."""
-        return (f"encoder_attention:{self.layer}",)
+    layer: str = attended_layer()
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""
-        (received,) = (view.extras[name].float() for name in self.needs)
+        received = self.received(view)
         keep = torch.zeros(len(received), dtype=torch.bool, device=received.device)
         keep[greedy_cover(view.features, received**self.alpha, min(len(received), budget.limit))] = True
         return keep

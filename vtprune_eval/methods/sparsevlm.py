@@ -6,7 +6,6 @@ arXiv 2410.04417 (ICML 2025), section 3; version 1 of the release, with recyclin
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
@@ -14,20 +13,20 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 
 from ..budget import StageBudget, largest, rounded
-from .base import LayerEdit, LayerView, Method, hyper
+from .base import LayerEdit, LayerView, hyper
 from .kernels.merging import density_peaks
 from .kernels.pivots import falling
 from .kernels.raters import STAGES, after_stage, listed_shares, rater_scores, recycled, stage_sizes, text_raters
 from .kernels.schedules import stage_lengths
+from .kernels.staged import Staged, cut_after
 from .kernels.topk import kept_by_score, true_places
-from .pyramiddrop import cut_after
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class SparseVLM(Method):
+class SparseVLM(Staged):
     """Text raters, three stages, recycling of what is dropped."""
 
     name: ClassVar[str] = "sparsevlm"
@@ -73,11 +72,6 @@ class SparseVLM(Method):
         lengths = stage_lengths(self.layers_of(n_layers), n_layers)
         shares = listed_shares(Fraction(1, 100), self.version)[4 - len(lengths) :]
         return (lengths[0] + sum((n * s for n, s in zip(lengths[1:], shares, strict=True)), Fraction(0))) / n_layers
-
-    def earliest(self, n_layers: int) -> Method:
-        """See :meth:`Method.earliest`: the same number of stages, the first after one layer."""
-        ends = [1, *(k + 1 for k in self.layers_of(n_layers)[1:])]
-        return dataclasses.replace(self, at="/".join(map(str, ends)))
 
     def stage_counts(self, kept: tuple[int, ...], n_layers: int, budget: StageBudget) -> tuple[int, ...]:
         """See :meth:`Method.stage_counts`; recycled tokens are among those that are left."""

@@ -14,6 +14,7 @@ import torch
 
 from ..budget import StageBudget
 from .base import Method, TokenView, hyper
+from .kernels.attended import Attended, attended_layer
 from .kernels.diversity import thin_out
 from .kernels.pivots import falling
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class VisPruner(Method):
+class VisPruner(Attended, Method):
     """Important tokens by attention, diverse tokens by iterative removal."""
 
     name: ClassVar[str] = "vispruner"
@@ -39,16 +40,11 @@ class VisPruner(Method):
 
     important: float = hyper(0.5, "share of the kept tokens that are chosen by attention", low=0.0, high=1.0)
     per_round: int = hyper(8, "tokens that a round of removal drops at most", low=1, unit="tokens")
-    layer: str = hyper("penultimate", "ViT block of the attention: penultimate, mid, last, early, or an index")
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """Attention received at the chosen block."""
-        return (f"encoder_attention:{self.layer}",)
+    layer: str = attended_layer()
 
     def select_tokens(self, view: TokenView, budget: StageBudget) -> Tensor:
         """See :meth:`Method.select_tokens`."""
-        (received,) = (view.extras[name].float() for name in self.needs)
+        received = self.received(view)
         k = min(len(received), budget.limit)
         order, n_important = falling(received), int(k * self.important)
         keep = torch.zeros(len(received), dtype=torch.bool, device=received.device)

@@ -15,9 +15,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from .base import ImageRules
 from .family import Family
-from .identity import ModelIdentity
 from .qwen3_vl import Qwen3VL
 from .qwen3_vl_sizes import DEFAULT_PIXELS
 
@@ -109,18 +107,9 @@ class Qwen3_5(Qwen3VL):
 
     template_options: ClassVar[dict[str, Any]] = {"enable_thinking": False}
 
-    def __init__(
-        self,
-        name: str,
-        model: Any,
-        tokenizer: Any,
-        images: ImageRules,
-        identity: ModelIdentity,
-        coordinates: str = "thousandths",
-    ) -> None:
-        """See :class:`QwenVL`."""
-        super().__init__(name, model, tokenizer, images, identity, coordinates)
-        self.text = _HybridText(self.text)
+    def text_of(self, model: Any) -> Any:
+        """See :class:`QwenVL`; layers of linear attention find their state."""
+        return _HybridText(super().text_of(model))
 
     @property
     def deepstack_blocks(self) -> tuple[int, ...]:

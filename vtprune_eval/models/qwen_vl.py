@@ -46,7 +46,7 @@ class QwenVL(VitWalk):
         """
         self.name, self.model, self.tokenizer, self.images = name, model, tokenizer, images
         self.identity, self.coordinates = identity, coordinates
-        self.text, self.visual, self.lm_head = model.model.language_model, model.model.visual, model.lm_head
+        self.text, self.visual, self.lm_head = self.text_of(model), model.model.visual, model.lm_head
         ends = model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
         self.eos_ids = frozenset(e for e in ends if e is not None) or frozenset([tokenizer.eos_token_id])
@@ -56,6 +56,10 @@ class QwenVL(VitWalk):
                 f"{name}: this folder turns on sliding-window attention, which is not supported; set "
                 "use_sliding_window to false in its config.json."
             )
+
+    def text_of(self, model: Any) -> Any:
+        """The decoder of a loaded model, as the pipeline walks it."""
+        return model.model.language_model
 
     def prompt_ids(self, n_tokens: Sequence[int], question: str) -> tuple[list[int], list[tuple[int, int]]]:
         """See :class:`VlmAdapter`; the images come first in the user's turn, or where the question places them."""

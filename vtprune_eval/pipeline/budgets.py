@@ -28,6 +28,33 @@ def budget_of(method: Method, methods: Sequence[Method], budget: Budget) -> Budg
     return Budget("auto")
 
 
+def by_hook(methods: Sequence[Method]) -> dict[str, Method]:
+    """The method of every hook that one of ``methods``, which are composed, uses.
+
+    Raises:
+        UserError: two of one hook; a method that drops tokens from caches which another has compressed; a second pass
+            over a prompt of which another drops a part.
+    """
+    found: dict[str, Method] = {}
+    for method in methods:
+        for hook in method.hooks():
+            if hook in found:
+                raise UserError(f"{found[hook].name} and {method.name} both use {hook}: they cannot be combined.")
+            found[hook] = method
+    pruner, compressor = found.get("prune_layer"), found.get("compress_kv")
+    if pruner is not None and compressor is not None and pruner.trim_cache:
+        raise UserError(
+            f"{pruner.name} and {compressor.name} cannot be combined: {pruner.name} drops tokens from "
+            f"caches that {compressor.name} has already compressed."
+        )
+    if pruner is not None and compressor is not None and compressor.repeats:
+        raise UserError(
+            f"{pruner.name} and {compressor.name} cannot be combined: {compressor.name} repeats the prompt, of "
+            f"which {pruner.name} drops a part on the way."
+        )
+    return found
+
+
 def sees_every_token(method: Method, methods: Sequence[Method]) -> bool:
     """Whether the layers before the cuts of ``method``, one of ``methods``, process every visual token."""
     return method.hooks()[:1] == ("prune_layer",) and not any(

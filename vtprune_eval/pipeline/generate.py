@@ -26,7 +26,7 @@ from ..profiling.plan import matched
 from ..registry import make_method
 from ..sample import Sample, target_box
 from .account import counts_of, notes_of, times_of
-from .budgets import budget_of, check_budget, check_feasible, resolve, sees_every_token
+from .budgets import budget_of, by_hook, check_budget, check_feasible, resolve, sees_every_token
 from .cache import KVCache
 from .decode import Decoder, greedy
 from .disk_cache import DiskCache
@@ -81,36 +81,21 @@ class Pipeline:
         self.adapter, self.budget, self.seed, self.max_new_tokens = adapter, budget, seed, max_new_tokens
         self._copied, self._record_kept, self.logprobs = copied, record_kept, logprobs
         self.methods = (method,) if isinstance(method, Method) else tuple(method)
-        self._by_hook: dict[str, Method] = {}
+        self._by_hook = by_hook(self.methods)
         for m in self.methods:
             self._check_depths(m)
             sized = sees_every_token(m, self.methods)
             check_budget(m, self._budget_of(m), len(adapter.text.layers) if sized else None)
-            for hook in m.hooks():
-                if hook in self._by_hook:
-                    first = self._by_hook[hook].name
-                    raise UserError(f"{first} and {m.name} both use {hook}: they cannot be combined.")
-                self._by_hook[hook] = m
-        pruner, compressor = self._by_hook.get("prune_layer"), self._by_hook.get("compress_kv")
-        if pruner is not None and compressor is not None and pruner.trim_cache:
-            raise UserError(
-                f"{pruner.name} and {compressor.name} cannot be combined: {pruner.name} drops tokens from "
-                f"caches that {compressor.name} has already compressed."
-            )
+        compressor = self._by_hook.get("compress_kv")
         if compressor is not None and compressor.repeats:
-            self._check_repeat(compressor, pruner)
+            self._check_repeat(compressor)
         if budget.is_full:
             self._by_hook = {}
         self._static = StaticDecode(adapter, max_new_tokens) if decode_graphs else None
         release_freed()
 
-    def _check_repeat(self, compressor: Method, pruner: Method | None) -> None:
+    def _check_repeat(self, compressor: Method) -> None:
         """Refuse a second pass over a prompt that not every layer holds."""
-        if pruner is not None:
-            raise UserError(
-                f"{pruner.name} and {compressor.name} cannot be combined: {compressor.name} repeats the prompt, of "
-                f"which {pruner.name} drops a part on the way."
-            )
         for layer in range(len(self.adapter.text.layers)):
             if not self.adapter.has_cache(layer):
                 raise UserError(

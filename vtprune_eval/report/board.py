@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..naming import typed
+from ..results.quantities import QUANTITIES
 from ..results.run_files import RunSettings
 from ..results.store import write_atomic
 from ..results.types import Record
@@ -35,18 +36,16 @@ PICTURES_LIMIT = 24_000_000
 # Samples per task of a result whose questions and answers the page holds; scores are held of all.
 DETAILED, TEXT_LENGTH = 400, 200
 
-# Costs that a curve or a limit can be drawn on: key of a row, label, unit, factor from the row's unit, and whether it
-# depends on the machine. The first is the default: pruning at every stage moves it.
-AXES: tuple[dict[str, Any], ...] = (
-    {"key": "kv_bytes", "label": "KV cache after prefill", "unit": "kB", "factor": 1e-3, "machine": False},
-    {"key": "flops_prefill", "label": "FLOPs to the first token", "unit": "GFLOP", "factor": 1e-9, "machine": False},
-    {"key": "flops", "label": "FLOPs, whole answer", "unit": "GFLOP", "factor": 1e-9, "machine": False},
-    {"key": "layer_visual_pct", "label": "visual tokens per decoder layer", "unit": "%", "factor": 1, "machine": False},
-    {"key": "visual_kept_pct", "label": "visual tokens into the decoder", "unit": "%", "factor": 1, "machine": False},
-    {"key": "ttft_ms", "label": "time to first token", "unit": "ms", "factor": 1, "machine": True},
-    {"key": "e2e_ms", "label": "whole answer", "unit": "ms", "factor": 1, "machine": True},
-    {"key": "peak_bytes", "label": "peak memory", "unit": "MB", "factor": 1e-6, "machine": True},
-    {"key": "energy_j", "label": "energy per answer", "unit": "J", "factor": 1, "machine": True},
+# Costs that a curve or a limit can be drawn on. The first is the default: pruning at every stage moves it.
+AXES: tuple[dict[str, Any], ...] = tuple(
+    {"key": q.key, "label": q.name, "unit": q.unit, "factor": q.factor, "machine": q.machine}
+    for q in (
+        QUANTITIES[key]
+        for key in (
+            *("kv_bytes", "flops_prefill", "flops", "layer_visual_pct", "visual_kept_pct"),
+            *("ttft_ms", "e2e_ms", "peak_bytes", "energy_j"),
+        )
+    )
 )
 
 

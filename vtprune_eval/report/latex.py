@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import unknown_name
+from ..results.quantities import QUANTITIES
 from .gathered import MEAN
 from .versus import PairLine
 
@@ -24,20 +25,26 @@ _SPECIAL = {
     "]": "{]}",
     "-": "{-}",  # two of them would be a dash
 }
-# What a column of costs shows: key of a line, heading, digits, factor.
+
+
+def _column(key: str, head: str) -> tuple[str, str, int, float]:
+    """What a column of costs shows: key of a line, heading, digits, factor."""
+    return key, head, QUANTITIES[key].digits, QUANTITIES[key].factor
+
+
 CHOICES: dict[str, tuple[str, str, int, float]] = {
-    "achieved": ("achieved_pct", "spent (\\%)", 1, 1.0),
+    "achieved": _column("achieved_pct", "spent (\\%)"),
     "change": ("difference", "change", 1, 100.0),
     "retention": ("retention", "of full (\\%)", 1, 100.0),
     "recall": ("target_recall", "recall (\\%)", 1, 100.0),
-    "tokens": ("layer_visual_pct", "tokens/layer (\\%)", 1, 1.0),
-    "flops": ("flops_prefill", "GFLOPs", 2, 1e-9),
-    "flops-all": ("flops", "GFLOPs (all)", 2, 1e-9),
-    "kv": ("kv_bytes", "KV (kB)", 1, 1e-3),
-    "ttft": ("ttft_ms", "TTFT (ms)", 1, 1.0),
-    "e2e": ("e2e_ms", "e2e (ms)", 1, 1.0),
-    "peak": ("peak_bytes", "peak (MB)", 0, 1e-6),
-    "energy": ("energy_j", "J", 2, 1.0),
+    "tokens": _column("layer_visual_pct", "tokens/layer (\\%)"),
+    "flops": _column("flops_prefill", "GFLOPs"),
+    "flops-all": _column("flops", "GFLOPs (all)"),
+    "kv": _column("kv_bytes", "KV (kB)"),
+    "ttft": _column("ttft_ms", "TTFT (ms)"),
+    "e2e": _column("e2e_ms", "e2e (ms)"),
+    "peak": _column("peak_bytes", "peak (MB)"),
+    "energy": _column("energy_j", "J"),
     "speedup": ("speedup", "speed-up", 2, 1.0),
 }
 DEFAULT = ("achieved", "change", "flops", "kv")

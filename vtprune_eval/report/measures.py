@@ -4,48 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError, unknown_name
 from ..results.costs import costs_of
+from ..results.quantities import QUANTITIES, Quantity
 from ..results.record import scored
 from ..results.stats import mean_interval, mean_over_groups
 from ..results.types import Record
 from .gathered import Row, has_tasks
 
-
-@dataclass(frozen=True)
-class Cost:
-    """A cost that rows can be drawn against.
-
-    Attributes:
-        key: in the costs of a row.
-        label: with its unit.
-        factor: from the row's unit to the label's.
-        machine: whether it depends on the machine.
-    """
-
-    key: str
-    label: str
-    factor: float = 1.0
-    machine: bool = False
-
-
-# By the name on the command line.
+# Costs that rows can be drawn against, by the name on the command line.
 COSTS = {
-    "flops": Cost("flops_prefill", "GFLOPs to the first token", 1e-9),
-    "flops-all": Cost("flops", "GFLOPs, whole answer", 1e-9),
-    "tokens": Cost("layer_visual_pct", "visual tokens per decoder layer (%)"),
-    "tokens-in": Cost("visual_kept_pct", "visual tokens into the decoder (%)"),
-    "achieved": Cost("achieved_pct", "budget spent (%)"),
-    "kv": Cost("kv_bytes", "KV cache after prefill (kB)", 1e-3),
-    "ttft": Cost("ttft_ms", "time to first token (ms)", 1.0, True),
-    "e2e": Cost("e2e_ms", "whole answer (ms)", 1.0, True),
-    "peak": Cost("peak_bytes", "peak memory (MB)", 1e-6, True),
-    "energy": Cost("energy_j", "energy per answer (J)", 1.0, True),
+    name: QUANTITIES[key]
+    for name, key in (
+        ("flops", "flops_prefill"),
+        ("flops-all", "flops"),
+        ("tokens", "layer_visual_pct"),
+        ("tokens-in", "visual_kept_pct"),
+        ("achieved", "achieved_pct"),
+        ("kv", "kv_bytes"),
+        ("ttft", "ttft_ms"),
+        ("e2e", "e2e_ms"),
+        ("peak", "peak_bytes"),
+        ("energy", "energy_j"),
+    )
 }
 MEASURES = {
     "accuracy": "accuracy (%)",
@@ -55,7 +40,7 @@ MEASURES = {
 Value = tuple[float, float | None, float | None]
 
 
-def cost_named(name: str) -> Cost:
+def cost_named(name: str) -> Quantity:
     """A cost by its name on the command line.
 
     Raises:
@@ -66,7 +51,7 @@ def cost_named(name: str) -> Cost:
     return COSTS[name]
 
 
-def cost_of(row: Row, tasks: Sequence[str], cost: Cost) -> float | None:
+def cost_of(row: Row, tasks: Sequence[str], cost: Quantity) -> float | None:
     """Mean over tasks of a row's cost, in the unit of its label; None where a task has none."""
     values = [costs_on(row, t).get(cost.key) for t in tasks]
     return None if any(v is None for v in values) else cost.factor * sum(values) / len(values)  # type: ignore[arg-type]

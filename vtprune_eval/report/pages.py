@@ -10,6 +10,7 @@ from typing import Any
 
 from ..budget import LEGACY
 from ..errors import UserError
+from ..results.quantities import QUANTITIES
 from ..results.stats import shown
 from ..results.store import write_atomic
 from .board import details_of, page
@@ -103,13 +104,13 @@ def as_markdown(rows: Sequence[BoardRow]) -> str:
         "accuracy % [95 %]",
         "against full",
         "spent %",
-        "visual tokens",
-        "mean over layers %",
-        "KV kB",
-        "GFLOPs",
-        "TTFT ms (timed samples)",
-        "peak MB",
-        "J",
+        QUANTITIES["visual_tokens"].head,
+        QUANTITIES["layer_visual_pct"].head,
+        QUANTITIES["kv_bytes"].head,
+        QUANTITIES["flops"].head,
+        f"{QUANTITIES['ttft_ms'].head} (timed samples)",
+        QUANTITIES["peak_bytes"].head,
+        QUANTITIES["energy_j"].head,
         "dominated (FLOPs)",
         "device",
         "notes",
@@ -127,14 +128,14 @@ def as_markdown(rows: Sequence[BoardRow]) -> str:
                     *map(_plain, (r["model"], r["method"], r["budget"], r["set_to"] or "-", r["stage"])),
                     _accuracy(r),
                     _finding(r),
-                    _number(r.get("achieved_pct"), 1),
-                    _number(r["visual_tokens"], 1),
-                    _number(r.get("layer_visual_pct"), 1),
-                    _number(r["kv_bytes"], 1, 1e3),
-                    _number(r["flops"], 2, 1e9),
-                    _number(r["ttft_ms"], 1) + (f" ({r['timed']})" if r["ttft_ms"] is not None else ""),
-                    _number(r["peak_bytes"], 0, 1e6),
-                    _number(r["energy_j"], 2),
+                    QUANTITIES["achieved_pct"].text(r.get("achieved_pct")),
+                    QUANTITIES["visual_tokens"].text(r["visual_tokens"]),
+                    QUANTITIES["layer_visual_pct"].text(r.get("layer_visual_pct")),
+                    QUANTITIES["kv_bytes"].text(r["kv_bytes"]),
+                    QUANTITIES["flops"].text(r["flops"]),
+                    QUANTITIES["ttft_ms"].text(r["ttft_ms"]) + (f" ({r['timed']})" if r["ttft_ms"] is not None else ""),
+                    QUANTITIES["peak_bytes"].text(r["peak_bytes"]),
+                    QUANTITIES["energy_j"].text(r["energy_j"]),
                     {None: "-", True: "yes", False: "no"}[r["dominated"]["flops"]],
                     _plain(r["device"] + "".join(f" ({w})" for w in r["marked"])),
                     _plain("; ".join(r["notes"]) or "-"),
@@ -204,10 +205,6 @@ def _accuracy(row: BoardRow) -> str:
 
 def _finding(row: BoardRow) -> str:
     return "-" if row["difference"] is None else f"{100 * row['difference']:+.1f}, {row['finding']}"
-
-
-def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
-    return "-" if value is None else f"{value / unit:.{digits}f}"
 
 
 def _plain(text: str) -> str:

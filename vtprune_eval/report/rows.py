@@ -11,6 +11,7 @@ from ..notes import Note
 from ..profiling.gpu import GpuState
 from ..registry import method_class
 from ..results.costs import untouched
+from ..results.quantities import QUANTITIES
 from ..results.run_files import RunSettings
 from ..results.types import Record
 from ..results.verified import engine_of, share_of
@@ -19,15 +20,8 @@ from ..runner.folder import Key
 from .result_file import device_of
 from .result_types import BoardRow, MethodFacts, ResultCell, ResultFile
 
-# Costs that a row can be plotted and ranked on: label, and whether it depends on the machine.
-AXES = {
-    "visual_tokens": ("visual tokens into the decoder, mean per sample", False),
-    "kv_bytes": ("KV cache after prefill (bytes), mean per sample", False),
-    "flops": ("FLOPs, mean per sample", False),
-    "ttft_ms": ("time to first token (ms), median", True),
-    "peak_bytes": ("peak memory (bytes)", True),
-    "energy_j": ("energy (J), mean per sample", True),
-}
+# Costs on which one row can dominate another; columns of the CSV.
+AXES = ("visual_tokens", "kv_bytes", "flops", "ttft_ms", "peak_bytes", "energy_j")
 # Settings of a run that change answers or costs of every row, and their defaults.
 ROW_SETTINGS = {"history": None, "max_new_tokens": None, "seed": 0}
 SHOWN_LENGTH = 300
@@ -203,7 +197,7 @@ def mark_dominated(rows: Sequence[BoardRow]) -> None:
     None where the row has no accuracy, no such cost, or is not ranked. Intervals play no part in it.
     """
     for row in rows:
-        row["dominated"] = {axis: _is_dominated(row, rows, axis, machine) for axis, (_, machine) in AXES.items()}
+        row["dominated"] = {axis: _is_dominated(row, rows, axis, QUANTITIES[axis].machine) for axis in AXES}
 
 
 def _is_dominated(row: BoardRow, rows: Sequence[BoardRow], axis: str, machine: bool) -> bool | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from ..errors import UserError
+from .record import NEEDED, OF_THE_CLOCK
 from .types import Record
 
 SYNC_SECONDS = 0.5
@@ -124,28 +125,6 @@ class RunFolder:
         return self.path / "records" / f"{task}--{slug}.jsonl"
 
 
-# What a line needs to be a record: the summary reads these. Fields that a later version adds are not asked of a run
-# that began before.
-_FIELDS = {
-    "schema",
-    "key",
-    "id",
-    "status",
-    "reason",
-    "message",
-    "score",
-    "parts",
-    "cluster",
-    "meta",
-    "counts",
-    "flops",
-    "kv_bytes",
-    "notes",
-    "times",
-    "peak_bytes",
-}
-
-
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """What differs between two runs' settings, for a sentence; empty where nothing does."""
     keys = sorted(k for k in there.keys() | now.keys() if there.get(k) != now.get(k))
@@ -213,7 +192,7 @@ def _usable(line: bytes, key: str, ids: Collection[str] | None) -> Record | None
     """A line's record; None if it is none, or not one of this run."""
     try:
         record = json.loads(line)
-        usable = isinstance(record, dict) and record.get("key") == key and record.keys() >= _FIELDS
+        usable = isinstance(record, dict) and record.get("key") == key and record.keys() >= {*NEEDED, *OF_THE_CLOCK}
         usable = usable and isinstance(record["id"], str) and (ids is None or record["id"] in ids)
     except (ValueError, RecursionError):
         return None

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ..notes import Note
 from .compare import ALPHA
 from .folding import folded, in_lines, narrowed
+from .quantities import QUANTITIES
 from .stats import shown
 from .summary_types import CellSummary, Comparison, Summary, TaskSummary
 
@@ -80,16 +81,16 @@ def _main(summary: Summary, tasks: Sequence[str]) -> tuple[list[str], list[list[
     heads = [
         "method",
         "budget",
-        "achieved %",
-        "visual kept %",
-        "mean over layers %",
+        QUANTITIES["achieved_pct"].head,
+        QUANTITIES["visual_kept_pct"].head,
+        QUANTITIES["layer_visual_pct"].head,
         *(["target recall %"] * recalled),
         *tasks,
-        "GFLOPs",
-        "TTFT ms",
-        "e2e ms",
-        "peak MB",
-        "KV kB",
+        QUANTITIES["flops"].head,
+        QUANTITIES["ttft_ms"].head,
+        QUANTITIES["e2e_ms"].head,
+        QUANTITIES["peak_bytes"].head,
+        QUANTITIES["kv_bytes"].head,
         "speed-up",
         "acc. change",
     ]
@@ -100,16 +101,16 @@ def _main(summary: Summary, tasks: Sequence[str]) -> tuple[list[str], list[list[
             [
                 label_of(row),
                 row["budget"],
-                _number(c.get("achieved_pct"), 1),
-                _number(c.get("visual_kept_pct"), 1),
-                _number(c.get("layer_visual_pct"), 1),
-                *([_number((c.get("target_recall") or {}).get("cache"), 1, 0.01)] * recalled),
+                QUANTITIES["achieved_pct"].text(c.get("achieved_pct")),
+                QUANTITIES["visual_kept_pct"].text(c.get("visual_kept_pct")),
+                QUANTITIES["layer_visual_pct"].text(c.get("layer_visual_pct")),
+                *([_percent((c.get("target_recall") or {}).get("cache"))] * recalled),
                 *(_cell(row["tasks"][t], summary["trained"]) for t in tasks),
-                _number(c.get("flops"), 2, 1e9),
-                _number(c.get("ttft_ms"), 1),
-                _number(c.get("e2e_ms"), 1),
-                _number(c.get("peak_bytes"), 0, 1e6),
-                _number(c.get("kv_bytes"), 1, 1e3),
+                QUANTITIES["flops"].text(c.get("flops")),
+                QUANTITIES["ttft_ms"].text(c.get("ttft_ms")),
+                QUANTITIES["e2e_ms"].text(c.get("e2e_ms")),
+                QUANTITIES["peak_bytes"].text(c.get("peak_bytes")),
+                QUANTITIES["kv_bytes"].text(c.get("kv_bytes")),
                 _times(c.get("speedup")),
                 _points(c.get("accuracy_change")),
             ]
@@ -265,8 +266,8 @@ def _cell(entry: TaskSummary, trained: bool) -> str:
     return text
 
 
-def _number(value: float | None, digits: int, unit: float = 1.0) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value / unit:.{digits}f}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value / 0.01:.1f}"
 
 
 def _times(value: float | None) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..benchmarks.definitions import check_protocol, check_task_name
-from ..budget import LEGACY, READINGS, Budget
+from ..budget import LEGACY, READINGS
 from ..errors import UserError, unknown_name
 from ..naming import bare, parts_of
 from ..profiling.gpu import PROFILES
@@ -39,9 +39,9 @@ def check_named(spec: RunSpec) -> None:
             raise UserError(f"{method}: full reduces nothing, so nothing is composed; name the other alone.")
     _check_choices(spec)
     _check_values(spec)
-    for text in spec.budgets:
-        if like := Budget.parse(text).like:
-            check_method_name(like)
+    for budget in spec.asked:
+        if budget.like:
+            check_method_name(budget.like)
 
 
 def _check_choices(spec: RunSpec) -> None:
@@ -126,11 +126,11 @@ def check_whole(spec: RunSpec) -> None:
 
 def _check_cells(spec: RunSpec) -> None:
     """Build every method once: hyper-parameters, collisions and budgets are refused before anything is loaded."""
-    from ..pipeline.budgets import budget_of, check_budget, sees_every_token
+    from ..pipeline.budgets import budget_of, by_hook, check_budget, sees_every_token
 
     known = {bare(part) for m in spec.methods for part in parts_of(m)}
-    known |= {bare(b.like) for b in map(Budget.parse, spec.budgets) if b.like}
-    if any(Budget.parse(text).kind == "auto" for text in spec.budgets):
+    known |= {bare(b.like) for b in spec.asked if b.like}
+    if any(b.kind == "auto" for b in spec.asked):
         known |= {like for part in known for like in [method_class(part).default_like] if like}
     for key in spec.params:
         if "." in key and key.split(".")[0] not in known:
@@ -138,20 +138,15 @@ def _check_cells(spec: RunSpec) -> None:
     shared = next((k for k in spec.params if "." not in k), None)
     if shared and len({bare(p) for m in spec.methods for p in parts_of(m) if p != "full"}) > 1:
         raise UserError(f"--set {shared}=... is ambiguous with several methods; write METHOD.{shared}=...")
-    used: dict[str, str] = {}
     for cell in spec.cells():
-        parts = spec.make(cell.method)
-        used.clear()
+        parts, budget = spec.make(cell.method), spec.budget(cell)
+        by_hook(parts)
         for part in parts:
-            for hook in part.hooks():
-                if hook in used:
-                    raise UserError(f"{used[hook]} and {part.name} both use {hook}: they cannot be combined.")
-                used[hook] = part.name
             if spec.reading != LEGACY:
                 sized = sees_every_token(part, parts) and not spec.model_path
                 n_layers = n_layers_of(spec.model) if sized else None
-                check_budget(part, budget_of(part, parts, spec.budget(cell)), n_layers)
-        if spec.budget(cell).kind == "flops" and sum(bool(p.hooks()) for p in parts) > 1:
+                check_budget(part, budget_of(part, parts, budget), n_layers)
+        if budget.kind == "flops" and sum(bool(p.hooks()) for p in parts) > 1:
             raise UserError(f"budget {cell.budget} takes one method, {cell.method} are several; give a percentage.")
 
 

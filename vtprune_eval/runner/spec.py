@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,11 @@ class RunSpec:
             return self.make(name)[0]
         return sweeps.made(name, self.params, self.reading, shared=False)[0]
 
+    @cached_property
+    def asked(self) -> tuple[Budget, ...]:
+        """The budgets as asked for; a cell's own may follow from a sweep or a repetition (:meth:`budget`)."""
+        return tuple(map(Budget.parse, self.budgets))
+
     def budget(self, cell: Cell) -> Budget:
         """The parsed budget of a cell."""
         return Budget.parse(cell.budget, self.reading)  # type: ignore[arg-type]
@@ -187,8 +193,8 @@ class RunSpec:
         out: dict[Cell, None] = {}
         for method in self.methods:
             for name in sweeps.variants(method, self.params):
-                for text in ("100",) if method == "full" else self.budgets:
-                    for number in sweeps.budgets_of(name, str(Budget.parse(text)), self.methods, self.params):
+                for asked in (Budget.parse("100"),) if method == "full" else self.asked:
+                    for number in sweeps.budgets_of(name, asked, self.methods, self.params):
                         for draw in range(self._draws(method)):
                             out[Cell(name, f"{number}#{draw}" if draw else number)] = None
         return tuple(out)

@@ -151,8 +151,9 @@ def make_cells(
                 "(pixelprune, random, stride, conncomp, resize)."
             )
         for text in budgets if any(part.hooks() for part in parts) else ("100",):
-            pipeline = Pipeline(NoModel(model, rules), parts, Budget.parse(text), seed=seed, copied=copied)  # type: ignore[arg-type]
-            cells.append(Cell(name, str(Budget.parse(text)), pipeline))
+            budget = Budget.parse(text)
+            pipeline = Pipeline(NoModel(model, rules), parts, budget, seed=seed, copied=copied)  # type: ignore[arg-type]
+            cells.append(Cell(name, str(budget), pipeline))
     return cells
 
 

@@ -75,16 +75,16 @@ def _typed(method: str, full_key: str, key: str, values: Sequence[Any]) -> tuple
     return texts
 
 
-def budgets_of(name: str, text: str, methods: Sequence[str], params: Params) -> list[str]:
+def budgets_of(name: str, budget: Budget, methods: Sequence[str], params: Params) -> list[str]:
     """The budgets of one cell's method: the same, or one per variant of the method whose count it copies.
 
     Args:
         name: of :func:`variants`.
-        text: as asked for.
+        budget: as asked for.
         methods: of the run.
         params: of the run.
     """
-    budget = Budget.parse(text)
+    text = str(budget)
     parts = parts_of(name)
     if budget.kind == "auto":
         likes = [c.default_like for c in (method_class(p) for p in parts) if not c.adaptive and c.default_like]

@@ -11,7 +11,7 @@ from typing import Any
 from ...json_values import JsonObject
 from ...sample import Box, Score
 from ..base import Records
-from ..benchmark import Benchmark, Frame, Mark, Record, Rule, Truth, measured, scale, screen_size
+from ..benchmark import FixedRules, Frame, Mark, Record, Rule, Truth, measured, scale, screen_size
 from ..checks import FRACTIONS, Fault, Screen, point_on, unknown, xywh
 from ..grammars import opencua, qwen, understand
 from ..spec import TaskSpec
@@ -66,7 +66,7 @@ def _rule(name: str) -> Rule:
     )
 
 
-class AgentNetBench(Benchmark):
+class AgentNetBench(FixedRules):
     """``truth``: ``ground_truth_actions`` and ``alternative_options``."""
 
     name = "agentnetbench"
@@ -75,9 +75,6 @@ class AgentNetBench(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return Steps(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         return rule.report(

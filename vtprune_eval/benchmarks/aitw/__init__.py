@@ -13,7 +13,7 @@ from ...sample import Score
 from ..action import Action, content_direction, phone_word
 from ..base import Records
 from ..benchmark import (
-    Benchmark,
+    FixedRules,
     Frame,
     Mark,
     Record,
@@ -82,7 +82,7 @@ def _guievalkit(truth: Truth, frame: Frame) -> Mapping[str, Any]:
     return guievalkit.annotated_action(annotated(truth), rule.box_rows(truth["annot_position"]))
 
 
-class AITW(Benchmark):
+class AITW(FixedRules):
     """``truth``: as ``rule.step``, boxes in fractions, or in pixels of the screen where ``boxes_in_pixels`` says so
     (Android in the Zoo)."""
 
@@ -107,9 +107,6 @@ class AITW(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return reader.open_aitw(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         subsets = {k: share(v) for k, v in sorted(by_meta(records, "subset").items())}

@@ -13,7 +13,7 @@ from ...sample import Box, Score
 from ..action import Action, button, content_direction, phone_word
 from ..base import Records
 from ..benchmark import (
-    Benchmark,
+    FixedRules,
     Frame,
     Mark,
     Record,
@@ -106,7 +106,7 @@ def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return replace(score, reason=error.score().reason)
 
 
-class AndroidControl(Benchmark):
+class AndroidControl(FixedRules):
     """``truth``: ``action`` and ``accessibility_tree`` of UGround's record; the screen's size is the file's."""
 
     name = "androidcontrol"
@@ -131,9 +131,6 @@ class AndroidControl(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return reader.open_androidcontrol(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         pointed = [r for r in records if r["meta"].get("action_type") in ("click", "long_press", "type_text")]

@@ -17,7 +17,7 @@ from ..grammars.pointing import first_argument
 from ..rules.geometry import mean
 from ..rules.guikv import EMPTY, Understood
 from ..rules.osatlas import POINTED as POINTED_LINES
-from ..rules.osatlas import TEXT_SIMILARITY, Line, line, near, plain_f1, read
+from ..rules.osatlas import TEXT_SIMILARITY, Line, near, on_texts, plain_f1
 from ..untrusted import Unreadable
 
 FAILURE_WORDS = ("unsuccessful", "infeasible", "impossible", "cannot", "can't", "unable", "fail", "error")
@@ -98,11 +98,8 @@ def guikv_report(scores: Iterable[Score]) -> JsonObject:
 
 
 def osatlas(text: Any, answer: str) -> Score:
-    """OS-Atlas's rule on texts: an answer with its heading, an annotation without one."""
-    try:
-        return compare_lines(read(text), line(answer))
-    except Unreadable as error:
-        return error.score({"correct": 0, "type_match": 0})
+    """OS-Atlas's rule on texts (:func:`..rules.osatlas.on_texts`)."""
+    return on_texts(compare_lines, text, answer)
 
 
 def compare_lines(said: Line, true: Line) -> Score:

@@ -10,7 +10,7 @@ from ...json_values import JsonObject
 from ...sample import Box, Score
 from ..action import Action
 from ..base import Records
-from ..benchmark import Benchmark, Frame, Mark, Record, Rule, Truth, measured, refused_step
+from ..benchmark import FixedRules, Frame, Mark, Record, Rule, Truth, measured, refused_step
 from ..checks import THOUSANDTHS, Fault, Screen, place, point_on
 from ..rules import guievalkit, osatlas, simpagent
 from ..rules.osatlas import POINTED
@@ -53,7 +53,7 @@ def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return measured(refused_step(error, truth, frame), 0, None, **rule.INVALID)
 
 
-class GUIOdyssey(Benchmark):
+class GUIOdyssey(FixedRules):
     """``truth``: ``answer`` (GUI-Odyssey's string) and ``sam2_bbox`` (two corners in thousandths, or None)."""
 
     name = "gui_odyssey"
@@ -78,9 +78,6 @@ class GUIOdyssey(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return reader.GUIOdyssey(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         rows = [

@@ -17,7 +17,7 @@ from ...sample import Score, graded, unreadable
 from ..action import OPPOSITE, Action, button, content_direction, phone_word
 from ..rules import RuleUndefined
 from ..rules.distance import edit_distance
-from ..rules.osatlas import POINTED, TEXT_SIMILARITY, Line, line, line_of, near, plain_f1, read
+from ..rules.osatlas import POINTED, TEXT_SIMILARITY, Line, line_of, near, on_texts, plain_f1
 from ..untrusted import NoCounterpart, Unreadable, bounded, literal, number_pair
 
 CLICK_DISTANCE = 0.14
@@ -151,11 +151,8 @@ def said_of(action: Action, *, finger_words: bool = False) -> Said:
 
 
 def osatlas(text: Any, answer: str) -> Score:
-    """OS-Atlas's rule on texts: an answer with its heading, an annotation without one."""
-    try:
-        return compare_lines(read(text), line(answer))
-    except Unreadable as error:
-        return error.score({"correct": 0, "type_match": 0})
+    """OS-Atlas's rule on texts (:func:`..rules.osatlas.on_texts`)."""
+    return on_texts(compare_lines, text, answer)
 
 
 def compare_lines(said: Line, true: Line) -> Score:

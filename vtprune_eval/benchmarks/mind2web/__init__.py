@@ -10,7 +10,7 @@ from ...json_values import JsonObject
 from ...sample import Score
 from ..action import Action
 from ..base import Records
-from ..benchmark import Benchmark, Frame, Record, Rule, Truth, measured, scale, screen_size
+from ..benchmark import FixedRules, Frame, Record, Rule, Truth, measured, scale, screen_size
 from ..checks import Fault, Screen, xywh
 from ..grammars import seeclick
 from ..rules.guikv import EMPTY, Understood
@@ -62,7 +62,7 @@ def _refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
     return _guikv({**EMPTY, "reason": error.reason}, truth, frame)
 
 
-class Mind2Web(Benchmark):
+class Mind2Web(FixedRules):
     """``truth``: ``operation`` (CLICK, TYPE, ...), ``value``, ``boxes`` (x, y, width, height in pixels)."""
 
     name = "mind2web"
@@ -80,9 +80,6 @@ class Mind2Web(Benchmark):
 
     def open(self, folder: Path, spec: TaskSpec) -> Records:
         return open_mind2web(folder, spec)
-
-    def rules(self, spec: TaskSpec) -> Mapping[str, Rule]:
-        return self._rules
 
     def report(self, records: Sequence[Record]) -> JsonObject:
         tasks: dict[str, list[Record]] = {}

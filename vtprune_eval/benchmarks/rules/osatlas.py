@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...sample import Score
 from ..action import Action, button, content_direction, phone_word, thousandths
 from ..grammars.osatlas import action_text, integers
 from ..untrusted import NoCounterpart, Unreadable
@@ -49,6 +50,14 @@ def line(text: str) -> Line:
         return Line(text, tuple(integers(text)))
     except Unreadable:
         return Line(text, None)
+
+
+def on_texts(compare: Callable[[Line, Line], Score], text: Any, answer: str) -> Score:
+    """One of the two rules on texts: an answer with its heading, an annotation without one."""
+    try:
+        return compare(read(text), line(answer))
+    except Unreadable as error:
+        return error.score({"correct": 0, "type_match": 0})
 
 
 def line_of(action: Action) -> Line:

@@ -6,14 +6,14 @@ Borders are inside; VLMEvalKit takes one pixel off the right and the bottom of v
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from ...json_values import JsonObject
 from ...sample import Score, graded, wrong
 from ..action import Action
-from ..benchmark import Frame, scale, screen_size
+from ..benchmark import Frame, Rule, Truth, scale, screen_size
 from ..grammars import opencua, ui_tars
 from ..grammars.pointing import first_argument, pointed, vlmeval_point
 from ..grammars.seeclick import position
@@ -107,6 +107,20 @@ def kit_enter(action: Action, grammar: str, frame: Frame) -> KitPoint:
     """The place of any other answer; the kit knows no negative numbers."""
     x, y = the_point(action, grammar, frame)
     return (max(0.0, x), max(0.0, y)), True
+
+
+def kit_rule(compare: Callable[[KitPoint, Truth, Frame], Score]) -> Rule:
+    """The kit's rule for the annotations of one benchmark.
+
+    An answer without a point is (0, 0) to the kit; a click that holds no numbers is a format error.
+    """
+
+    def refused(error: Unreadable, truth: Truth, frame: Frame) -> Score:
+        if error.reason == "not_a_number":
+            return error.score({"correct": 0, "wrong_format": 1})
+        return compare(((0.0, 0.0), True), truth, frame)
+
+    return Rule(compare, enter=kit_enter, readers={"pyautogui": kit_read}, understand=pointed, refused=refused)
 
 
 def vlmeval(text: Any, box: Sequence[float], image_size: Sequence[int], *, version: str = "v1v2") -> Score:

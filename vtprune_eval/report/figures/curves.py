@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...naming import bare, named, parts_of, settings_in
+from ...results.quantities import Quantity
 from ..gathered import Gathered, Row
-from ..measures import MEASURES, Cost, cost_of, value_of
+from ..measures import MEASURES, cost_of, value_of
 from .style import FULL, Look, apart, blank, mark, text_size, wrapped
 
 PANEL_HEIGHT = 2.1  # inches of a panel's axes where its names need no more
@@ -52,7 +53,9 @@ class Panel:
     missing: list[str] = field(default_factory=list)
 
 
-def panel_of(data: Gathered, rows: Sequence[Row], title: str, tasks: Sequence[str], measure: str, cost: Cost) -> Panel:
+def panel_of(
+    data: Gathered, rows: Sequence[Row], title: str, tasks: Sequence[str], measure: str, cost: Quantity
+) -> Panel:
     """The curves of some rows on some tasks."""
     panel = Panel(title, [])
     found: dict[str, list[tuple[Row, Point]]] = {}
@@ -115,7 +118,7 @@ def _flat(label: str) -> dict[tuple[int, str], str]:
     return {(i, k): v for i, part in enumerate(parts_of(label)) for k, v in settings_in(part).items()}
 
 
-def figure_of(panels: Sequence[Panel], measure: str, cost: Cost, look: Look) -> tuple[Any, int]:
+def figure_of(panels: Sequence[Panel], measure: str, cost: Quantity, look: Look) -> tuple[Any, int]:
     """The figure, and how many budget labels found no place in it."""
     marks = {name: mark(i) for i, name in enumerate(dict.fromkeys(s.name for p in panels for s in p.series))}
     across = min(look.columns, len(panels))
