@@ -54,8 +54,8 @@ class GuiPrunerTAR(Method):
     deviations: ClassVar[tuple[str, ...]] = (
         "No official code exists. The rule from quota to pixels follows a public reproduction (floor to whole blocks).",
         "A frame is never enlarged: a quota above its own tokens is clamped, and the surplus goes to no one.",
-        "The paper runs up to 4 earlier screenshots; the default protocols of mind2web and androidcontrol show none: "
-        "nothing is shrunk there without --history 4 (aitw and gui_odyssey show 4).",
+        "The paper runs up to 4 earlier screenshots; where a task's default protocol shows none, nothing is shrunk "
+        "without --history 4.",
         "lambda is the paper's tau; its floors of both sides spend 93 to 97 % of the history's quota.",
         "The paper's lambda = 0.4 is auto; a number is an extension of this project. A single image is left alone.",
     )
