@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import ROOT
 from vtprune_eval.models import NANO, load_model
 
 
@@ -141,3 +142,44 @@ def test_a_start_with_weights_drawn_anew(tmp_path, what, count):
     redraw(again.model, what, 3)
     assert torch.equal(again.model.bfloat16().state_dict()[sorted(changed)[0]],
                        made.model.bfloat16().state_dict()[sorted(changed)[0]])  # fmt: skip
+
+
+def test_measured_tables_stand_in_their_places():
+    """Means over seeds with their range, paired differences over samples, and a page that keeps its other tables."""
+    import training_results
+
+    own, base = (np.tile(x, 3) for x in ([[1.0, 1, 0, 1], [1, 1, 1, 1]], [[1.0, 1, 0, 0], [1, 1, 1, 0]]))
+    assert training_results.percent(own) == "87.5 [75.0 to 100.0]"
+    assert training_results.percent(own[:1]) == "75.0"
+    assert training_results.difference(own, own) == "+0.0; +0.0 to +0.0"
+    assert training_results.difference(own, base).startswith("+25.0; +")
+    page = "a\n<!-- table x -->\nold\n<!-- end -->\nb\n<!-- table y -->\nkept\n<!-- end -->\n"
+    assert training_results.placed(page, "x", "new") == page.replace("old", "new")
+    with pytest.raises(SystemExit, match="no place for the table z"):
+        training_results.placed(page, "z", "new")
+    written = (ROOT / "docs" / "training.md").read_text()
+    for name in training_results.TABLES:
+        assert training_results.placed(written, name, "|") != written, name
+
+
+def test_losses_and_speed_come_from_the_logs(tmp_path):
+    import training_results
+
+    def line(step: int, seconds: float) -> dict:
+        times = {"forward_s": seconds, "backward_s": 2 * seconds, "prepare_s": seconds / 10, "peak_bytes": 90,
+                 "flops_forward": 1e9 * seconds, "flops_backward": 2e9 * seconds, "tokens": 10 * seconds}  # fmt: skip
+        return {"step": step, **times, "optimizer_s": 1.0, "visual": 5, "answer": 1.0 / step}
+
+    for arm in ("full", "pixelprune"):
+        folder = tmp_path / f"{arm}-0" / "training"
+        folder.mkdir(parents=True)
+        (folder / "summary.json").write_text("{}")
+        lines = [{**line(n, 1.0), "full": {**line(n, 2.0), "peak_bytes": 100}} for n in range(1, 21)]
+        (folder / "steps.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    table = training_results.efficiency(tmp_path)
+    assert "| 19 steps |" in table
+    assert "| both passes | 2.00 | 2.00 to 2.00 |" in table
+    assert "| whole step (with preparation and optimizer) | 1.76 |" in table  # (6.2 + 1) / (3.1 + 1)
+    assert "| peak memory of the process | 10.0 % less | - |" in table
+    first, last = (np.mean([1 / n for n in part]) for part in (range(1, 11), range(11, 21)))
+    assert f"| all tokens | 5.0 | 3.0 | {first:.3f} | {last:.3f} |" in training_results.matched(tmp_path)
