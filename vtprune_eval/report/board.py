@@ -24,6 +24,7 @@ from ..results.store import write_atomic
 from ..results.types import Record
 from ..runner.folder import Key, spec_of, task_of
 from ..sample import Sample, target_box
+from .board_types import Axis, Details, TaskDetails
 from .maps import Kept
 from .pictures import predicted_point
 from .result_file import GROUPS
@@ -37,7 +38,7 @@ PICTURES_LIMIT = 24_000_000
 DETAILED, TEXT_LENGTH = 400, 200
 
 # Costs that a curve or a limit can be drawn on. The first is the default: pruning at every stage moves it.
-AXES: tuple[dict[str, Any], ...] = tuple(
+AXES: tuple[Axis, ...] = tuple(
     {"key": q.key, "label": q.name, "unit": q.unit, "factor": q.factor, "machine": q.machine}
     for q in (
         QUANTITIES[key]
@@ -49,7 +50,7 @@ AXES: tuple[dict[str, Any], ...] = tuple(
 )
 
 
-def page(rows: Sequence[BoardRow], parts: Mapping[str, dict[str, Any]], note: str) -> str:
+def page(rows: Sequence[BoardRow], parts: Mapping[str, Details], note: str) -> str:
     """The page with its data inside.
 
     Args:
@@ -74,9 +75,9 @@ SCRIPTS = ("base.js", "state.js", "curves.js", "within.js", "table.js", "detail.
 _NOT_SHOWN = ("samples", "settings")
 
 
-def _slim(row: BoardRow) -> dict[str, Any]:
+def _slim(row: BoardRow) -> dict[str, object]:
     """A row as the page needs it: numbers to six digits, what is absent left out."""
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     for key, value in row.items():
         if key in _NOT_SHOWN or value is None or value == [] or value == "":
             continue
@@ -104,7 +105,7 @@ def details_of(
     records: dict[Key, list[Record]],
     folder: Path | None,
     data_path: str | None = None,
-) -> dict[str, Any]:
+) -> Details:
     """What every sample of a result was asked and answered.
 
     Args:
@@ -112,16 +113,8 @@ def details_of(
         records: its records by (task, method, budget).
         folder: where ``pictures/`` is, None for no pictures.
         data_path: folder of the original data of a task that is not embedded.
-
-    Returns:
-        ``settings``, ``command``, and per task ``tasks[name]``: ``ids``, ``clusters``, ``groups``
-        (``{key: [value per sample]}``), ``asked`` and ``expected`` (of the first :data:`DETAILED` samples),
-        ``pictures`` (``{sample number: [file, columns, rows]}``), and ``cells["METHOD@BUDGET"]`` with ``scores``
-        (one per sample, None for no score), ``answers``, ``reasons``, ``kept`` (``{sample number: [hex bitmap at layer
-        0, size that the model saw, hex bitmap after the last layer, answered point in fractions]}``); ``boxes`` are
-        targets in pixels of the file.
     """
-    tasks: dict[str, Any] = {}
+    tasks: dict[str, TaskDetails] = {}
     for task in dict.fromkeys(t for t, _, _ in records):
         own = {(m, b): r for (t, m, b), r in records.items() if t == task}
         samples = _samples_of(result["settings"], task, data_path)
@@ -145,14 +138,14 @@ def _task_details(
     cells: dict[tuple[str, str], list[Record]],
     samples: Mapping[str, Sample],
     folder: Path | None,
-) -> dict[str, Any]:
+) -> TaskDetails:
     first = next(iter(cells.values()))
     ids = [str(r["id"]) for r in first]
     at = {i: n for n, i in enumerate(ids)}
     keys = sorted({k for r in first for k, v in r["meta"].items() if isinstance(v, (str, int, bool))})
     contested = sorted(range(len(ids)), key=lambda n: (-_contest(n, cells), n))
     shown = contested[:PICTURED]
-    out: dict[str, Any] = {
+    out: TaskDetails = {
         "ids": ids,
         "clusters": [str(r["cluster"] or r["id"]) for r in first],
         "groups": {k: [str(r["meta"].get(k, ""))[:60] for r in first] for k in keys},

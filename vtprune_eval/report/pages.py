@@ -6,16 +6,18 @@ import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..budget import LEGACY
 from ..errors import UserError
 from ..results.quantities import QUANTITIES
 from ..results.stats import shown
 from ..results.store import write_atomic
+from ..results.types import Record
+from ..runner.folder import Key
 from .board import details_of, page
+from .board_types import Details
 from .result_file import GROUPS, read, result_paths
-from .result_types import BoardRow
+from .result_types import BoardRow, ResultFile
 from .rows import AXES, drop_repeated_full, mark_dominated, merge_draws, rows_of
 from .spreadsheet import csv_text
 from .states import row_states
@@ -49,9 +51,9 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
         UserError: a result file that cannot be trusted; no page is written then.
     """
     rows: list[BoardRow] = []
-    parts: dict[str, dict[str, Any]] = {}
+    parts: dict[str, Details] = {}
     seen: dict[str, Path] = {}
-    results: dict[str, Any] = {}
+    results: dict[str, tuple[ResultFile, dict[Key, list[Record]]]] = {}
     recomputed: dict[str, str] = {}
     for path in result_paths(folder / "results"):
         result, records = read(path)
