@@ -142,7 +142,7 @@ LONGEST_FUNCTION, LONGEST_FILE = 60, 400  # lines
 LONG = {"pipeline/prefill.py: prefill"}
 LONG_FILES = {"pipeline/generate.py", "pipeline/prefill.py", "pipeline/sweep.py"}
 # ``dict[str, Any]`` is for what is arbitrary JSON; a value with known keys has a type. This number only goes down.
-UNTYPED = 140
+UNTYPED = 135
 
 
 def test_functions_and_files_stay_short():
