@@ -8,7 +8,7 @@
 
 Every training of a seed starts from the same weights (``--start``: the embedded nano, or a folder of
 ``scripts/nano_start.py`` drawn with that seed) and sees the same samples in the same order; only the method in the loop
-differs. Each result is evaluated with all tokens and with its own method, that of all tokens with every method;
+differs. Each result is evaluated with all tokens and with its own method, that of all tokens with every method that is trained;
 ``random`` and ``resize`` keep as many tokens per image as PixelPrune. With ``--export-every`` the models on the way are
 evaluated in the token mode of their training (Table 11). Stopped and started again, it goes on where it was.
 """
@@ -122,7 +122,8 @@ def main() -> int:
         evaluate(args, None, "start")
     for seed in range(args.seeds):
         for arm in arms:
-            evaluate(args, train(args, arm, seed), f"{arm}-{seed}", CROSSED[arm])
+            methods = tuple(method for method in CROSSED[arm] if method in {"full", *arms} or arm == TEACHER)
+            evaluate(args, train(args, arm, seed), f"{arm}-{seed}", methods)
             along(args, arm, seed)
     return 0
 
