@@ -8,9 +8,10 @@
 
 Every training of a seed starts from the same weights (``--start``: the embedded nano, or a folder of
 ``scripts/nano_start.py`` drawn with that seed) and sees the same samples in the same order; only the method in the loop
-differs. Each result is evaluated with all tokens and with its own method, that of all tokens with every method that is trained;
-``random`` and ``resize`` keep as many tokens per image as PixelPrune. With ``--export-every`` the models on the way are
-evaluated in the token mode of their training (Table 11). Stopped and started again, it goes on where it was.
+differs. Each result is evaluated with all tokens and with its own method, that of all tokens with every method that is
+trained; ``random`` and ``resize`` keep as many tokens per image as PixelPrune. With ``--export-every`` the start and
+the models on the way are evaluated in the token mode of their training (Table 11). Stopped and started again, it goes
+on where it was.
 """
 
 from __future__ import annotations

@@ -164,6 +164,7 @@ TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "merger": ("merger", crossing),
     "merger-losses": ("merger", matched),
     "along": ("merger", along),
+    "longer": ("longer", crossing),
     "efficiency": ("merger", efficiency),
     "all": ("all", crossing),
     "all-losses": ("all", matched),
