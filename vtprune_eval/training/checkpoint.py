@@ -20,7 +20,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import UserError
-from .shard import load_optimizer, put, save_optimizer, whole
+from .shard import gathered, load_optimizer, put, save_optimizer
 from .spec import TrainSpec
 
 WEIGHTS = "trained.safetensors"
@@ -146,8 +146,7 @@ class Folder:
         weights.clear()  # frozen weights are not written again with every checkpoint
         main = self._accelerator.is_main_process
         if main or self.optimizer is not None:
-            named = self._learner.named_parameters()
-            trained = {n: whole(p.detach()).contiguous() for n, p in named if p.requires_grad}
+            trained = gathered(((n, p) for n, p in self._learner.named_parameters() if p.requires_grad), main)
         if main:
             save_file(trained, Path(folder) / WEIGHTS)
         if self.optimizer is not None:

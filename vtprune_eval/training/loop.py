@@ -29,7 +29,7 @@ from .feed import Feed, drawn_budget
 from .focusui import Recipe, add_marker, start_at_runs, trainable_scorer, write_scorer
 from .learner import Item, Learner, NotFinite, check_answers, turn_length
 from .parts import choose_parts, export, parameter_groups
-from .shard import divide, exchanged, refuse_other_sharding, whole, whole_state
+from .shard import divide, exchanged, gathered, refuse_other_sharding, whole
 from .spec import TrainSpec
 from .speed import summary
 
@@ -212,8 +212,8 @@ class Built:
     def export(self, out: Path) -> None:
         """Write the trained folder, in the main process; every process has to call."""
         scorer = self.recipe.scorer if self.recipe is not None else None
-        state = whole_state(self.adapter.model) if self.spec.shard else None
-        of_scorer = whole_state(scorer) if scorer is not None else {}
+        state = gathered(self.adapter.model.state_dict().items(), self.main) if self.spec.shard else None
+        of_scorer = gathered(scorer.state_dict().items(), self.main) if scorer is not None else {}
         if not self.main:
             return
         if self.scorer_file is not None and scorer is not None:

@@ -8,7 +8,7 @@ besides. Checkpoints and folders hold whole tensors: a training may go on with a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,9 +65,21 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor if gather is None else gather()
 
 
-def whole_state(module: nn.Module) -> dict[str, Tensor]:
-    """A module's state on the CPU, a shared tensor once under each name; every process has to call."""
-    return {name: whole(t.detach()).cpu() for name, t in module.state_dict().items()}
+def gathered(named: Iterable[tuple[str, Tensor]], main: bool) -> dict[str, Tensor]:
+    """Whole tensors on the CPU of the main process, and nothing in the others; every process has to call.
+
+    One tensor is gathered at a time: a device never holds all of them besides its shares.
+
+    Args:
+        named: names and tensors.
+        main: whether this is the main process.
+    """
+    out = {}
+    for name, tensor in named:
+        full = whole(tensor.detach())
+        if main:
+            out[name] = full.contiguous().cpu()
+    return out
 
 
 def put(parameter: nn.Parameter, value: Tensor) -> None:
