@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..models.base import VlmAdapter
 from .cache import KVCache
-from .prefill import PrefillResult, State
+from .prefill import PrefillResult
+from .state import State
 
 # Rows of one pass, and of a prompt that takes part in one: longer ones have arithmetic enough.
 PACK_ROWS, PACK_LONGEST = 1024, 256

@@ -22,9 +22,9 @@ from ..models.base import Encoded, VlmAdapter
 from ..sample import Sample
 from .generate import Pipeline
 from .images import Images, load_images
-from .prefill import State, causal_mask, run_layer
 from .prompt import Prompt, patch_rows
 from .stages import Begun, Entered
+from .state import State, causal_mask, run_layer
 
 # Name under which transformers finds the attention of packed sequences.
 ATTENTION = "vtprune_packed"

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..budget import StageBudget
 from ..errors import SampleError
 from ..methods.base import Method, TokenEdit
 from ..models.base import Encoded
 from ..sample import Sample
-from .prefill import State
+from .images import Images
 from .prompt import Prompt
+from .state import State
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,27 @@ class Begun:
     edit: TokenEdit | None
     n_in: int
     n_text: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A cell whose sample is behind the ViT.
+
+    Attributes:
+        cell: its number.
+        entered: the sample.
+        images: where the cell can be done again.
+        budgets: of its hooks.
+        shared: what it was branched from.
+        begun: what enters the decoder, where that is known.
+    """
+
+    cell: int
+    entered: Entered
+    images: Images | None
+    budgets: dict[str, StageBudget]
+    shared: str
+    begun: Begun | None = None
 
 
 def frozen(pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:

@@ -23,8 +23,7 @@ from torch import Tensor
 from ..budget import StageBudget
 from ..clock import StageClock
 from ..errors import SampleError, UserError
-from ..methods.base import Method
-from ..models.base import Encoded, VlmAdapter
+from ..models.base import VlmAdapter
 from ..outcome import Outcome
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
@@ -34,9 +33,10 @@ from .cache import KVCache
 from .disk_cache import DiskCache
 from .generate import Pipeline
 from .images import Images
-from .prefill import Compression, Halfway, PrefillResult
+from .prefill import Halfway, PrefillResult
 from .prompt import Prompt
-from .stages import Begun, Entered, value_of
+from .room import branches_within, bytes_of, one_object_each, trunks_within
+from .stages import Begun, Entered, Ready
 from .trunk import first_hook, trunk
 from .vit_trunk import VitTrunk, along_trunks
 
@@ -63,27 +63,6 @@ class Answer:
     shared: str
     sample: Sample
     decoded: str = ALONE
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A cell whose sample is behind the ViT.
-
-    Attributes:
-        cell: its number.
-        entered: the sample.
-        images: where the cell can be done again.
-        budgets: of its hooks.
-        shared: what it was branched from.
-        begun: what enters the decoder, where that is known.
-    """
-
-    cell: int
-    entered: Entered
-    images: Images | None
-    budgets: dict[str, StageBudget]
-    shared: str
-    begun: Begun | None = None
 
 
 class Sweep:
@@ -147,7 +126,7 @@ class Sweep:
         Raises:
             UserError: of a hook; it ends the run.
         """
-        together: list[_Ready] = []
+        together: list[Ready] = []
         self._prompts = {}
         for group, walk in along_trunks(self._groups(cells, BEHIND_VIT), self._pipelines, self._max // 2):
             answered: set[int] = set()
@@ -187,7 +166,7 @@ class Sweep:
         images: Images,
         group: list[int],
         answered: set[int],
-        together: list[_Ready],
+        together: list[Ready],
         walk: VitTrunk | None,
     ) -> Iterator[Answer]:
         """Cells that share the output of the ViT; ``answered`` gets those that need not be done again, ``together``
@@ -203,12 +182,12 @@ class Sweep:
         )
         if leader.method_of("reduce_images") is None:
             self._prompts = {id(images): entered.prompt}  # of these images alone, which the caller holds
-        held = _bytes_of(entered.encoded) + (walk.held_bytes if walk else 0)
+        held = bytes_of(entered.encoded) + (walk.held_bytes if walk else 0)
         if held > self._max and len(group) > 1:
             return  # the caller does the cells one by one
         alone = []
         for part in self._groups(group, "prune_layer"):
-            n_branches = self._branches(entered, part, self._max - held)
+            n_branches = branches_within(entered, [self._pipelines[c] for c in part], self._max - held)
             for first in range(0, len(part), max(1, n_branches)):
                 some = part[first : first + max(1, n_branches)]
                 if len(some) > 1:
@@ -216,12 +195,12 @@ class Sweep:
                 else:
                     alone += some
         shared = VIT if len(group) > 1 else VIT_BLOCKS if walk and walk.served > parted else IMAGES
-        trunks = self._trunks(entered, alone, self._max - held)
+        trunks = trunks_within(entered, {c: self._pipelines[c] for c in alone}, self._max - held)
         for cells in trunks:
             yield from self._behind_trunk(entered, budgets, cells, answered)
         for cell in alone:
             if not any(cell in cells for cells in trunks):
-                ready = _Ready(cell, entered, images, budgets[cell], shared)
+                ready = Ready(cell, entered, images, budgets[cell], shared)
                 yield from self._guarded(sample, self._single(ready, answered, together))
 
     def _guarded(self, sample: Sample, work: Iterator[Answer]) -> Iterator[Answer]:
@@ -233,22 +212,6 @@ class Sweep:
         except Exception as error:
             if not isinstance(error, SampleError):  # a budget that cannot be met says nothing of sharing
                 self._note(sample, error)
-
-    def _trunks(self, entered: Entered, cells: list[int], room: int) -> list[list[int]]:
-        """Cells that prune inside the decoder, by equal sequences that enter it; groups of at least two."""
-        adapter, layout = self._pipelines[0].adapter, entered.prompt.layout
-        dims, size = adapter.dims, adapter.text.embed_tokens.weight.element_size()
-        n_layers = len(adapter.text.layers)
-        # The cache of the full prompt, and the states before and behind a layer.
-        shared = layout.n_prompt * (n_layers * 2 * dims.kv_heads * dims.head_dim + 4 * dims.dim) * size
-        if shared > room or adapter.points or not all(map(adapter.has_cache, range(n_layers))):
-            return []
-        groups: dict[tuple[object, ...], list[int]] = {}
-        for cell in cells:
-            pipeline = self._pipelines[cell]
-            if pipeline.method_of("prune_layer") is not None:
-                groups.setdefault((pipeline.key("select_tokens"), pipeline.placing), []).append(cell)
-        return [group for group in groups.values() if len(group) > 1]
 
     def _behind_trunk(
         self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int], answered: set[int]
@@ -267,10 +230,10 @@ class Sweep:
         for since, state, held in trunk(adapter, begun.state, cache, stops):
             for cell in stops[since.layer]:
                 own = replace(begun, state=replace(state))
-                ready = _Ready(cell, entered, None, budgets[cell], LAYERS)
+                ready = Ready(cell, entered, None, budgets[cell], LAYERS)
                 yield from self._guarded(entered.sample, self._rest(ready, own, held.fork(), answered, since))
 
-    def _single(self, ready: _Ready, answered: set[int], together: list[_Ready]) -> Iterator[Answer]:
+    def _single(self, ready: Ready, answered: set[int], together: list[Ready]) -> Iterator[Answer]:
         """A cell that shares no prefill: its own, then the pool; a short one waits until there are others."""
         pipeline = self._pipelines[ready.cell]
         pool = self._pool_of(pipeline.adapter, ready.entered)
@@ -295,7 +258,7 @@ class Sweep:
         return KVCache(len(pipeline.adapter.text.layers), pipeline.max_new_tokens)
 
     def _rest(
-        self, ready: _Ready, begun: Begun, cache: KVCache, answered: set[int], since: Halfway | None = None
+        self, ready: Ready, begun: Begun, cache: KVCache, answered: set[int], since: Halfway | None = None
     ) -> Iterator[Answer]:
         """Prefill (of the layers behind ``since``), then the pool, or the decoder where there is none."""
         pipeline, entered, budgets = self._pipelines[ready.cell], ready.entered, ready.budgets
@@ -317,7 +280,7 @@ class Sweep:
         answered.add(ready.cell)
         yield from pool.add(branch)
 
-    def _flush(self, together: list[_Ready]) -> Iterator[Answer]:
+    def _flush(self, together: list[Ready]) -> Iterator[Answer]:
         """The prefill of all that wait for one, then the pool."""
         waiting = list(together)
         together.clear()
@@ -339,7 +302,7 @@ class Sweep:
             if ready.cell not in answered and ready.images is not None:
                 yield self._alone(ready.cell, ready.entered.sample, ready.images)
 
-    def _behind_pack(self, ready: _Ready, packed: Prefilled | None, answered: set[int]) -> Iterator[Answer]:
+    def _behind_pack(self, ready: Ready, packed: Prefilled | None, answered: set[int]) -> Iterator[Answer]:
         """A cell whose prompt was prefilled beside others; one whose first token is not sure is prefilled alone."""
         pipeline, begun, pool = self._pipelines[ready.cell], ready.begun, self._pool
         assert begun is not None and pool is not None
@@ -354,7 +317,7 @@ class Sweep:
         answered.add(ready.cell)
         yield from pool.add(branch)
 
-    def _exact(self, ready: _Ready) -> tuple[KVCache, int]:
+    def _exact(self, ready: Ready) -> tuple[KVCache, int]:
         """Cache and first token of a prefill of its own."""
         pipeline, begun = self._pipelines[ready.cell], ready.begun
         assert begun is not None
@@ -395,24 +358,6 @@ class Sweep:
             self._pool = DecodePool(adapter, max(1, min(self._decode_batch, self._max // each)))
         return self._pool
 
-    def _branches(self, entered: Entered, cells: list[int], room: int) -> int:
-        """How many of ``cells`` may branch from one prefill, given bytes for what they share; 1 for none of them.
-
-        An upper bound is taken: the cache of the full prompt, hidden states and queries of every layer where a method
-        decides after the last one, and for every branch as many indices as there are entries.
-        """
-        adapter = self._pipelines[cells[0]].adapter
-        dims, n, n_layers = adapter.dims, entered.prompt.layout.n_prompt, len(adapter.text.layers)
-        if len(cells) < 2 or not all(map(adapter.has_cache, range(n_layers))):
-            return 1  # the fixed state of a linear-attention layer belongs to one cache and cannot be branched from
-        size = adapter.dtype.itemsize
-        shared = n_layers * n * 2 * dims.kv_heads * dims.head_dim * size
-        methods = [self._pipelines[cell].method_of("compress_kv") for cell in cells]
-        deferred = {value_of(m) for m in methods if m is not None and m.deferred}
-        shared += n_layers * n * (3 * dims.dim + len(deferred) * dims.q_heads * dims.head_dim) * size * bool(deferred)
-        per_branch = n_layers * dims.q_heads * n * 8
-        return max(1, min(len(cells), int((room - shared) // per_branch)))
-
     def _behind_prefill(
         self, entered: Entered, budgets: dict[int, dict[str, StageBudget]], cells: list[int], answered: set[int]
     ) -> Iterator[Answer]:
@@ -428,7 +373,7 @@ class Sweep:
             for cell in cells
             for branch in self._pipelines[cell].compression(entered, begun, budgets[cell], kept[cell].__setitem__)
         ]
-        result = leader.prefill(entered, begun, budgets[cells[0]], cache, _one_object_each(branches), clock)
+        result = leader.prefill(entered, begun, budgets[cells[0]], cache, one_object_each(branches), clock)
         pool = self._pool_of(adapter, entered)
         first = None  # the same for all: it depends on the prompt's last hidden state alone
         said: list[float] = []
@@ -452,13 +397,3 @@ class Sweep:
             )
             answered.add(cell)
             yield Answer(cell, outcome, PREFILL, entered.sample)
-
-
-def _one_object_each(compressions: list[Compression]) -> tuple[Compression, ...]:
-    """Equal methods as one object, so that each observes a layer once."""
-    first: dict[object, Method] = {}
-    return tuple(replace(c, method=first.setdefault(value_of(c.method), c.method)) for c in compressions)
-
-
-def _bytes_of(encoded: Encoded) -> int:
-    return sum(t.numel() * t.element_size() for t in (encoded.tokens, *encoded.deepstack, *encoded.extras.values()))

@@ -9,7 +9,8 @@ from dataclasses import replace
 from ..methods.base import Method
 from ..models.base import VlmAdapter
 from .cache import KVCache
-from .prefill import Halfway, State, causal_mask, run_layer
+from .prefill import Halfway
+from .state import State, causal_mask, run_layer
 
 
 def first_hook(adapter: VlmAdapter, pruner: Method, compressor: Method | None) -> int:

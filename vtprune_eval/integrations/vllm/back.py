@@ -19,8 +19,8 @@ from ...clock import StageClock
 from ...methods.base import TokenEdit, TokenLayout
 from ...models.qwen_vl import QwenVL
 from ...notes import said
-from ...pipeline.generate import chosen as chosen_of
 from ...pipeline.prompt import build_prompt
+from ...pipeline.sequence import chosen as chosen_of
 from ...pipeline.stages import Entered
 from .front import About, Pipelines, read_about, sample_of
 from .plan import Plan
