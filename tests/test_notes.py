@@ -20,6 +20,7 @@ EXAMPLES = [
     Note("cache_larger", {"percent": 140.0}),
     Note("cache_partial", {"cached": 2, "layers": 4}),
     Note("nothing_dropped", {"budget": "auto"}),
+    Note("decoded_eagerly"),
     Note("foreign", {"model": "qwen3vl-2b"}),
     said("one eye is closed"),
 ]
