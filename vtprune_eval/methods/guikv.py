@@ -87,7 +87,9 @@ class GuiKV(WindowScored):
         earlier = torch.cat([view.rows_of(i) for i in range(-n_images, -1)] or [view.index[:0]])
         n_zero = int((1 - max(2, room.capacity) / len(view.index)) * len(earlier))
         if 0 < self.rank < view.keys.shape[2] and n_zero > 0:
-            residual = residuals(view.keys, view.rows_of(-1), earlier, self.rank)
+            # Earlier screenshots lie before the current one; what follows it need not be looked at.
+            end = first + min(self.rank, last - first)
+            residual = residuals(view.keys[:, :end], view.rows_of(-1), earlier, self.rank)
             repeated = earlier[best(-residual, n_zero)]  # (n_kv, n_zero)
             group = scores.shape[0] // view.keys.shape[0]
             scores.scatter_(1, repeated.repeat_interleave(group, 0), 0.0)
@@ -119,7 +121,8 @@ def residuals(keys: Tensor, current: Tensor, earlier: Tensor, rank: int) -> Tens
     first = keys[:, current[: min(rank, keys.shape[2])]].float()
     basis = torch.linalg.qr(first.transpose(1, 2)).Q  # (n_kv, head_dim, r)
     k = keys.float()  # all rows: a product over them costs less than gathering some
-    # Pythagoras: the projection is orthogonal. Norms are read off without an array of squares.
-    square = torch.linalg.vector_norm(k, dim=-1).square() - torch.linalg.vector_norm(k @ basis, dim=-1).square()
-    residual: Tensor = square[:, earlier].clamp(min=0).sqrt()
+    # Pythagoras: the projection is orthogonal. The product lies along the entries, so that its squares add up in rows.
+    along = (basis.transpose(1, 2) @ k.transpose(1, 2)).square_().sum(1)
+    square = torch.linalg.vector_norm(k, dim=-1).square() - along
+    residual: Tensor = square.index_select(1, earlier).clamp(min=0).sqrt()
     return residual

@@ -136,26 +136,27 @@ class Sight:
     def __post_init__(self) -> None:
         self.adapter.require_cache(self.number)
         self._normed = self.adapter.text.layers[self.number].input_layernorm(self.entered[0])
+        self._keys, self._values = self.cache.entries(self.number)  # before any method cuts them
         self._projected: dict[int, Tensor] = {}
 
     def view(self, method: Method) -> LayerView:
         """What ``method`` may see; queries are projected once, for the longest window that any method of a run asks."""
-        state, (keys, values) = self.state, self.cache.entries(self.number)
+        state = self.state
         return LayerView(
             layer=self.number,
             n_layers=len(self.adapter.text.layers),
             layout=self.layout,
             index=state.index,
             visual=state.visual,
-            keys=keys,
-            values=values,
+            keys=self._keys,
+            values=self._values,
             queries=self._queries_of(method),
             hidden_in=self.entered[0],
             hidden_out=state.hidden[0],
             hidden_normed=self._normed,
             seed=self.hooks.seed,
             images=self.hooks.images,
-            observed=self.seen.of(method, keys.device),
+            observed=self.seen.of(method, self._keys.device),
             next_layer=self._next_layer,
             final_norm=self.adapter.final_norm,
             rope=(state.rope[0][0], state.rope[1][0]),
