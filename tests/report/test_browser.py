@@ -116,7 +116,8 @@ def test_a_row_opens_under_itself_with_answers_as_text(page, board):
     assert HOSTILE in page.locator("#detail .said").first.inner_text()
     assert page.title() != "run"
     assert page.locator("#detail img").count() == page.locator("#detail .view").count() > 0
-    assert all(page.locator("#detail img").evaluate_all("is => is.map(i => i.naturalWidth > 0)"))
+    loaded = "is => Promise.all(is.map(i => i.decode().then(() => i.naturalWidth > 0, () => false)))"
+    assert all(page.locator("#detail img").evaluate_all(loaded))
     for link in page.locator("#detail a").all():
         assert (board / link.get_attribute("href")).is_file()
     assert page.locator("#detail pre.command").inner_text().startswith("python -m vtprune_eval --")
