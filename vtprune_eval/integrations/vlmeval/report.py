@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
+from types import SimpleNamespace
 
 from ...benchmarks.vlmeval.catalogue import KIT_TASKS, default_folder, kit_name
 from ...benchmarks.vlmeval.reader import build, data_root, kind_of, plain, quietly
@@ -15,6 +18,19 @@ from ...json_values import JsonObject
 
 EXACT = "exact_matching"
 CELL = 32767
+
+
+@contextmanager
+def no_forks() -> Iterator[None]:
+    """The kit scores lines in 16 forked processes: a fork of a process with threads, as torch's, may wait forever."""
+    from vlmeval.dataset import image_vqa
+
+    held = image_vqa.mp
+    image_vqa.mp = SimpleNamespace(Pool=lambda processes=None: ThreadPool(1))
+    try:
+        yield
+    finally:
+        image_vqa.mp = held
 
 
 def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> JsonObject:
@@ -64,7 +80,8 @@ def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> JsonObje
             path = path.with_suffix(".xlsx")
         dump(data, str(path))
         try:
-            found = quietly(dataset.evaluate, str(path), model=EXACT, nproc=1)
+            with no_forks():
+                found = quietly(dataset.evaluate, str(path), model=EXACT, nproc=1)
         except Exception as error:  # of whatever kind: one cell that it cannot read is enough
             raise UserError(
                 f"{name}: VLMEvalKit's own evaluation stops ({type(error).__name__}: {str(error)[:120]}); use the "
