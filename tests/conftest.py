@@ -56,7 +56,9 @@ def _as_it_was():
     yield
     for name in set(registry._REGISTERED) - set(registered):
         del registry._REGISTERED[name]
-        registry.method_names().pop(name, None)
+    names = registry.method_names()
+    for name in [n for n, source in names.items() if source == "registered" and n not in registry._REGISTERED]:
+        del names[name]
 
 
 @pytest.fixture(autouse=True, scope="module")
