@@ -90,8 +90,8 @@ class Group:
     """One loaded model with one attention backend, and what was measured on it.
 
     Attributes:
-        model: names.
-        attention: names.
+        model: short name of the model.
+        attention: name of the attention backend.
         rows: measured cells.
         full: per workload every call of ``full`` so far.
     """

@@ -278,8 +278,8 @@ class VlmAdapter(ABC):
             last: hidden state of the prompt's last token after the final norm, ``(dim,)``.
             sources: visual tokens as they entered decoder layer 0, without markers, ``(n, dim)``.
             places: their positions in the full prompt, int64 ``(n,)``.
-            spans: of every image in the full prompt: half-open span, and merge blocks (rows, columns).
-            grids: of every image in the full prompt: half-open span, and merge blocks (rows, columns).
+            spans: half-open span of every image in the full prompt.
+            grids: merge blocks (rows, columns) of every image.
 
         Returns:
             ``click X Y``, fractions of the last image; empty where there is nothing to point at.

@@ -32,8 +32,8 @@ class _Layer:
     """Buffers of one decoder layer.
 
     Attributes:
-        keys: ``(stored_heads, length, head_dim)``, and values.
-        values: likewise.
+        keys: ``(stored_heads, length, head_dim)``.
+        values: as the keys.
         absent: places of the prompt that hold nothing, bool ``(stored_heads, length)``: heads that keep fewer.
         filled: entries of the prompt, int64 ``(1,)``.
         places: 0, 1, ..., ``(length,)``.

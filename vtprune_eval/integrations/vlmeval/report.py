@@ -25,12 +25,20 @@ def no_forks() -> Iterator[None]:
     """The kit scores lines in 16 forked processes: a fork of a process with threads, as torch's, may wait forever."""
     from vlmeval.dataset import image_vqa
 
+    pools: list[ThreadPool] = []
+
+    def pool(processes: int | None = None) -> ThreadPool:
+        pools.append(ThreadPool(1))
+        return pools[-1]
+
     held = image_vqa.mp
-    image_vqa.mp = SimpleNamespace(Pool=lambda processes=None: ThreadPool(1))
+    image_vqa.mp = SimpleNamespace(Pool=pool)
     try:
         yield
     finally:
         image_vqa.mp = held
+        for made in pools:  # the kit closes none
+            made.terminate()
 
 
 def kit_numbers(name: str, folder: Path, answers: Mapping[str, str]) -> JsonObject:
