@@ -56,9 +56,7 @@ def _as_it_was():
     yield
     for name in set(registry._REGISTERED) - set(registered):
         del registry._REGISTERED[name]
-    names = registry.method_names()
-    for name in [n for n, source in names.items() if source == "registered" and n not in registry._REGISTERED]:
-        del names[name]
+        registry.method_names().pop(name, None)
 
 
 @pytest.fixture(autouse=True, scope="module")
