@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -32,14 +34,38 @@ def counted_vit(model, dims: ModelDims, lengths: list[int], windows: list[int]) 
     n = sum(lengths)
     with FlopCounterMode(display=False) as counter:
         hidden = torch.zeros(n, dims.patch_in, device=device) @ weight.T
-        rope = (torch.zeros(n, dims.vit_dim // heads, device=device),) * 2
-        for number, block in enumerate(visual.blocks):
-            part = local if dims.vit_local and number not in visual.fullatt_block_indexes else whole
-            hidden = block(hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope)
-            if number in levels:
-                visual.deepstack_merger_list[levels.index(number)](hidden)
+        for number in levels:
+            visual.deepstack_merger_list[levels.index(number)](hidden)
         visual.merger(hidden)
-    return counter.get_total_flops()
+    rope = (torch.zeros(n, dims.vit_dim // heads, device=device),) * 2
+
+    def block_of(number: int) -> float:
+        part = local if dims.vit_local and number not in visual.fullatt_block_indexes else whole
+        with FlopCounterMode(display=False) as counter:
+            visual.blocks[number](
+                hidden, cu_seqlens=part.bounds, max_seqlen=max(part.lengths), position_embeddings=rope
+            )
+        return counter.get_total_flops()
+
+    local_blocks = [
+        dims.vit_local and number not in visual.fullatt_block_indexes for number in range(len(visual.blocks))
+    ]
+    return counter.get_total_flops() + of_each_kind(visual.blocks, local_blocks, block_of)
+
+
+def of_each_kind(blocks, marks, count) -> float:
+    """Sum of ``count(number)`` over blocks, of those with equal modules, shapes and mark only the first counted."""
+    kinds: Counter = Counter()
+    first = {}
+    for number, (block, mark) in enumerate(zip(blocks, marks, strict=True)):
+        kind = (
+            mark,
+            tuple((name, type(module)) for name, module in block.named_modules()),
+            tuple((name, tuple(weight.shape)) for name, weight in block.named_parameters()),
+        )
+        first.setdefault(kind, number)
+        kinds[kind] += 1
+    return sum(times * count(first[kind]) for kind, times in kinds.items())
 
 
 def counted_decoder(model, dims: ModelDims, length: int) -> float:
@@ -48,11 +74,16 @@ def counted_decoder(model, dims: ModelDims, length: int) -> float:
     hidden = torch.zeros(1, length, dims.dim, device=device)
     rotated = int(dims.head_dim * model.config.text_config.rope_parameters.get("partial_rotary_factor", 1))
     rope = (torch.zeros(1, length, rotated, device=device),) * 2
+    layers = model.model.language_model.layers
+
+    def layer_of(number: int) -> float:
+        with FlopCounterMode(display=False) as counter:
+            layers[number](hidden, position_embeddings=rope, attention_mask=None)
+        return counter.get_total_flops()
+
     with FlopCounterMode(display=False) as counter:
-        for layer in model.model.language_model.layers:
-            layer(hidden, position_embeddings=rope, attention_mask=None)
         model.lm_head(hidden[:, -1:])
-    return counter.get_total_flops()
+    return counter.get_total_flops() + of_each_kind(layers, [None] * len(layers), layer_of)
 
 
 def agree(name: str, config, device: str, grids: list[tuple[int, int]], text: int) -> None:
