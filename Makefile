@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/python -m vtprune_eval --model nano --method full,pixelprune,random,resize,conncomp,stride,pool --budget auto --limit $(DEMO_LIMIT) --out runs/demo
 
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # The engine's tests, in an environment of their own that is kept while scripts/engine/constraints.txt stays as it is.
 VLLM_VENV ?= .venv-vllm

@@ -30,6 +30,30 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+# Files that take long for their number of tests start first, so that no worker is left with one when the other is done.
+LONG = (
+    "models/test_one_device.py",
+    "integrations/test_lm_eval.py",
+    "integrations/test_vlmeval_reuse.py",
+    "integrations/test_vlmeval_host.py",
+    "runner/workers/test_ray.py",
+    "training/test_shard.py",
+    "models/test_family_flops.py",
+    "methods/test_third_party.py",
+    "runner/test_cells.py",
+    "training/test_loop.py",
+    "test_mini_suite.py",
+    "report/test_check_costs.py",
+    "reliability/test_kill.py",
+    "test_wheel.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    first = {ROOT / "tests" / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: first.get(item.path, len(first)))
+
+
 def needs_shared(path: str):
     """Skip, saying so, where the reference material is not beside the checkout."""
     return pytest.mark.skipif(not (SHARED / path).exists(), reason=f"reference material shared/{path} is not here")
