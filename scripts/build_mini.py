@@ -172,7 +172,7 @@ def duplicate_share(folder: Path, block: int = 32) -> float:
         pixels = np.array(Image.open(path).convert("RGB"))
         rows, cols = pixels.shape[0] // block, pixels.shape[1] // block
         blocks = pixels.reshape(rows, block, cols, block, 3).transpose(0, 2, 1, 3, 4).reshape(rows * cols, -1)
-        repeated += len(blocks) - len(np.unique(blocks, axis=0))
+        repeated += len(blocks) - len({row.tobytes() for row in blocks})
         total += len(blocks)
     return repeated / total
 
