@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.budget import Budget
 from vtprune_eval.errors import InfeasibleBudget, UserError
+from vtprune_eval.methods.base import Method
 from vtprune_eval.models import MODELS
 from vtprune_eval.models.dims import ModelDims
 from vtprune_eval.outcome import Counts
@@ -100,19 +101,36 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one cell's sample: encode (images and ViT), prefill, decode, its share of decoding with others;
-    ``stage`` until which it is like full."""
+    """Seconds of one cell's sample: reading the images, ViT, prefill, decode, its share of decoding with others.
 
+    Attributes:
+        stage: until which it is like full.
+        resizes: whether it makes images of its own size.
+        layers_s: of its prefill, the layers that are those of full: up to the first at which it looks or acts.
+    """
+
+    image_s: float
     encode_s: float
     prefill_s: float
     decode_s: float
     together_s: float
     stage: str
+    resizes: bool = False
+    layers_s: float = 0.0
 
     @property
     def alone_s(self) -> float:
         """All of it."""
-        return self.encode_s + self.prefill_s + self.decode_s
+        return self.image_s + self.encode_s + self.prefill_s + self.decode_s
+
+    @property
+    def own_s(self) -> float:
+        """What it cannot share before it decodes."""
+        if self.stage == "prefill":
+            return 0.0
+        if self.stage == "vit":
+            return self.prefill_s - self.layers_s
+        return self.encode_s + self.prefill_s + (self.image_s if self.resizes else 0.0)
 
 
 @cache
@@ -133,16 +151,20 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
     _, width, height, n_images, n_text, n_new = TASKS[task]
     grids = block_grids([(width, height)] * n_images, pixels, block)
     full = planned_counts(dims, grids, n_text, n_new)
-    counts, stage = full, "prefill"
+    counts, stage, resizes, in_common = full, "prefill", False, 0.0
     if method != "full":
         made = make_method(method)
         hooks = made.hooks()
         if hooks != ("compress_kv",):
             stage = "vit" if hooks[0] in ("select_tokens", "prune_layer") else ""
+            resizes = "reduce_images" in hooks
         try:
             counts = planned_counts(dims, grids, n_text, n_new, made, Budget.parse(budget))
         except (UserError, InfeasibleBudget):  # what full costs is more than it needs
             counts = full
+        if hooks[0] == "prune_layer":
+            whole = sum(n == full.prompt for n in counts.layer_tokens)
+            in_common = min(layers_in_common(made, dims), whole) / dims.layers
     flops = flops_of(dims, counts)
     rate = s.peak_flops_s * s.mfu
     vit = sum(v for k, v in flops.items() if k.startswith(("patch_embed", "vit_", "merger", "deepstack")))
@@ -153,13 +175,26 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
     # A step launches and reads the weights once for all of its branches; every branch reads its own cache. In bf16 a
     # weight has two bytes and takes part in two FLOPs.
     shared_step = max(s.launch_s / s.slots, weights / bandwidth / s.slots + cache, weights / rate)
+    layers = flops_of(dims, full)
     return Cost(
-        n_images * width * height / 1e6 * s.image_s_per_mpixel + vit / rate,
+        n_images * width * height / 1e6 * s.image_s_per_mpixel,
+        vit / rate,
         prefill / rate,
         decode,
         n_new * shared_step + s.again * decode,
         stage,
+        resizes,
+        in_common * (layers["llm_linear"] + layers["llm_attention"]) / rate,
     )
+
+
+def layers_in_common(made: Method, dims: ModelDims) -> int:
+    """Decoder layers up to the first at which a method looks or acts, which run once for all such methods."""
+    stops = list(made.layers_of(dims.layers))
+    if made.observes:
+        cached = [i for i in range(dims.layers) if i not in dims.linear]
+        stops += [cached[place] for place in made.observed_layers(len(cached)) if place < len(cached)]
+    return min(stops) + 1
 
 
 def kv_bytes(dims: ModelDims, counts: Counts) -> float:
@@ -189,12 +224,10 @@ def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str],
     """The cells of one model and task."""
     full = cost(model, task, "full", "100", s)
     cells = [full, *(cost(model, task, m, b, s) for m in methods for b in budgets)]
-    # ``full``'s own encoding and prefill are the shared ones.
-    before = (
-        full.encode_s
-        + full.prefill_s
-        + sum((0 if c.stage == "prefill" else c.prefill_s) + (0 if c.stage else c.encode_s) for c in cells)
-    )
+    # Images are read once, ``full``'s own encoding and prefill are the shared ones; those who drop inside the decoder
+    # walk its first layers together, apart from ``full``.
+    walk = max((c.layers_s for c in cells), default=0.0)
+    before = full.image_s + full.encode_s + full.prefill_s + walk + sum(c.own_s for c in cells)
     return Sweep(
         samples_of(task),
         len(cells),

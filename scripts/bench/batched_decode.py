@@ -4,7 +4,7 @@
 ``deviation``  largest difference of a batched step's logits from the same step alone, as a share of the best logit's
                size, over all branches and steps; the pool's margin must be well above it
 ``again``      branches of the mini suite that were decoded again because a step was too close to call, and whether all
-               ids equal those of ``--share off``
+               ids equal those of ``--share off``; and the steps that this took, beside all new tokens
 
     python scripts/bench/batched_decode.py [--branches 32] [--steps 8] [--model nano|mid] [--dtype float32|bfloat16]
     python scripts/bench/batched_decode.py --suite --methods snapkv,guikv,fastv --budgets 10,40 --limit 20
@@ -111,6 +111,9 @@ def suite(
             images = load_images(sample, adapter.images, StageClock(adapter.device), keep_files=True)
             together += sweep.run(sample, images, range(len(cells)))
         together += sweep.drain()
+        if sweep._pool is not None:
+            for key in ("tokens", "steps_again"):
+                found[key] = found.get(key, 0) + getattr(sweep._pool, key)
         for answer in together:
             ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
             try:

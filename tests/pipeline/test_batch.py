@@ -93,6 +93,38 @@ def test_every_step_is_doubted_by_a_margin_of_one(adapter, make_sample):
     sweep._pool = DecodePool(adapter, 8, margin=2.1)
     found = [*sweep.run(sample, images_of(adapter, sample), range(3)), *sweep.drain()]
     assert {a.decoded for a in found} == {AGAIN}
+    assert sweep._pool.tokens == sum(len(a.outcome.ids) for a in found)
+    # Every doubt is settled by one step alone: what was computed before it is kept.
+    assert sweep._pool.steps_again == sum(len(a.outcome.ids) - 1 for a in found)
+
+
+@pytest.mark.parametrize("doubted", [{0}, {0, 1, 2}, {1, 5}])
+def test_a_settled_doubt_goes_on_with_the_others(adapter, make_sample, monkeypatch, doubted):
+    """After the third step (and the fifth, for the first row) a branch is alone until its token is settled."""
+    sample, cells = make_sample(65, 1), cells_of(adapter)[:6]
+    alone, _, _ = answers(adapter, cells, [sample], 1)
+    from vtprune_eval.pipeline import batch
+
+    step, taken = batch._Lane.step, []
+
+    def unsure(self, margin):
+        chosen, sure = step(self, margin)
+        taken.append(len(chosen))
+        if len(taken) == 3:
+            sure = [s and row not in doubted for row, s in enumerate(sure)]
+            chosen = [0 if row in doubted else token for row, token in enumerate(chosen)]
+        if len(taken) == 5:
+            sure[0], chosen[0] = False, 0
+        return chosen, sure
+
+    monkeypatch.setattr(batch._Lane, "step", unsure)
+    together, found, sweep = answers(adapter, cells, [sample], 6)
+    assert together == alone
+    again = [a for a in found if a.decoded == AGAIN]
+    assert len(doubted) <= len(again) <= len(doubted) + 1
+    # Up to three steps for the first doubt and five for the second, never all of the eight.
+    assert 0 < sweep._pool.steps_again <= 3 * len(doubted) + 5 < sum(len(a.outcome.ids) - 1 for a in found)
+    assert min(taken[:4]) == max(taken[:4]), "who settled a doubt takes its slot again"
 
 
 def test_a_step_that_fails_costs_no_answer(adapter, make_sample, monkeypatch):

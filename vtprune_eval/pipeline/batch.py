@@ -6,7 +6,8 @@ its slot to the next one. Lengths differ per layer and branch, positions per bra
 
 The last bits of a product depend on its number of rows, so a batched step may choose another token where two are nearly
 equal. Such steps are found, not hoped away: where the best logit leads the second by less than :data:`MARGIN` of its
-size, the branch leaves the pool and is decoded again alone, from its own cache.
+size, the branch leaves the pool and is decoded again alone, from its own cache, up to the token in doubt; with that
+settled it takes a slot again. What it computed alone it keeps, so that no step is taken alone twice.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from ..models.base import VlmAdapter
 from .cache import KVCache
-from .decode import Decoder, greedy
+from .decode import Decoder
 
 # Share of the best logit's size within which a lead is not believed, by type. The largest deviation of a batched step's
 # logits from the same step alone was 1.3e-6 in float32 (two models) and 0.7 % in bfloat16
@@ -41,6 +42,9 @@ class Branch:
         limit: new tokens at most.
         done: called once with the ids, ``eos`` or ``length``, and how they were decoded; what it returns is handed out.
         exact: where the prompt was prefilled beside others, gives cache and first token of a prefill of its own.
+        ids: the new tokens so far.
+        decoder: what decodes it alone, None as long as no step was in doubt.
+        settled: the new tokens that it gave.
     """
 
     cache: KVCache
@@ -50,6 +54,8 @@ class Branch:
     done: Callable[[list[int], str, str], Any]
     exact: Callable[[], tuple[KVCache, int]] | None = None
     ids: list[int] = field(default_factory=list)
+    decoder: Decoder | None = None
+    settled: list[int] = field(default_factory=list)
 
 
 class DecodePool:
@@ -67,6 +73,7 @@ class DecodePool:
         self._margin = MARGIN.get(adapter.dtype, max(MARGIN.values())) if margin is None else margin
         self._lanes: dict[tuple[int, ...], _Lane] = {}
         self.failures: list[str] = []  # why branches were decoded one by one although they could have been batched
+        self.tokens, self.steps_again = 0, 0  # of finished answers; steps that were taken alone because of a doubt
 
     @property
     def margin(self) -> float:
@@ -82,16 +89,18 @@ class DecodePool:
         """Take a branch; yields what became ready meanwhile."""
         branch.ids = [branch.first]
         if self._slots == 1 or branch.cache.ragged:  # a lane has one length per branch, not per head
-            yield self._alone(branch, ALONE)
+            yield self._to_the_end(branch, ALONE)
             return
-        if branch.first in self._adapter.eos_ids or branch.limit <= 1:
-            end = "eos" if branch.first in self._adapter.eos_ids else "length"
-            yield branch.done(branch.ids, end, ALONE)
+        if (end := self._end(branch, branch.ids)) is not None:
+            yield self._done(branch, end, ALONE)
             return
         while self.waiting >= self._slots:
             yield from self._step(max(self._lanes.values(), key=lambda lane: len(lane.branches)))
-        key = branch.cache.heads()
-        lane = self._lanes.setdefault(key, _Lane(self._adapter, self._slots))
+        yield from self._take(branch)
+
+    def _take(self, branch: Branch) -> Iterator[Any]:
+        """Give a branch a slot; where there is no memory for it, it and those beside it are decoded alone."""
+        lane = self._lanes.setdefault(branch.cache.heads(), _Lane(self._adapter, self._slots))
         try:
             lane.take(branch)
         except (MemoryError, RuntimeError) as error:
@@ -100,10 +109,12 @@ class DecodePool:
 
     def drain(self) -> Iterator[Any]:
         """Step until every branch has its answer."""
-        for lane in list(self._lanes.values()):
-            while lane.branches:
-                yield from self._step(lane)
-        self._lanes.clear()
+        while self._lanes:
+            key, lane = next(iter(self._lanes.items()))
+            if lane.branches:
+                yield from self._step(lane)  # which may bring new lanes, or take this one away
+            else:
+                del self._lanes[key]
 
     def _step(self, lane: _Lane) -> Iterator[Any]:
         try:
@@ -118,27 +129,56 @@ class DecodePool:
                 leaving.append((number, AGAIN))
                 continue
             branch.ids.append(token)
-            if token in self._adapter.eos_ids:
-                leaving.append((number, "eos"))
-            elif len(branch.ids) >= branch.limit:
-                leaving.append((number, "length"))
+            if (end := self._end(branch, branch.ids)) is not None:
+                leaving.append((number, end))
+        doubted = []
         for number, why in reversed(leaving):
             branch = lane.release(number)
-            yield self._alone(branch, AGAIN) if why == AGAIN else branch.done(branch.ids, why, BATCHED)
+            if why == AGAIN:
+                doubted.append(branch)
+            else:
+                yield self._done(branch, why, BATCHED if branch.decoder is None else AGAIN)
+        for branch in doubted:
+            end = self._settle(branch, len(branch.ids) + 1, AGAIN)
+            if end is not None:
+                yield self._done(branch, end, AGAIN)
+            else:
+                yield from self._take(branch)
 
     def _one_by_one(self, lane: _Lane, more: list[Branch]) -> Iterator[Any]:
         """What a lane holds, decoded alone: nothing that others share may cost a branch its answer."""
         held, lane.branches = lane.branches, []
         self._lanes = {k: v for k, v in self._lanes.items() if v is not lane}
         for branch in [*held, *more]:
-            yield self._alone(branch, AGAIN)
+            yield self._to_the_end(branch, AGAIN)
 
-    def _alone(self, branch: Branch, how: str) -> Any:
+    def _to_the_end(self, branch: Branch, how: str) -> Any:
+        end = self._settle(branch, branch.limit, how)
+        assert end is not None
+        return self._done(branch, end, how)
+
+    def _settle(self, branch: Branch, n: int, how: str) -> str | None:
+        """Decode a branch alone until ``n`` new tokens are those of a run of its own; says ``eos`` or ``length`` where
+        its answer ends there."""
         adapter = self._adapter
-        cache, first = (branch.cache.fork_for_decoding(), branch.first) if branch.exact is None else branch.exact()
-        decoder = Decoder(adapter, cache, branch.position, adapter.dims.q_heads)
-        ids, end = greedy(decoder, first, adapter.eos_ids, branch.limit)
-        return branch.done(ids, end, how)
+        if branch.decoder is None:
+            cache, first = (branch.cache.fork_for_decoding(), branch.first) if branch.exact is None else branch.exact()
+            branch.decoder = Decoder(adapter, cache, branch.position, adapter.dims.q_heads)
+            branch.cache, branch.settled = cache, [first]
+        ids = branch.settled
+        while (end := self._end(branch, ids)) is None and len(ids) < n:
+            ids.append(branch.decoder.step(ids[-1]))
+            self.steps_again += how == AGAIN
+        branch.ids, branch.position = list(ids), branch.decoder.position
+        return end
+
+    def _end(self, branch: Branch, ids: list[int]) -> str | None:
+        """Why an answer ends, None where it goes on."""
+        return "eos" if ids[-1] in self._adapter.eos_ids else "length" if len(ids) >= branch.limit else None
+
+    def _done(self, branch: Branch, end: str, how: str) -> Any:
+        self.tokens += len(branch.ids)
+        return branch.done(branch.ids, end, how)
 
 
 class _Lane:

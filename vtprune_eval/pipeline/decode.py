@@ -30,6 +30,11 @@ class Decoder:
         spread = [grouped and h == n_query_heads and h != 0 for h in self._heads]
         self._own = [s or cache.mask(number) is not None for number, s in enumerate(spread)]
 
+    @property
+    def position(self) -> int:
+        """Logical position of the token that is fed next."""
+        return self._position
+
     def first(self, last: Tensor) -> int:
         """The first token, from the last hidden state of the prefill ``(1, 1, dim)``; -1 where the model points."""
         if self._adapter.points:

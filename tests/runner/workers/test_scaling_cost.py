@@ -80,21 +80,48 @@ def test_a_step_of_many_branches_launches_and_reads_the_weights_once():
 
 def test_sharing_keeps_what_a_method_cannot_share():
     s = Speeds()
-    full, cache, after, before = (
+    full, cache, after, before, smaller = (
         cost(MODEL, TASK, m, b, s)
-        for m, b in (("full", "100"), ("guikv", "10"), ("visionzip", "10"), ("pixelprune", "10"))
+        for m, b in (("full", "100"), ("guikv", "10"), ("visionzip", "10"), ("pixelprune", "10"), ("resize", "10"))
     )
-    own = sweep(MODEL, TASK, ["guikv", "visionzip", "pixelprune"], ["10"], s)
+    own = sweep(MODEL, TASK, ["guikv", "visionzip", "pixelprune", "resize"], ["10"], s)
     assert own.shared_s == pytest.approx(
-        full.alone_s + cache.decode_s + after.decode_s + after.prefill_s + before.alone_s
+        full.alone_s
+        + cache.decode_s
+        + after.decode_s
+        + after.prefill_s
+        + before.alone_s
+        - before.image_s  # the screen is read once
+        + smaller.alone_s  # and made smaller anew
     )
-    assert own.alone_s == pytest.approx(full.alone_s + cache.alone_s + after.alone_s + before.alone_s)
+    assert own.alone_s == pytest.approx(sum(c.alone_s for c in (full, cache, after, before, smaller)))
     assert own.on(TIMED_SAMPLES) == pytest.approx(TIMED_SAMPLES * own.alone_s)  # a small shard shares nothing
     assert own.on(100) < 100 * own.alone_s
     rows = {r[0]: [float(v.replace(",", "")) for v in r[1:]] for r in rows_of({MODEL: [own]}, s)}
     alone = rows["answers, every cell alone"]
     assert alone[0] == pytest.approx(samples_of(TASK) * own.alone_s / 8 / 3600, abs=0.01)
-    assert alone[0] / alone[1] == pytest.approx(8, rel=0.1)
+    assert alone[1] == pytest.approx(alone[0] / 8, abs=0.01)
+
+
+def flops_of_head(dims) -> float:
+    """Logits of the prompt's last position."""
+    return 2.0 * dims.dim * dims.vocab
+
+
+def test_the_first_layers_run_once_for_those_who_drop_inside_the_decoder():
+    s = Speeds(peak_flops_s=1.0, mfu=1.0)  # seconds are FLOPs
+    dims = sizes(MODEL)[0]
+    full, early, late = (
+        cost(MODEL, TASK, m, b, s) for m, b in (("full", "100"), ("fastv", "60"), ("pyramiddrop", "80"))
+    )
+    assert dims.layers == 28
+    assert early.layers_s / late.layers_s == pytest.approx(2 / 7)  # behind layer 2, and behind a quarter of them
+    assert late.layers_s == pytest.approx((full.prefill_s - flops_of_head(dims)) / 4)
+    own = sweep(MODEL, TASK, ["fastv", "pyramiddrop"], ["60", "80"], s)
+    cells = [cost(MODEL, TASK, m, b, s) for m in ("fastv", "pyramiddrop") for b in ("60", "80")]
+    decode = full.decode_s + sum(c.decode_s for c in cells)
+    apart = sum(c.prefill_s - c.layers_s for c in cells)
+    assert own.shared_s == pytest.approx(full.image_s + full.encode_s + full.prefill_s + late.layers_s + apart + decode)
 
 
 def test_the_page_states_the_assumptions_of_the_script_and_the_counts_of_the_tasks(capsys):
