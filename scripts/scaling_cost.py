@@ -29,6 +29,7 @@ from vtprune_eval.methods.base import Method
 from vtprune_eval.models import MODELS
 from vtprune_eval.models.dims import ModelDims
 from vtprune_eval.outcome import Counts
+from vtprune_eval.pipeline.budgets import check_budget
 from vtprune_eval.profiling.flops import flops_of
 from vtprune_eval.profiling.plan import block_grids, model_block, model_dims, planned_counts
 from vtprune_eval.registry import make_method
@@ -77,8 +78,9 @@ class Speeds:
         bandwidth_share: reached in decoding.
         launch_s: least time of one decoded token (kernel launches of an eager model).
         slots: branches that decode together.
-        again: share of them that is too close to call and is decoded again alone.
+        again: share of all decode steps that are taken alone besides, because a step was too close to call.
         image_s_per_mpixel: decode and resize of an image on one core.
+        resize_s_per_mpixel: of one that is decoded, to a method's own size.
         warm_up_samples: per cell and worker.
         load_bytes_s: storage to all workers together.
         write_s: of one record in the one process that writes a Ray run.
@@ -93,6 +95,7 @@ class Speeds:
     slots: int = 32
     again: float = 0.05
     image_s_per_mpixel: float = 0.03
+    resize_s_per_mpixel: float = 0.01
     warm_up_samples: int = 3
     load_bytes_s: float = 20e9
     write_s: float = 1 / 4000
@@ -105,7 +108,7 @@ class Cost:
 
     Attributes:
         stage: until which it is like full.
-        resizes: whether it makes images of its own size.
+        resize_s: to make its own images of the decoded ones, 0 where it takes those of full.
         layers_s: of its prefill, the layers that are those of full: up to the first at which it looks or acts.
     """
 
@@ -115,7 +118,7 @@ class Cost:
     decode_s: float
     together_s: float
     stage: str
-    resizes: bool = False
+    resize_s: float = 0.0
     layers_s: float = 0.0
 
     @property
@@ -130,7 +133,19 @@ class Cost:
             return 0.0
         if self.stage == "vit":
             return self.prefill_s - self.layers_s
-        return self.encode_s + self.prefill_s + (self.image_s if self.resizes else 0.0)
+        return self.encode_s + self.prefill_s + self.resize_s
+
+
+REFUSED = Cost(0.0, 0.0, 0.0, 0.0, 0.0, "prefill")  # a run says so before it loads anything
+
+
+def meets(made: Method, budget: Budget, n_layers: int) -> bool:
+    """Whether a method's layers before its first cut leave room for the budget."""
+    try:
+        check_budget(made, budget, n_layers)
+    except UserError:
+        return False
+    return True
 
 
 @cache
@@ -158,9 +173,13 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
         if hooks != ("compress_kv",):
             stage = "vit" if hooks[0] in ("select_tokens", "prune_layer") else ""
             resizes = "reduce_images" in hooks
+        if not meets(made, Budget.parse(budget), dims.layers):
+            return REFUSED
         try:
             counts = planned_counts(dims, grids, n_text, n_new, made, Budget.parse(budget))
-        except (UserError, InfeasibleBudget):  # what full costs is more than it needs
+        except InfeasibleBudget:
+            return REFUSED
+        except UserError:  # what full costs is more than it needs
             counts = full
         if hooks[0] == "prune_layer":
             whole = sum(n == full.prompt for n in counts.layer_tokens)
@@ -183,7 +202,7 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
         decode,
         n_new * shared_step + s.again * decode,
         stage,
-        resizes,
+        n_images * width * height / 1e6 * s.resize_s_per_mpixel if resizes else 0.0,
         in_common * (layers["llm_linear"] + layers["llm_attention"]) / rate,
     )
 
@@ -210,6 +229,7 @@ class Sweep:
 
     samples: int
     cells: int
+    refused: int
     alone_s: float
     shared_s: float
     together_s: float
@@ -231,6 +251,7 @@ def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str],
     return Sweep(
         samples_of(task),
         len(cells),
+        sum(c is REFUSED for c in cells),
         sum(c.alone_s for c in cells),
         before + sum(c.decode_s for c in cells),
         before + sum(c.together_s for c in cells),
@@ -279,9 +300,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     models, methods, budgets = (getattr(given, k).split(",") for k in ("models", "methods", "budgets"))
     sweeps = {m: [sweep(m, task, methods, budgets, s) for task in TASKS] for m in models}
     records = sum(own.samples * own.cells for of_model in sweeps.values() for own in of_model)
+    refused = sum(own.samples * own.refused for of_model in sweeps.values() for own in of_model)
     print(
         f"{len(models)} models x {1 + len(methods) * len(budgets)} cells ({len(methods)} methods x {len(budgets)} "
-        f"budgets, and full) x {len(TASKS)} tasks ({sum(map(samples_of, TASKS)):,} samples): {records:,} records.\n"
+        f"budgets, and full) x {len(TASKS)} tasks ({sum(map(samples_of, TASKS)):,} samples): {records:,} records, "
+        f"{refused:,} of them of budgets that cannot be met, which cost nothing.\n"
     )
     lines = []
     for model, own in sweeps.items():

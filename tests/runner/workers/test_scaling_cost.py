@@ -92,7 +92,9 @@ def test_sharing_keeps_what_a_method_cannot_share():
         + after.prefill_s
         + before.alone_s
         - before.image_s  # the screen is read once
-        + smaller.alone_s  # and made smaller anew
+        + smaller.alone_s
+        - smaller.image_s
+        + smaller.resize_s  # and made smaller anew
     )
     assert own.alone_s == pytest.approx(sum(c.alone_s for c in (full, cache, after, before, smaller)))
     assert own.on(TIMED_SAMPLES) == pytest.approx(TIMED_SAMPLES * own.alone_s)  # a small shard shares nothing
