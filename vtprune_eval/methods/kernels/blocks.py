@@ -10,6 +10,7 @@ Everything here is exact integer or float64 arithmetic on numpy arrays; images a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -92,25 +93,36 @@ class Neighbours:
         metric: one of :data:`METRICS`.
         own: index of the first block of each block's component of equal neighbours, ``(rows, columns)``: two blocks
             with one index are equal without looking.
-        up: distance to the upper and left neighbour, float64 ``(rows, columns)``; inf where there is none.
-        left: distance to the upper and left neighbour, float64 ``(rows, columns)``; inf where there is none.
     """
 
     flat: np.ndarray
     metric: str
     own: np.ndarray
-    up: np.ndarray
-    left: np.ndarray
 
     @classmethod
     def of(cls, blocks: np.ndarray, metric: str) -> Neighbours:
-        """Measure uint8 ``(rows, columns, D)``."""
+        """Take uint8 ``(rows, columns, D)``; distances are measured when they are first asked for."""
         rows, cols, size = blocks.shape
-        flat, own = blocks.reshape(rows * cols, size), _first_of_equals(blocks)
-        up, left = np.full((rows, cols), np.inf), np.full((rows, cols), np.inf)
-        up[1:] = pair_distances(flat, own[1:], own[:-1], metric)
-        left[:, 1:] = pair_distances(flat, own[:, 1:], own[:, :-1], metric)
-        return cls(flat, metric, own, up, left)
+        return cls(blocks.reshape(rows * cols, size), metric, _first_of_equals(blocks))
+
+    @cached_property
+    def up(self) -> np.ndarray:
+        """Distance to the upper neighbour, float64 ``(rows, columns)``; inf in the first row. A scan along rows does
+        not need it."""
+        gaps = np.full(self.own.shape, np.inf)
+        gaps[1:] = self.between(self.own[1:], self.own[:-1])
+        return gaps
+
+    @cached_property
+    def left(self) -> np.ndarray:
+        """Distance to the left neighbour, float64 ``(rows, columns)``; inf in the first column."""
+        gaps = np.full(self.own.shape, np.inf)
+        gaps[:, 1:] = self.between(self.own[:, 1:], self.own[:, :-1])
+        return gaps
+
+    def between(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        """Distances of the block pairs (i, j), float64 in the shape of ``i``."""
+        return pair_distances(self.flat, i, j, self.metric)
 
 
 def _first_of_equals(blocks: np.ndarray) -> np.ndarray:

@@ -156,12 +156,13 @@ def scan_line(near: Neighbours, serpentine: bool) -> tuple[np.ndarray, np.ndarra
     order, before = scan_order(rows, cols, serpentine), np.full(rows * cols, np.inf)
     gaps = before.reshape(rows, cols)
     gaps[:, 1:] = near.left[:, 1:]
+    own = near.own
     if serpentine:
         gaps[1::2, 1:] = near.left[1::2, :0:-1]
-        gaps[1:, 0] = np.where(np.arange(1, rows) % 2, near.up[1:, -1], near.up[1:, 0])
+        turn = np.where(np.arange(1, rows) % 2, cols - 1, 0)  # the column in which a row is entered
+        gaps[1:, 0] = near.between(own[np.arange(1, rows), turn], own[np.arange(rows - 1), turn])
     else:
-        own = near.own
-        gaps[1:, 0] = pair_distances(near.flat, own[1:, 0], own[:-1, -1], near.metric)
+        gaps[1:, 0] = near.between(own[1:, 0], own[:-1, -1])
     return order, before
 
 
@@ -191,7 +192,7 @@ def run_scan(
             anchor, done, stretch = own[start - 1], start + 1, 8
             while done < len(head):
                 ahead = own[done : done + stretch]
-                run = pair_distances(near.flat, ahead, np.full(len(ahead), anchor), near.metric)
+                run = near.between(ahead, np.full(len(ahead), anchor))
                 over = np.flatnonzero(run > tau)
                 n = int(over[0]) + 1 if len(over) else len(run)
                 gaps[done : done + n] = run[:n]
