@@ -116,7 +116,8 @@ def test_recall_prints_every_method_before_the_vit(capsys, tmp_path):
         "20,auto",
     ]
     assert cli.main([*arguments, "--format", "json", "--out", str(out)]) == 0
-    data = json.loads(capsys.readouterr().out)
+    told = capsys.readouterr()
+    data = json.loads(told.out)
     rows = {(r["task"], r["method"], r["budget"]): r for r in data["rows"]}
     assert rows["mini-grounding", "full", "-"]["target_recall_pct"] == 100
     assert rows["mini-grounding", "resize", "20"]["target_recall_pct"] == 100
@@ -128,6 +129,8 @@ def test_recall_prints_every_method_before_the_vit(capsys, tmp_path):
     n_cells = len([k for k in rows if k[0] == "mini-doc"])
     assert sum(line["kind"] == "kept" for line in lines) == 6 * n_cells
     assert ("mini-doc", "guipruner-tar", "20") not in rows, "a single screen has no history to shrink: no row"
+    assert {"task": "mini-doc", "method": "guipruner-tar", "budget": "20", "samples": 3} in data["unmet"]
+    assert "mini-doc: guipruner-tar cannot meet its budget on every sample" in told.err and "20 on 3" in told.err
     assert cli.main([*arguments, "--format", "csv", "--method", "full,pixelprune"]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("task,method,budget,kept_pct,target_recall_pct")
 
@@ -141,6 +144,13 @@ def test_redundancy_of_a_task(capsys):
 @pytest.mark.parametrize(("arguments", "says"), [
     (["recall", "--method", "pixelprun"], "pixelprune"),
     (["recall", "--budget", "0"], "outside"),
+    (["recall", "--budget", "10,flops:50"], "none is loaded here"),
+    (["recall", "--budget", ","], "empty name"),
+    (["recall", "--method", "random,"], "empty name"),
+    (["recall", "--method", ""], "empty name"),
+    (["recall", "--tasks", ""], "empty name"),
+    (["redundancy", "--tasks", "mini,,web"], "empty name"),
+    (["recall", "--method", "tome"], "inside or behind the ViT"),
     (["recall", "--tasks", "mini-x"], "mini-"),
     (["recall", "--set", "tau=1"], "METHOD.KEY"),
     (["redundancy", "--limit", "0", "--tasks", "mini-doc"], "at least 1"),

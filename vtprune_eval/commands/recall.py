@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,14 @@ def recall(argv: Sequence[str]) -> int:
     from ..runner import sweeps
     from ..runner.survey import make_cells
 
-    names = _split(given.methods) if given.methods else list(_before_vit())
+    names = _split("--method", given.methods) if given.methods is not None else list(_before_vit())
+    asked = [Budget.parse(text) for text in _split("--budget", given.budgets)]
+    told = next((b for b in asked if b.kind == "flops"), None)
+    if told is not None:
+        raise UserError(
+            f"--budget {told}: FLOPs are those of a model and its prompt, and none is loaded here; ask for percent, a "
+            "number of tokens (256tok), auto or like:METHOD."
+        )
     params = _params(given.params)
     rules = image_rules(given.model, given.model_path)
 
@@ -61,9 +68,7 @@ def recall(argv: Sequence[str]) -> int:
 
     cells: list[Any] = []
     for name in (v for n in names for v in sweeps.variants(n, params)):
-        budgets = [
-            b for text in _split(given.budgets) for b in sweeps.budgets_of(name, Budget.parse(text), names, params)
-        ]
+        budgets = [b for budget in asked for b in sweeps.budgets_of(name, budget, names, params)]
         methods = [(name, sweeps.made(name, params, shared=False))]
         cells += make_cells(given.model, rules, methods, budgets, given.seed, copied)
     return _report(given, _rows_of(given, rules, cells), _RECALL)
@@ -83,8 +88,16 @@ def redundancy(argv: Sequence[str]) -> int:
     return _report(given, _rows_of(given, image_rules(given.model, given.model_path), ()), _REDUNDANCY)
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in split_outside(text, ",") if part.strip()]
+def _split(option: str, text: str) -> list[str]:
+    """The names of a list.
+
+    Raises:
+        UserError: an empty one, or none at all: a table without rows would look like a result.
+    """
+    names = [part.strip() for part in split_outside(text, ",")]
+    if not all(names):
+        raise UserError(f"{option}: an empty name stands in {text!r}; leave it out, or name one.")
+    return names
 
 
 def _before_vit() -> Iterator[str]:
@@ -116,9 +129,11 @@ class _Found:
     """All that a survey of one task says."""
 
     task: str
+    samples: int
     images: list[Any] = dataclasses.field(default_factory=list)
     kept: list[Any] = dataclasses.field(default_factory=list)
     failed: list[str] = dataclasses.field(default_factory=list)
+    unmet: Counter[tuple[str, str]] = dataclasses.field(default_factory=Counter)
 
 
 def _rows_of(given: argparse.Namespace, rules: Any, cells: Sequence[Any]) -> list[_Found]:
@@ -130,7 +145,7 @@ def _rows_of(given: argparse.Namespace, rules: Any, cells: Sequence[Any]) -> lis
     from ..models import check_model_name
     from ..runner.survey import survey
 
-    names = list(dict.fromkeys(task for name in _split(given.tasks) for task in SUITES.get(name, (name,))))
+    names = list(dict.fromkeys(task for name in _split("--tasks", given.tasks) for task in SUITES.get(name, (name,))))
     if given.data_path and len(names) > 1:
         raise UserError("--data-path belongs to one task; look at the tasks one at a time.")
     if given.limit is not None and given.limit < 1:
@@ -140,8 +155,8 @@ def _rows_of(given: argparse.Namespace, rules: Any, cells: Sequence[Any]) -> lis
     found = []
     with tqdm(total=sum(len(t.samples) for t in tasks), file=sys.stderr, unit="sample", mininterval=0.5) as bar:
         for task in tasks:
-            own = _Found(task.name)
-            for facts, kept in survey(task.samples, rules, cells, failed=own.failed):
+            own = _Found(task.name, len(task.samples))
+            for facts, kept in survey(task.samples, rules, cells, failed=own.failed, unmet=own.unmet):
                 own.images += facts
                 own.kept += kept
                 bar.update(len({k.sample for k in kept}) if cells else len(facts))
@@ -213,9 +228,13 @@ def _report(given: argparse.Namespace, found: Sequence[_Found], columns: Sequenc
     if given.out:
         _write(Path(given.out), found)
     if given.format == "json":
-        print(
-            json.dumps({"rows": rows, "redundancy": images, "failed": [s for f in found for s in f.failed]}, indent=2)
-        )
+        unmet = [
+            {"task": f.task, "method": method, "budget": budget, "samples": n}
+            for f in found
+            for (method, budget), n in f.unmet.items()
+        ]
+        failed = [s for f in found for s in f.failed]
+        print(json.dumps({"rows": rows, "redundancy": images, "failed": failed, "unmet": unmet}, indent=2))
     elif given.format == "csv":
         out = io.StringIO()
         writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
@@ -229,6 +248,13 @@ def _report(given: argparse.Namespace, found: Sequence[_Found], columns: Sequenc
     for own in found:
         for sentence in own.failed:
             print(f"vtprune_eval: not looked at: {own.task}, {sentence}", file=sys.stderr)
+        for method in dict.fromkeys(method for method, _ in own.unmet):
+            numbers = ", ".join(f"{budget} on {n}" for (m, budget), n in own.unmet.items() if m == method)
+            print(
+                f"vtprune_eval: {own.task}: {method} cannot meet its budget on every sample, and those are in none of "
+                f"its rows (of {own.samples} samples: {numbers})",
+                file=sys.stderr,
+            )
     return int(any(own.failed for own in found))
 
 

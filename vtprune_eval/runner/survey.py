@@ -7,6 +7,7 @@ a model cuts images into blocks.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,10 +146,11 @@ def make_cells(
         late = [h for part in parts for h in part.hooks() if h not in BEFORE_VIT]
         deep = [part for part in parts if "select_patches" in part.hooks() and part.vit_depth]
         if late or deep:
+            where = "inside the ViT" if deep else "inside or behind the ViT"
             raise UserError(
-                f"{name} acts {'inside the ViT' if deep else 'behind the ViT'}, so what it keeps needs a model; its "
-                "target recall is in the records of a run. Here: methods of the stages image and patches "
-                "(pixelprune, random, stride, conncomp, resize)."
+                f"{name} acts {where}, so what it keeps needs a model; its target recall is in the records of a run. "
+                "Here: methods of the stages image and patches "
+                "(pixelprune, random, stride, conncomp, resize, guipruner-tar, random-history)."
             )
         for text in budgets if any(part.hooks() for part in parts) else ("100",):
             budget = Budget.parse(text)
@@ -177,6 +179,7 @@ def survey(
     *,
     scans: bool = True,
     failed: list[str] | None = None,
+    unmet: Counter[tuple[str, str]] | None = None,
 ) -> Iterator[tuple[list[ImageFacts], list[Kept]]]:
     """Look at the images of a task, one group of samples with the same images at a time.
 
@@ -189,6 +192,7 @@ def survey(
         cells: from :func:`make_cells`.
         scans: also count what PixelPrune's scans retain.
         failed: gets a sentence per group that cannot be looked at.
+        unmet: gets the number of samples on which a cell's budget cannot be met, by (method, budget).
 
     Yields:
         the facts of images that no earlier group had, and what the cells keep of each sample; nothing of a cell whose
@@ -198,14 +202,19 @@ def survey(
     for _, same in itertools.groupby(samples, key=lambda sample: sample.images):
         group = list(same)
         try:
-            yield _look(group, rules, cells, seen, scans)
+            yield _look(group, rules, cells, seen, scans, Counter() if unmet is None else unmet)
         except SampleError as error:
             if failed is not None:
                 failed.append(f"{group[0].id}: {error}")
 
 
 def _look(
-    group: Sequence[Sample], rules: ImageRules, cells: Sequence[Cell], seen: set[Path], scans: bool
+    group: Sequence[Sample],
+    rules: ImageRules,
+    cells: Sequence[Cell],
+    seen: set[Path],
+    scans: bool,
+    unmet: Counter[tuple[str, str]],
 ) -> tuple[list[ImageFacts], list[Kept]]:
     first, clock = group[0], StageClock(torch.device("cpu"))
     images = load_images(first, rules, clock, keep_files=True)
@@ -219,7 +228,7 @@ def _look(
         try:
             kept += _kept(cell, group, images, clock)
         except InfeasibleBudget:  # this cell has no answer here; the others have
-            continue
+            unmet[cell.method, cell.budget] += len(group)
     return facts, kept
 
 
