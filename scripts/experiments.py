@@ -82,7 +82,7 @@ def answer(study: Study, numbers: list[int]) -> None:
 
 def page(studies: list[Study]) -> str:
     """The Markdown page."""
-    n = {s.model.name: "; ".join(f"{name}: {len(t.samples)} samples" for name, t in s.loaded.items()) for s in studies}
+    n = {s.model.name: "; ".join(f"{name}: {s.answered(name)} samples" for name in s.tasks) for s in studies}
     parts = [HEAD.format(models="\n".join(f"- {model}: {text}" for model, text in n.items()))]
     parts.append((ROOT / "scripts" / "study" / "conclusions.md").read_text(encoding="utf-8"))  # read by hand
     for number, section in SECTIONS.items():
@@ -104,7 +104,15 @@ def main() -> int:
     parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "experiments.md")
     args = parser.parse_args()
-    numbers = [int(n) for n in args.only.split(",")] if args.only else list(SECTIONS)
+    asked = args.only.split(",") if args.only else list(map(str, SECTIONS))
+    for given, known, option in (
+        (asked, list(map(str, SECTIONS)), "--only"),
+        (args.models.split(","), TASKS, "--models"),
+    ):
+        wrong = [name for name in given if name not in known]
+        if wrong:
+            parser.error(f"{option}: {', '.join(map(repr, wrong))} is none of {', '.join(known)}")
+    numbers = [int(n) for n in asked]
     studies = []
     for name in args.models.split(","):
         try:
@@ -115,7 +123,10 @@ def main() -> int:
         studies.append(Study(model, TASKS[name], args.folder / name, args.limit))
         if not args.page:
             answer(studies[-1], numbers)
-    args.out.write_text(page(studies))
+    if not any(study.done(name) for study in studies for name in study.runs):
+        print(f"no run of {args.folder} has been finished, so that {args.out} is left as it is", file=sys.stderr)
+        return 2
+    args.out.write_text(page(studies), encoding="utf-8")
     return 0
 
 

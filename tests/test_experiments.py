@@ -177,3 +177,27 @@ def test_two_questions_are_answered_once_and_kept(tiny, tmp_path, page, monkeypa
     rows = twice.read(twice.path_of(study, "t", "snapkv", 0))
     assert [(r["id"], r["side"]) for r in rows] == [("b", "itself"), ("b", "the first")]
     assert [r["score"] for r in twice.cell(study, "snapkv", "the first")] == [1.0]
+
+
+def test_the_page_counts_what_was_answered(written):
+    more = runs.Study(written.study.model, (TASK,), written.study.folder, N + 2)
+    assert f"{TASK}: {N} samples" in experiments.page([more])
+
+
+@pytest.mark.parametrize(("arguments", "says"), [
+    (["--page"], "has been finished"),
+    (["--only", "3,11"], "'11' is none of 1, 2"),
+    (["--models", "nano,mikro"], "'mikro' is none of nano, micro"),
+])  # fmt: skip
+def test_a_page_that_is_there_is_not_lost_to_a_mistake(arguments, says, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("results")
+    monkeypatch.setattr(experiments, "load_model", lambda name, **_: SimpleNamespace(name=name))
+    options = ["--folder", str(tmp_path / "runs"), "--out", str(page), "--limit", "1", *arguments]
+    monkeypatch.setattr("sys.argv", ["experiments.py", *options])
+    try:
+        code = experiments.main()
+    except SystemExit as ended:
+        code = ended.code
+    assert code == 2 and says in capsys.readouterr().err
+    assert page.read_text() == "results"

@@ -28,7 +28,7 @@ NOTES = {
     5: ("What is right without looking. Text alone reaches the decoder; positions stay."),
     6: (
         "Tokens per correct answer: what the decoder took, the prompt at its first layer and what it "
-        "generated, over the sum of the scores."
+        "generated, over the sum of the scores. New tokens and agreement are those of a random control's first draw."
     ),
     7: (
         "A page with two questions: what was kept for the first one answers the second, against what is kept "
@@ -37,7 +37,7 @@ NOTES = {
     ),
     8: (
         "Probability of the whole answer (`--logprobs`) against its score: expected calibration error over "
-        "ten bins, and Brier score."
+        "ten bins, and Brier score. Random controls: their first draw."
     ),
     9: (
         "`cut`: the same tokens without the features that DeepStack adds to them in the first decoder layers. "
@@ -45,6 +45,6 @@ NOTES = {
     ),
     10: (
         "Lost: right in full and wrong here. The target counts as dropped where less than half of its blocks "
-        "are left at the last stage (of the cache: mean over layers and heads)."
+        "are left at the last stage (of the cache: mean over layers and heads). Random controls: their first draw."
     ),
 }

@@ -133,6 +133,13 @@ class Study:
         """Whether a run has been finished."""
         return (self.folder / name / "summary.json").exists()
 
+    def answered(self, task: str) -> int:
+        """Samples of a task that the finished runs have answered, whatever the limit of this call is."""
+        files = (
+            path for name in self.runs if self.done(name) for path in self.folder.glob(f"{name}/records/{task}--*")
+        )
+        return max((len(path.read_text(encoding="utf-8").splitlines()) for path in files), default=0)
+
     def draws(self, name: str, task: str, method: str, budget: str) -> list[list[Record]]:
         """Records of a cell, one list per draw of a random control; none where the run has not been finished."""
         folder = self.folder / name / "records"
