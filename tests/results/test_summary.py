@@ -90,6 +90,27 @@ def test_speed_ups_of_a_sweep_name_their_few_samples(n_timed, said):
     assert (summary["rows"][1]["costs"]["speedup"] is None) == (n_timed == 0)
 
 
+def test_a_speed_up_stands_with_its_interval_or_says_why_it_has_none():
+    def timed(times):
+        records = cell([1.0] * len(times))
+        for record, ms in zip(records, times, strict=True):
+            record["times"] = {**record["times"], "e2e_ms": ms}
+        return records
+
+    def shown(n):
+        names = {"full": [80.0] * n, "a": [40.0] * n, "b": ([100.0, 60.0] * n)[:n]}
+        records = {("t", m, "25"): timed(times) for m, times in names.items()}
+        summary = summarise("m", [(m, "25") for m in names], [("t", True)], records, True)
+        rows = csv.DictReader(io.StringIO(table(summary, "csv")))
+        return [row["speed-up"] for row in rows], list(map(str, footnotes(summary)))
+
+    (full, a, b), notes = shown(6)
+    assert (full, a) == ("1.00x", "2.00x [2.00, 2.00]")
+    assert b.startswith("1.03x [0.8") and b.endswith("]")
+    assert [note[:26] for note in notes if "no speed-up shown" in note] == ["b at 25: no speed-up shown"]
+    assert shown(3)[0] == ["1.00x", "2.00x (few clusters)", "0.95x (few clusters)"]
+
+
 def test_target_recall_is_a_cost_and_a_column_where_a_sample_has_a_box():
     own = cell([1.0, 0.0, 1.0])
     stages = {"patches": 1.0, "tokens": 1.0, "layers": 0.75, "cache": 0.5}

@@ -111,7 +111,7 @@ def _main(summary: Summary, tasks: Sequence[str]) -> tuple[list[str], list[list[
                 QUANTITIES["e2e_ms"].text(c.get("e2e_ms")),
                 QUANTITIES["peak_bytes"].text(c.get("peak_bytes")),
                 QUANTITIES["kv_bytes"].text(c.get("kv_bytes")),
-                _times(c.get("speedup")),
+                _speedup(row),
                 _points(c.get("accuracy_change")),
             ]
         )
@@ -270,8 +270,14 @@ def _percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{value / 0.01:.1f}"
 
 
-def _times(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}x"
+def _speedup(row: CellSummary) -> str:
+    """The ratio with its interval; ``full`` is its own measure and has none."""
+    value, interval = row["costs"].get("speedup"), row["costs"].get("speedup_ci95")
+    if value is None:
+        return "-"
+    if row["method"] == "full":
+        return f"{value:.2f}x"
+    return f"{value:.2f}x " + ("(few clusters)" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]")
 
 
 def _points(value: float | None) -> str:
