@@ -33,6 +33,14 @@ def test_an_absent_package_is_one_sentence_with_the_remedy(monkeypatch, tmp_path
         load_model("micro")
 
 
+def test_a_folder_is_loaded_where_no_weights_of_that_name_are_installed(monkeypatch, tmp_path):
+    folder = embedded_folder("nano")
+    monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
+    installed(monkeypatch, None)
+    adapter = load_model("micro", path=str(folder))
+    assert adapter.identity["foreign"] and "micro" in adapter.identity["note"]
+
+
 def test_an_installed_package_is_found(monkeypatch, tmp_path):
     (tmp_path / "vtprune_eval_micro" / "model").mkdir(parents=True)
     (tmp_path / "vtprune_eval_micro" / "model" / "model.safetensors").touch()

@@ -131,7 +131,11 @@ def _vocabulary_note(family: str) -> str:
 
 
 def _is_embedded(folder: Path, name: str) -> bool:
-    return fingerprint(folder) == fingerprint(embedded_folder(name, with_weights=True))
+    try:
+        ours = embedded_folder(name, with_weights=True)
+    except UserError:  # they are not here to be compared with
+        return False
+    return fingerprint(folder) == fingerprint(ours)
 
 
 def folder_of(name: str, path: str | None = None) -> tuple[Path, str | None]:
