@@ -128,3 +128,25 @@ def test_target_recall_is_a_cost_and_a_column_where_a_sample_has_a_box():
     assert "target recall" not in table(
         summarise("m", [("a", "25")], [("t", True)], {("t", "a", "25"): early}, True), "csv"
     )
+
+
+def test_tasks_with_samples_of_the_same_names_are_paired_and_timed_on_their_own():
+    def timed(times, flops):
+        records = cell([1.0] * len(times))
+        for record, ms in zip(records, times, strict=True):
+            record |= {"times": {**record["times"], "e2e_ms": ms}, "flops": {"total": flops}}
+        return records
+
+    records = {
+        ("short", "full", "25"): timed([10.0] * 6, 1.0),
+        ("short", "a", "25"): timed([5.0] * 6, 0.5),
+        ("long", "full", "25"): timed([900.0] * 6, 300.0),
+        ("long", "a", "25"): timed([450.0] * 6, 150.0),
+    }
+    cells, tasks = [("full", "25"), ("a", "25")], [("short", True), ("long", True)]
+    costs = summarise("m", cells, tasks, records, True)["rows"][1]["costs"]
+    assert costs["speedup"] == pytest.approx(2.0) and costs["flops_ratio"] == pytest.approx(2.0)
+    assert costs["drift"] == pytest.approx(1.0), "a FLOP of another task takes another time: no drift"
+    records["long", "a", "25"] = timed([450.0, 450.0, 450.0, 450.0, 900.0, 900.0], 150.0)
+    costs = summarise("m", cells, tasks, records, True)["rows"][1]["costs"]
+    assert costs["drift"] == pytest.approx(2**0.5), "twice as slow in one of two tasks"

@@ -15,7 +15,7 @@ import numpy as np
 from ..benchmarks.definitions import task_names
 from ..models import MODELS
 from ..registry import method_names
-from ..results.costs import costs_of
+from ..results.costs import costs_over
 from ..runner.folder import Run
 from . import paper_training
 from .paper_data import Asked, PaperRow, PaperSettings, PaperTable
@@ -106,7 +106,7 @@ BENCHMARKS = {
     "ScreenSpot-Pro Scientific": ("ScreenSpot_Pro_Scientific",),
     "ScreenSpot-Pro": _PRO_TASKS,
 }
-# Cost metrics: from the aggregates of a cell (:func:`~vtprune_eval.results.summary.costs_of`) to the paper's unit.
+# Cost metrics: from the aggregates of a cell (:func:`~vtprune_eval.results.costs.costs_over`) to the paper's unit.
 COSTS: dict[str, tuple[str, float]] = {
     "selector_ms": ("select_ms", 1.0),
     "vit_latency_ms": ("vit_ms", 1.0),
@@ -317,11 +317,10 @@ def measured(paper: str, found: Plan, metric: str, read: Callable[[Path], Run | 
         flat = [float(np.mean(s)) for s in scores] if paper == "PixelPrune" else [v for s in scores for v in s]
         return 100 * float(np.mean(flat))
     name, unit = COSTS[metric]
-    own, full = ([r for g in groups for r in g[i]] for i in (0, 1))
     if name == "flops_prefill":
-        done = [r["flops"]["total_prefill"] for r in own if r["flops"]]
+        done = [r["flops"]["total_prefill"] for own, _ in groups for r in own if r["flops"]]
         return float(np.mean(done)) * unit if done else None
-    costs: Mapping[str, Any] = costs_of(own, full)
+    costs: Mapping[str, Any] = costs_over(groups)
     value = costs.get(name)
     return None if value is None else value * unit
 

@@ -39,15 +39,29 @@ def target_recall(own: Sequence[Record]) -> dict[str, float]:
 
 
 def costs_of(own: Sequence[Record], full: Sequence[Reference | Record] | None, trained: bool = True) -> CellCosts:
-    """Means of counts over the answered records, medians of times (ms) and largest peak (bytes) over those of them that
-    were timed (``timed_samples`` says how many, where not all were); {} for none.
+    """Costs of a cell on one task (:func:`costs_over`).
 
     Args:
         own: records of a cell.
         full: those of the full model, for ratios on the samples that both answered.
         trained: False for random weights, whose right answers mean nothing.
     """
-    done = [r for r in own if r["status"] == "ok"]
+    return costs_over([(own, full)], trained)
+
+
+def costs_over(
+    groups: Sequence[tuple[Sequence[Record], Sequence[Reference | Record] | None]], trained: bool = True
+) -> CellCosts:
+    """Means of counts over the answered records, medians of times (ms) and largest peak (bytes) over those of them that
+    were timed (``timed_samples`` says how many, where not all were); {} for none.
+
+    Args:
+        groups: per task the records of a cell and those of the full model, for ratios on samples that both answered.
+            Two tasks may name their samples alike and differ in what a sample costs: pairs and drift are within a task.
+        trained: False for random weights, whose right answers mean nothing.
+    """
+    answered = [[r for r in own if r["status"] == "ok"] for own, _ in groups]
+    done = [r for own in answered for r in own]
     if not done:
         return {}
     timed = [(r, times) for r in done if (times := r["times"]) is not None]
@@ -87,7 +101,7 @@ def costs_of(own: Sequence[Record], full: Sequence[Reference | Record] | None, t
     out["e2e_p95_ms"] = median("e2e_ms", 0.95)
     if len(timed) < len(done):
         out["timed_samples"] = len(timed)
-    out["drift"] = drift_of(done)
+    out["drift"] = drift_of(answered)
     metered = [(joules, r["score"] or 0.0) for r in done if (joules := r.get("energy_j")) is not None]
     if metered:
         joules = sum(j for j, _ in metered)
@@ -95,16 +109,17 @@ def costs_of(own: Sequence[Record], full: Sequence[Reference | Record] | None, t
         correct = sum(score for _, score in metered)
         if trained and correct:
             out["energy_per_correct_j"] = joules / correct
-    if full is not None:
-        by_id = {r["id"]: r for r in full if r["status"] == "ok"}
-        pairs = [(r, by_id[r["id"]]) for r in done if r["id"] in by_id]
-        if pairs:
-            out["speedup"], out["speedup_ci95"] = _speedup(pairs, "e2e_ms")
-            out["speedup_ttft"], out["speedup_ttft_ci95"] = _speedup(pairs, "ttft_ms")
-            out["speedup_tpot"], out["speedup_tpot_ci95"] = _speedup(pairs, "tpot_ms")
-            counted = [(a["flops"]["total"], b["flops"]["total"]) for a, b in pairs if a["flops"] and b["flops"]]
-            if counted:
-                out["flops_ratio"] = float(np.mean([b for _, b in counted]) / np.mean([a for a, _ in counted]))
+    pairs: list[tuple[Answered, Reference | Record]] = []
+    for mine, (_, full) in zip(answered, groups, strict=True):
+        by_id = {r["id"]: r for r in full or () if r["status"] == "ok"}
+        pairs += [(r, by_id[r["id"]]) for r in mine if r["id"] in by_id]
+    if pairs:
+        out["speedup"], out["speedup_ci95"] = _speedup(pairs, "e2e_ms")
+        out["speedup_ttft"], out["speedup_ttft_ci95"] = _speedup(pairs, "ttft_ms")
+        out["speedup_tpot"], out["speedup_tpot_ci95"] = _speedup(pairs, "tpot_ms")
+        counted = [(a["flops"]["total"], b["flops"]["total"]) for a, b in pairs if a["flops"] and b["flops"]]
+        if counted:
+            out["flops_ratio"] = float(np.mean([b for _, b in counted]) / np.mean([a for a, _ in counted]))
     return out
 
 
@@ -140,19 +155,27 @@ def _speedup(
     return ratio, stated(low, high)
 
 
-def drift_of(own: Sequence[Record]) -> float | None:
+def drift_of(tasks: Sequence[Sequence[Record]]) -> float | None:
     """How much slower the last third of the timed samples was than the first, per FLOP: 1.1 is a tenth slower.
 
     A machine that slows down while it is measured makes times of different runs incomparable; ratios of one sample's
-    times do not feel it. None for fewer than nine timed samples.
+    times do not feel it. Thirds are those of a task, because a FLOP of another task takes another time; the mean over
+    tasks is weighted by their timed samples. None for fewer than nine timed samples.
+
+    Args:
+        tasks: records of a cell per task, in the order in which they were answered.
     """
-    rates = []
-    for r in own:
-        e2e = (r["times"] or {}).get("e2e_ms") or 0.0
-        if e2e > 0 and r["flops"]:
-            rates.append(math.log(e2e / r["flops"]["total"]))
-    third = len(rates) // 3
-    return math.exp(sum(rates[-third:]) / third - sum(rates[:third]) / third) if third >= 3 else None
+    slower, n = 0.0, 0
+    for own in tasks:
+        rates = []
+        for r in own:
+            e2e = (r["times"] or {}).get("e2e_ms") or 0.0
+            if e2e > 0 and r["flops"]:
+                rates.append(math.log(e2e / r["flops"]["total"]))
+        third = len(rates) // 3
+        slower += sum(rates[-third:]) - sum(rates[:third]) if third else 0.0
+        n += third
+    return math.exp(slower / n) if n >= 3 else None
 
 
 def _achieved_pct(done: list[Answered]) -> float | None:

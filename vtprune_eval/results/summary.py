@@ -12,7 +12,7 @@ from ..budget import reading_of
 from ..notes import Note
 from ..sample import UNSCORABLE
 from .compare import NO_VERDICT, Scores, compare_all
-from .costs import accuracy, costs_of, layer_visual_pct, target_recall, untouched
+from .costs import accuracy, costs_over, layer_visual_pct, target_recall, untouched
 from .summary_types import CellSummary, Comparison, Summary, TaskSummary
 from .types import Record, Reference
 
@@ -108,18 +108,18 @@ def summarise(
     """
     base = next((c for c in cells if c[0] == "full"), None)
     graded_tasks = [task for task, scored in tasks if scored and trained]
-    reference = [_reference(r) for task, _ in tasks for r in records[task, base[0], base[1]]] if base else None
+    reference = {task: [_reference(r) for r in records[task, base[0], base[1]]] for task, _ in tasks} if base else {}
     scores: dict[tuple[str, tuple[str, str]], Scores] = {}
     shared: dict[str, Scores] = {}  # by task: whose ids the other cells' are the same as
     readings: set[str] = set()
     rows: list[CellSummary] = []
     for method, budget in cells:
         per_task: dict[str, TaskSummary] = {}
-        everything: list[Record] = []
+        drawn: dict[str, list[Record]] = {}
         unscored: list[Note] = []
         for task, scored in tasks:
             own = records[task, method, budget]
-            everything += [d for r in own for d in r.get("draws", (r,))]
+            drawn[task] = [d for r in own for d in r.get("draws", (r,))]
             per_task[task] = _entry(own, scored and trained, (method, budget) != base and base is not None)
             if task in graded_tasks:
                 scores[task, (method, budget)] = found = Scores.of(own, shared.get(task))
@@ -130,6 +130,7 @@ def summarise(
                 per_task[task] |= more(task, own)
             readings |= {reading_of(r.get("spent") or {}) for r in own if r["status"] == "ok"}
         label = (labels or {}).get(method, method)
+        everything = [r for found in drawn.values() for r in found]
         rows.append(
             {
                 "model": model,
@@ -137,11 +138,11 @@ def summarise(
                 "label": label,
                 "budget": "-" if method == "full" else budget,
                 "tasks": per_task,
-                "costs": costs_of(everything, reference, trained),
+                "costs": costs_over([(found, reference.get(task)) for task, found in drawn.items()], trained),
                 "notes": _notes(everything, label, budget) + unscored,
             }
         )
-        del own, everything
+        del own, drawn, everything
     against, between = compare_all(cells, graded_tasks, scores)
     for cell, row in zip(cells, rows, strict=True):
         _tell_against(row, cell, base, against, trained)
