@@ -610,3 +610,11 @@ def test_real_records_are_drawn(tmp_path):
     for name, n in (("aitw", 4), ("agentnetbench", 3), ("osworld_g", 3)):
         lines = draw.draw_task(name, n, str(SHARED / "samples" / name), None, tmp_path / f"{name}.png")
         assert len(lines) == n and not any("missing" in line for line in lines)
+
+
+def test_a_suite_is_checked_task_by_task_and_named_where_one_task_is_needed(capsys):
+    assert cli.main(["data", "check", "mini-large", "--format", "json"]) == 0
+    assert [r["task"] for r in json.loads(capsys.readouterr().out)] == ["mini-large-grounding", "mini-large-doc"]
+    assert cli.main(["data", "sample", "web"]) == 2
+    said = capsys.readouterr().err
+    assert "web is a suite, and one task is needed here: web-grounding, web-doc, web-nav." in said

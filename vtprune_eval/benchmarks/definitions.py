@@ -69,8 +69,10 @@ def check_task_name(name: str) -> None:
     """Refuse an unknown task.
 
     Raises:
-        UserError: with the nearest names.
+        UserError: with the nearest names, or the tasks of a suite.
     """
+    if name in SUITES:
+        raise UserError(f"{name} is a suite, and one task is needed here: {', '.join(SUITES[name])}.")
     if folder_and_variant(name) is None:
         raise unknown_name("task", name, [*task_names(), *SUITES], "`python -m vtprune_eval list tasks` shows all.")
 

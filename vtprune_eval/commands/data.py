@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def _parser() -> Parser:
         help="files of a large release, e.g. 'general/*-00000-of-*'; repeat for several",
     )
     check = commands.add_parser("check", help="schema, counts, missing images, fingerprint")
-    check.add_argument("task")
+    check.add_argument("task", help="a task, or a suite (web)")
     check.add_argument("--data-path", help="folder of the data (default: where `data get` puts it)")
     check.add_argument("--images", action="store_true", help="also open every image (slow)")
     check.add_argument("--format", choices=("table", "json"), default="table")
@@ -51,16 +51,21 @@ def main(args: Sequence[str]) -> int:
         from ..benchmarks.definitions import SUITES
         from ..data.fetch import get
 
-        for task in SUITES.get(given.task, (given.task,)):
-            path = str(Path(given.data_path) / task) if given.data_path and given.task in SUITES else given.data_path
+        for task, path in _tasks_of(given.task, given.data_path, SUITES):
             print(f"data in {get(task, path, accept=given.accept_licence, only=given.only)}")
         return 0
     if given.command == "check":
+        from ..benchmarks.definitions import SUITES
         from ..data.check import check
 
-        report = check(given.task, given.data_path, open_images=given.images)
-        print(json.dumps(report, indent=2) if given.format == "json" else _text(report))
-        return 0 if report["ok"] else 1
+        reports = [
+            check(task, path, open_images=given.images) for task, path in _tasks_of(given.task, given.data_path, SUITES)
+        ]
+        if given.format == "json":
+            print(json.dumps(reports if given.task in SUITES else reports[0], indent=2))
+        else:
+            print("\n\n".join(map(_text, reports)))
+        return 0 if all(report["ok"] for report in reports) else 1
     if given.n < 1:
         raise UserError(f"data sample: {given.n} records cannot be drawn; give a number of at least 1.")
     from ..data.draw import draw_task
@@ -70,6 +75,13 @@ def main(args: Sequence[str]) -> int:
         print(line)
     print(f"drawn into {out}", file=sys.stderr)
     return 0
+
+
+def _tasks_of(name: str, data_path: str | None, suites: Mapping[str, Sequence[str]]) -> list[tuple[str, str | None]]:
+    """A task and the folder of its data, or those of a suite, each in a folder of its own below that one."""
+    if name not in suites:
+        return [(name, data_path)]
+    return [(task, str(Path(data_path) / task) if data_path else None) for task in suites[name]]
 
 
 def _text(report: dict[str, Any]) -> str:
