@@ -3,8 +3,9 @@
 What makes a model an instrument, each as a row of a Markdown table: the same pages at factors 0.7, 1 and 1.4; halved by
 resizing; PixelPrune against random at equal tokens; the oracle at 20 %; and no image at all (a grey screen of the same
 size). Prints one line of JSON per cell on the way; with ``--out`` they are kept, and cells that are there are not
-measured again. ``--check`` then says of every rule of an instrument (:mod:`micro.accept`) whether it passed, and exits
-with 1 where one did not.
+measured again: those of other weights, or of another number of samples, are others and stand in no table with these.
+``--check`` then says of every rule of an instrument (:mod:`micro.accept`) whether it passed, and exits with 1 where one
+did not.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from vtprune_eval.methods.oracle import Oracle
 from vtprune_eval.methods.pixelprune import PixelPrune
 from vtprune_eval.methods.random import Random
 from vtprune_eval.methods.resize import Resize
-from vtprune_eval.models import load_model
+from vtprune_eval.models import fingerprint, folder_of, load_model
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.results.stats import mean_interval
 from vtprune_eval.sample import Sample
@@ -119,6 +120,11 @@ def measure(adapter: Any, task: Task, name: str, scratch: Path) -> dict[str, Any
     }
 
 
+def same_question(rows: Iterable[dict[str, Any]], weights: str, n: dict[str, int]) -> list[dict[str, Any]]:
+    """The rows of a file that are of these weights (earlier files do not say) and of as many samples of a task."""
+    return [r for r in rows if r.get("weights", weights) == weights and r["n"] == n.get(r["task"])]
+
+
 def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -130,16 +136,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="file of JSON lines that grows, and is gone on with")
     parser.add_argument("--check", action="store_true", help="judge whether the model is an instrument")
     args = parser.parse_args()
+    unknown = [cell for cell in args.cells.split(";") if cell not in CELLS]
+    if unknown:
+        parser.error(f"--cells: {', '.join(unknown)}: none of {'; '.join(CELLS)}")
     adapter = load_model(args.model, path=args.path)
-    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out and args.out.exists() else []
+    weights = fingerprint(folder_of(args.model, args.path)[0])
+    tasks = [load_task(name, args.limit) for name in args.tasks.split(",")]
+    there = args.out.read_text().splitlines() if args.out and args.out.exists() else []
+    done = same_question(map(json.loads, there), weights, {task.name: len(task.samples) for task in tasks})
     with tempfile.TemporaryDirectory() as scratch:
-        for task in (load_task(name, args.limit) for name in args.tasks.split(",")):
+        for task in tasks:
             for cell in args.cells.split(";"):
                 if cell.startswith("oracle") and task.name.endswith("doc"):
                     continue  # it needs boxes
-                if any((row["task"], row["cell"], row["n"]) == (task.name, cell, len(task.samples)) for row in done):
+                if any((row["task"], row["cell"]) == (task.name, cell) for row in done):
                     continue
-                row = measure(adapter, task, cell, Path(scratch))
+                row = {**measure(adapter, task, cell, Path(scratch)), "weights": weights}
                 done.append(row)
                 shown = {k: v for k, v in row.items() if k not in {"scores", "clusters"}}
                 print(json.dumps(shown), file=sys.stderr, flush=True)

@@ -33,6 +33,7 @@ def test_cells_that_are_there_are_not_measured_again(tmp_path, monkeypatch, caps
         return {"task": task.name, "cell": cell, "n": 2, "accuracy": 50.0, "ci95": [0.0, 100.0], "kept": 100.0}
 
     monkeypatch.setattr(evaluate_micro, "load_model", lambda name, path: None)
+    monkeypatch.setattr(evaluate_micro, "folder_of", lambda name, path: (tmp_path, None))
     monkeypatch.setattr(evaluate_micro, "measure", fake)
     out = tmp_path / "cells.jsonl"
     arguments = ["x", "--limit", "2", "--cells", "full;oracle 20 %", "--out", str(out)]
@@ -44,6 +45,16 @@ def test_cells_that_are_there_are_not_measured_again(tmp_path, monkeypatch, caps
     assert evaluate_micro.main() == 0 and measured == wanted
     assert [json.loads(line)["cell"] for line in out.read_text().splitlines()] == [cell for _, cell in wanted]
     assert capsys.readouterr().out.count("| mini-large-doc | full | 2 | 100.0 % | 50.0 [0.0, 100.0] |") == 2
+    # Another checkpoint, and another number of samples, are other questions: no old answer stands for theirs.
+    (tmp_path / "model.safetensors").write_bytes(b"of a later step")
+    assert evaluate_micro.main() == 0 and measured == wanted * 2
+    assert capsys.readouterr().out.count("| mini-large-doc | full |") == 1
+    monkeypatch.setattr("sys.argv", ["x", "--limit", "3", *arguments[3:]])
+    assert evaluate_micro.main() == 0 and measured == wanted * 3
+    monkeypatch.setattr("sys.argv", ["x", "--cells", "ful"])
+    with pytest.raises(SystemExit):
+        evaluate_micro.main()
+    assert "--cells: ful: none of full;" in capsys.readouterr().err
 
 
 def rows(task: str = "mini-large-grounding", **accuracies: tuple[int, int]):
