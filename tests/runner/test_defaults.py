@@ -13,7 +13,7 @@ from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import NANO, check_runtime, load_model
 from vtprune_eval.models.defaults import resolve
-from vtprune_eval.runner import defaults
+from vtprune_eval.runner import defaults, execute
 from vtprune_eval.runner.config import from_mapping
 from vtprune_eval.runner.defaults import completed, resolved
 from vtprune_eval.runner.header import header, spoken
@@ -168,3 +168,14 @@ def test_a_model_is_loaded_where_it_belongs(cpu_only):
     assert (identity["device"], identity["dtype"]) == ("cpu", "float32")
     with pytest.raises(UserError, match="or spread for all GPUs"):
         check_runtime("mps", "float32", "sdpa")
+
+
+def test_no_run_is_announced_of_a_model_whose_weights_are_not_here(tmp_path, monkeypatch, capsys):
+    def absent(name, with_weights=False):
+        raise UserError(f"{name}: its weights are not here.")
+
+    monkeypatch.setattr(execute, "embedded_folder", absent)
+    arguments = ["--model", "micro", "--method", "full", "--tasks", "mini-doc", "--limit", "1"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "r")]) == 2
+    assert capsys.readouterr().err.strip() == "vtprune_eval: micro: its weights are not here."
+    assert not (tmp_path / "r").exists()

@@ -13,7 +13,7 @@ from ..benchmarks.tasks import Task, load_task
 from ..budget import LEGACY
 from ..console import crash_sentence, progress_bar, tell_crash
 from ..errors import UserError
-from ..models import check_model_name
+from ..models import EMBEDDED, check_model_name, embedded_folder
 from ..models.defaults import SPREAD
 from ..models.identity import ModelIdentity, is_foreign
 from ..notes import Note
@@ -67,6 +67,8 @@ def _execute(spec: RunSpec, adapter: VlmAdapter | None, progress: bool) -> int:
     if spec.shard:  # after the checks, so that all shards of a run are refused alike
         tasks = [Shard.parse(spec.shard).of(task) for task in tasks]
     spec = resolved(spec)
+    if adapter is None and spec.model in EMBEDDED and not spec.model_path and spec.weights == "hub":
+        embedded_folder(spec.model, with_weights=True)  # nothing is announced that cannot be loaded
     if adapter is None and progress:
         print(header(spec, tasks), file=sys.stderr, flush=True)
     with RunFolder(spec.folder) as folder:
