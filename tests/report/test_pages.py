@@ -17,7 +17,7 @@ from vtprune_eval.notes import Note
 from vtprune_eval.report.board import details_of, page
 from vtprune_eval.report.pages import as_csv, as_markdown
 from vtprune_eval.report.result_file import from_run, read
-from vtprune_eval.report.rows import AXES, drop_repeated_full, mark_dominated, rows_of, settings_of_row
+from vtprune_eval.report.rows import AXES, drop_repeated_full, mark_dominated, merge_draws, rows_of, settings_of_row
 from vtprune_eval.runner.folder import read_run
 
 
@@ -138,6 +138,44 @@ def test_a_cell_of_few_episodes_has_no_interval(run):
     (line,) = csv.DictReader(io.StringIO(as_csv(rows)))
     assert line["accuracy"] and line["ci95_low"] == line["ci95_high"] == ""
     assert '"ci95"' not in page(rows, {}, "note")
+
+
+def test_target_recall_and_the_speed_up_with_its_interval_are_columns(result):
+    rows = [r for r in rows_of(*read(result)) if r["task"] == "mini-doc"]
+    shown = {
+        ("full", "100"): (1.0, 1.0, [1.0, 1.0], "| 100.0 ", "| 1.00x "),
+        ("pixelprune", "10"): (0.254, 1.184, [1.0512, 1.306], "| 25.4 ", "| 1.18x [1.05, 1.31] "),
+        ("pixelprune", "50"): (None, 1.5, None, "| - ", "| 1.50x (few clusters) "),
+        ("resize", "10"): (0.0, None, None, "| 0.0 ", "| - "),
+    }
+    rows = [r for r in rows if (r["method"], r["budget"]) in shown]
+    for r in rows:
+        r["target_recall"], r["speedup"], r["speedup_ci95"] = shown[r["method"], r["budget"]][:3]
+    mark_dominated(rows)
+    table = as_markdown(rows).splitlines()
+    heads = next([c.strip() for c in t.split("|")] for t in table if t.startswith("| model"))
+    lines = {
+        (c[2].strip(), c[3].strip()): c for t in table if len(c := t.split("|")) == len(heads) and "[records]" in t
+    }
+    assert set(lines) == set(shown)
+    for key, (*_, recall, speedup) in shown.items():
+        assert f"|{lines[key][heads.index('target recall %')]}".startswith(recall)
+        assert f"|{lines[key][heads.index('speed-up [95 %]')]}".startswith(speedup)
+    for line in csv.DictReader(io.StringIO(as_csv(rows))):
+        recall, speedup, interval, *_ = shown[line["method"], line["budget"]]
+        told = [line[k] for k in ("target_recall", "speedup", "speedup_low", "speedup_high")]
+        assert told == ["" if v is None else str(v) for v in (recall, speedup, *(interval or (None, None)))]
+
+
+def test_several_draws_have_the_mean_of_their_target_recalls():
+    draws = [
+        row("random", accuracy, 1, result="a", notes=[], budget=f"10#{n}" if n else "10", target_recall=recall)
+        for n, (accuracy, recall) in enumerate(((0.5, 0.2), (0.7, 0.4)))
+    ]
+    (merged,) = merge_draws(draws)
+    assert merged["target_recall"] == pytest.approx(0.3) and merged["accuracy"] == pytest.approx(0.6)
+    (without,) = merge_draws([{**d, "target_recall": None} for d in draws])
+    assert without["target_recall"] is None
 
 
 def test_rows_say_what_was_set():

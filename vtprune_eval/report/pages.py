@@ -10,7 +10,7 @@ from pathlib import Path
 from ..budget import LEGACY
 from ..errors import UserError
 from ..results.quantities import QUANTITIES
-from ..results.stats import shown
+from ..results.stats import shown, shown_ratio
 from ..results.store import write_atomic
 from ..results.types import Record
 from ..runner.folder import Key
@@ -108,9 +108,11 @@ def as_markdown(rows: Sequence[BoardRow]) -> str:
         "spent %",
         QUANTITIES["visual_tokens"].head,
         QUANTITIES["layer_visual_pct"].head,
+        "target recall %",
         QUANTITIES["kv_bytes"].head,
         QUANTITIES["flops"].head,
         f"{QUANTITIES['ttft_ms'].head} (timed samples)",
+        "speed-up [95 %]",
         QUANTITIES["peak_bytes"].head,
         QUANTITIES["energy_j"].head,
         "dominated (FLOPs)",
@@ -133,9 +135,11 @@ def as_markdown(rows: Sequence[BoardRow]) -> str:
                     QUANTITIES["achieved_pct"].text(r.get("achieved_pct")),
                     QUANTITIES["visual_tokens"].text(r["visual_tokens"]),
                     QUANTITIES["layer_visual_pct"].text(r.get("layer_visual_pct")),
+                    _recall(r),
                     QUANTITIES["kv_bytes"].text(r["kv_bytes"]),
                     QUANTITIES["flops"].text(r["flops"]),
                     QUANTITIES["ttft_ms"].text(r["ttft_ms"]) + (f" ({r['timed']})" if r["ttft_ms"] is not None else ""),
+                    _speedup(r),
                     QUANTITIES["peak_bytes"].text(r["peak_bytes"]),
                     QUANTITIES["energy_j"].text(r["energy_j"]),
                     {None: "-", True: "yes", False: "no"}[r["dominated"]["flops"]],
@@ -165,6 +169,7 @@ def as_csv(rows: Sequence[BoardRow]) -> str:
         "reading",
         "achieved_pct",
         "layer_visual_pct",
+        "target_recall",
         "set_to",
         "stage",
         "machine",
@@ -176,6 +181,8 @@ def as_csv(rows: Sequence[BoardRow]) -> str:
         "finding",
         *AXES,
         "speedup",
+        "speedup_low",
+        "speedup_high",
         "energy_per_correct_j",
         "file",
         "author",
@@ -189,12 +196,13 @@ def as_csv(rows: Sequence[BoardRow]) -> str:
         heads,
         (
             [
-                *(r.get(k) for k in plain),
+                *({**r, "speedup_low": faster[0], "speedup_high": faster[1]}.get(k) for k in plain),
                 *(r["ci95"] or ("", "")),
                 *(r["dominated"][a] for a in AXES),
                 "; ".join(r["notes"]),
             ]
             for r in rows
+            for faster in [r.get("speedup_ci95") or (None, None)]
         ),
     )
 
@@ -203,6 +211,20 @@ def _accuracy(row: BoardRow) -> str:
     if row["accuracy"] is None:
         return "-"
     return f"{100 * row['accuracy']:.1f} {shown(row['ci95'])}"
+
+
+def _recall(row: BoardRow) -> str:
+    """Share of the target's blocks in the cache, in %; none where no sample has a box."""
+    recall = row.get("target_recall")
+    return "-" if recall is None else f"{100 * recall:.1f}"
+
+
+def _speedup(row: BoardRow) -> str:
+    """The ratio with its interval; ``full`` is its own measure and has none."""
+    ratio = row.get("speedup")
+    if ratio is None:
+        return "-"
+    return f"{ratio:.2f}x" if row["method"] == "full" else shown_ratio(ratio, row.get("speedup_ci95"))
 
 
 def _finding(row: BoardRow) -> str:

@@ -167,7 +167,11 @@ def merge_draws(rows: Sequence[BoardRow]) -> list[BoardRow]:
         mean = sum(accuracies) / len(accuracies)
         sd = (sum((a - mean) ** 2 for a in accuracies) / max(1, len(accuracies) - 1)) ** 0.5
         note = f"mean of {len(own)} seeds, standard deviation {100 * sd:.1f} points; the interval is the first seed's"
-        out.append({**own[0], "budget": number, "accuracy": mean, "notes": [*own[0]["notes"], note]})
+        merged: BoardRow = {**own[0], "budget": number, "accuracy": mean, "notes": [*own[0]["notes"], note]}
+        recalls = [recall for r in own if (recall := r.get("target_recall")) is not None]
+        if recalls:  # another draw keeps other blocks of the target
+            merged["target_recall"] = sum(recalls) / len(recalls)
+        out.append(merged)
     return out
 
 

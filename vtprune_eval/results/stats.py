@@ -139,6 +139,11 @@ def shown(ci95: Sequence[float] | None, form: str = ".1f") -> str:
     return "(few clusters)" if ci95 is None else f"[{100 * ci95[0]:{form}}, {100 * ci95[1]:{form}}]"
 
 
+def shown_ratio(ratio: float, ci95: Sequence[float] | None) -> str:
+    """A ratio for tables: with the ends of its interval, or why there is none."""
+    return f"{ratio:.2f}x " + ("(few clusters)" if ci95 is None else f"[{ci95[0]:.2f}, {ci95[1]:.2f}]")
+
+
 def mcnemar(a: Values, b: Values) -> float:
     """Exact two-sided McNemar test of two 0/1 series over the same samples; returns p.
 

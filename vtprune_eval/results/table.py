@@ -12,7 +12,7 @@ from ..notes import Note
 from .compare import ALPHA
 from .folding import folded, in_lines, narrowed
 from .quantities import QUANTITIES
-from .stats import shown
+from .stats import shown, shown_ratio
 from .summary_types import CellSummary, Comparison, Summary, TaskSummary
 
 # A change of speed between the first and the last third of the timed samples from which on a row says so.
@@ -272,12 +272,10 @@ def _percent(value: float | None) -> str:
 
 def _speedup(row: CellSummary) -> str:
     """The ratio with its interval; ``full`` is its own measure and has none."""
-    value, interval = row["costs"].get("speedup"), row["costs"].get("speedup_ci95")
+    value = row["costs"].get("speedup")
     if value is None:
         return "-"
-    if row["method"] == "full":
-        return f"{value:.2f}x"
-    return f"{value:.2f}x " + ("(few clusters)" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]")
+    return f"{value:.2f}x" if row["method"] == "full" else shown_ratio(value, row["costs"].get("speedup_ci95"))
 
 
 def _points(value: float | None) -> str:
