@@ -139,7 +139,7 @@ class DecodePool:
             else:
                 yield self._done(branch, why, BATCHED if branch.decoder is None else AGAIN)
         for branch in doubted:
-            end = self._settle(branch, len(branch.ids) + 1, AGAIN)
+            end = self._settle(branch, len(branch.ids) + 1, doubted=True)
             if end is not None:
                 yield self._done(branch, end, AGAIN)
             else:
@@ -150,16 +150,22 @@ class DecodePool:
         held, lane.branches = lane.branches, []
         self._lanes = {k: v for k, v in self._lanes.items() if v is not lane}
         for branch in [*held, *more]:
-            yield self._to_the_end(branch, AGAIN)
+            yield self._to_the_end(branch, ALONE if branch.decoder is None else AGAIN)
 
     def _to_the_end(self, branch: Branch, how: str) -> Any:
-        end = self._settle(branch, branch.limit, how)
+        end = self._settle(branch, branch.limit)
         assert end is not None
         return self._done(branch, end, how)
 
-    def _settle(self, branch: Branch, n: int, how: str) -> str | None:
+    def _settle(self, branch: Branch, n: int, doubted: bool = False) -> str | None:
         """Decode a branch alone until ``n`` new tokens are those of a run of its own; says ``eos`` or ``length`` where
-        its answer ends there."""
+        its answer ends there.
+
+        Args:
+            branch: without a slot.
+            n: new tokens.
+            doubted: whether a batched step was in doubt, and not memory short.
+        """
         adapter = self._adapter
         if branch.decoder is None:
             cache, first = (branch.cache.fork_for_decoding(), branch.first) if branch.exact is None else branch.exact()
@@ -168,7 +174,7 @@ class DecodePool:
         ids = branch.settled
         while (end := self._end(branch, ids)) is None and len(ids) < n:
             ids.append(branch.decoder.step(ids[-1]))
-            self.steps_again += how == AGAIN
+            self.steps_again += doubted
         branch.ids, branch.position = list(ids), branch.decoder.position
         return end
 

@@ -55,7 +55,8 @@ class Answer:
         shared: ``prefill``, ``layers`` (of the decoder), ``vit``, ``vit_blocks`` (those before a drop inside it) or
             ``images``: what it was branched from.
         sample: that was asked; where branches decode together, an answer may come after later samples were begun.
-        decoded: ``batched``, ``alone``, or ``again`` where a batched step was too close to call.
+        decoded: ``batched``, ``alone`` (as where there was no memory to batch), or ``again`` where a batched step was
+            too close to call.
     """
 
     cell: int
