@@ -7,11 +7,13 @@ import torch
 
 from vtprune_eval.budget import Budget
 from vtprune_eval.clock import StageClock
+from vtprune_eval.errors import UserError
 from vtprune_eval.pipeline.batch import AGAIN, ALONE, BATCHED, MARGIN, DecodePool
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.sweep import Sweep
 from vtprune_eval.registry import make_method
+from vtprune_eval.runner.spec import RunSpec
 
 from .support import tiny_model
 
@@ -139,7 +141,29 @@ def test_a_step_that_fails_costs_no_answer(adapter, make_sample, monkeypatch):
     together, found, sweep = answers(adapter, cells, [sample], 6)
     assert together == alone
     assert "no memory for this step" in sweep.failures[0]
-    assert {a.decoded for a in found} == {AGAIN}
+    assert {a.decoded for a in found} == {ALONE}
+    assert sweep._pool.steps_again == 0
+
+
+def test_who_was_doubted_before_memory_failed_says_so(adapter, make_sample, monkeypatch):
+    sample, cells = make_sample(65, 1), cells_of(adapter)[:6]
+    alone, _, _ = answers(adapter, cells, [sample], 1)
+    from vtprune_eval.pipeline import batch
+
+    step, taken = batch._Lane.step, []
+
+    def failing(self, margin):
+        taken.append(len(self.branches))
+        if len(taken) > 1:
+            raise RuntimeError("no memory for this step")
+        chosen, sure = step(self, margin)
+        return chosen, [False, *sure[1:]]
+
+    monkeypatch.setattr(batch._Lane, "step", failing)
+    together, found, sweep = answers(adapter, cells, [sample], 6)
+    assert together == alone and len(taken) == 2
+    assert sorted(a.decoded for a in found) == [AGAIN, *[ALONE] * 5]
+    assert sweep._pool.steps_again == 1, "what is decoded for want of memory is no doubt"
 
 
 def test_without_memory_for_two_branches_each_decodes_alone(adapter, make_sample):
@@ -170,3 +194,12 @@ def test_heads_of_different_lengths_decode_alone(make_sample):
     together, found, _ = answers(adapter, cells, samples, 4)
     assert together == alone
     assert next(a.decoded for a in found if a.cell == 0) == "alone"
+
+
+@pytest.mark.parametrize("other", [{"share": "off"}, {"logprobs": True}, {"engine": "vllm"}])
+def test_decoding_together_is_not_asked_for_where_every_answer_decodes_alone(other):
+    common = {"model": "nano", "methods": ("full",), "tasks": ("mini-doc",), **other}
+    with pytest.raises(UserError, match=r"^--decode-batch 8 .*; leave (one of them|it) out"):
+        RunSpec(**common, decode_batch="8")
+    for idle in ("auto", "1"):
+        assert RunSpec(**common, decode_batch=idle).decode_batch == idle

@@ -117,6 +117,9 @@ def test_it_is_a_setting_of_the_run():
         RunSpec(**common, decode_graphs=True, logprobs=True)
     with pytest.raises(UserError, match="--engine"):
         RunSpec(**{**common, "model": "stub"}, decode_graphs=True)
+    with pytest.raises(UserError, match="--timings 0 times none; leave one of them out"):
+        RunSpec(**common, decode_graphs=True, timings=0)
+    assert RunSpec(**common, decode_graphs=True, timings=1).decode_graphs
 
 
 def test_nothing_is_captured_without_cuda(adapter, make_sample):

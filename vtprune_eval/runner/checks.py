@@ -90,6 +90,19 @@ def _check_values(spec: RunSpec) -> None:
     ):
         if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < low):
             raise UserError(f"{name}={number!r}: a whole number of at least {low} is needed.")
+    if spec.decode_graphs and spec.timings == 0:
+        raise UserError("--decode-graphs is for timed answers, and --timings 0 times none; leave one of them out.")
+
+
+def _check_decodes_together(spec: RunSpec) -> None:
+    """Refuse ``--decode-batch N`` beside what decodes every answer alone, or leaves decoding to others."""
+    asked = f"--decode-batch {spec.decode_batch}"
+    if spec.share == "off":
+        raise UserError(f"{asked} decodes answers together, and --share off each alone; leave one of them out.")
+    if spec.logprobs:
+        raise UserError(f"{asked} decodes answers together, and --logprobs each alone; leave one of them out.")
+    if spec.engine == "vllm":
+        raise UserError(f"{asked} belongs to --engine local or ray; leave it out: vLLM batches on its own.")
 
 
 def check_whole(spec: RunSpec) -> None:
@@ -103,6 +116,8 @@ def check_whole(spec: RunSpec) -> None:
     parse_bytes(spec.max_branch_bytes, "--max-branch-bytes")
     if spec.decode_batch != "auto" and not (spec.decode_batch.isdecimal() and 1 <= int(spec.decode_batch) <= 1024):
         raise UserError(f"--decode-batch {spec.decode_batch!r}: auto, or a whole number from 1 to 1024, is needed.")
+    if spec.decode_batch not in ("auto", "1"):
+        _check_decodes_together(spec)
     parse_bytes(spec.cache_size, "--cache-size")
     if not spec.methods or not spec.tasks or not spec.budgets:
         raise UserError("a run needs at least one method, one budget and one task.")
