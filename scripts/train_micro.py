@@ -257,7 +257,7 @@ class Training:
             self.log[f"{kind}_{tier}"].append(float(right))
         for key, value in (("answer", out.answer.item()), *out.parts.items()):
             self.log[key].append(value)
-        boxes = [right for kind, right in out.right if kind == "box"]
+        boxes = [right for kind, right in out.right if kind != "text"]
         if boxes and tokens > self.state["cap"] / 2 and not missing:
             self.state["top"] += 0.05 * (sum(boxes) / len(boxes) - self.state["top"])
             if self.state["top"] > 0.6:

@@ -97,13 +97,14 @@ class Maker:
         All questions of a batch take the room of the longest: in most batches long ones are left out.
         """
         rows: list[tuple[list[Shown], list[Question]]] = []
-        longest = 15 if self.rng.random() < 0.75 else 30
+        longest = 20 if self.rng.random() < 0.75 else 30  # an icon's question fits into 20
         while len(rows) < min(MOST_ROWS, max(2, round(tokens / (size[0] * size[1] / 1024)))):
             page = self.draw(name, size)
             pairs = [p for p in questions(page) if len(p[0]) <= longest]
             if not pairs:
                 continue
-            self.rng.shuffle(pairs)
+            # Icons are few on a page and learnt last: mostly they are asked first.
+            pairs.sort(key=lambda pair: self.rng.random() - 0.6 * is_icon(pair[2]))
             while len(pairs) < n_questions:
                 pairs = pairs + pairs
             rows.append(([page], pairs[:n_questions]))
@@ -166,6 +167,11 @@ class Maker:
             markers[:, :-1] = ~present[:, :-1] & present[:, 1:]
             markers[:, -1] = ~present[:, -1]
         return present, markers
+
+
+def is_icon(check: tuple) -> bool:
+    """Whether what is asked for is an icon: it has a box and no words."""
+    return check[-1][2] is not None
 
 
 def questions(page: Shown) -> list[Question]:

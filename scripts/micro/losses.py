@@ -10,7 +10,7 @@ from nano.forward import encode
 from torch import Tensor, nn
 from train_nano import Layout, is_right
 
-from .batches import Batch
+from .batches import Batch, is_icon
 from .folder import MARKER, NUMBERS
 from .forward import Reader, decode
 
@@ -139,7 +139,8 @@ def losses(
                 continue  # nothing on the screen says the answer
             counts[b, s] = True
             here = chosen[b, s]
-            right.append(is_right(tokenizer, guess[b, s][here], labels[b, s][here], batch.checks[b][s]))
+            kind, hit = is_right(tokenizer, guess[b, s][here], labels[b, s][here], batch.checks[b][s])
+            right.append(("icon" if is_icon(batch.checks[b][s]) else kind, hit))
     weight = counts[chosen].float()
     answer = (numbers.loss(logits, labels[chosen], is_box[chosen]) * weight).sum() / weight.sum().clamp(min=1)
     if heads_only:
