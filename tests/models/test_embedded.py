@@ -29,7 +29,7 @@ def installed(monkeypatch, package) -> None:
 def test_an_absent_package_is_one_sentence_with_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(embedded, "__file__", str(tmp_path / "embedded.py"))
     installed(monkeypatch, None)
-    with pytest.raises(UserError, match=r"scripts/train_micro\.py.*--model-path\.$"):
+    with pytest.raises(UserError, match=r"pip install \./packages/micro.*--model-path\.$"):
         load_model("micro")
 
 

@@ -46,7 +46,7 @@ class ModelCard:
 MODELS = {
     "nano": ModelCard("qwen3_vl", None, "hundredths", "embedded 9.8 M instrument for the mini suite; no download"),
     "micro": ModelCard(
-        "qwen3_vl", None, "hundredths", "10.5 M, larger screens at several scales; in training, no weights ship yet"
+        "qwen3_vl", None, "hundredths", "embedded 10.5 M, larger screens at several scales (mini-large); in a checkout"
     ),
     "qwen2vl-2b": ModelCard(
         "qwen2_vl",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..errors import UserError
 
-# nano ships in the core wheel, and so do micro's configuration and tokenizer; its weights will be a distribution of
-# their own (``packages/micro``).
+# nano ships in the core wheel, and so do micro's configuration and tokenizer; its weights are in a checkout and in a
+# distribution of their own (``packages/micro``).
 EMBEDDED = ("nano", "micro")
 
 
@@ -26,7 +26,6 @@ def embedded_folder(name: str, with_weights: bool = False) -> Path:
         if (folder / ("model.safetensors" if with_weights else "config.json")).exists():
             return folder
     raise UserError(
-        f"{name}: its weights are neither in this installation nor in a package vtprune_eval_{name}; no version ships "
-        f"them yet: train them in a checkout with `python scripts/train_{name}.py`, and give the folder with "
-        "--model-path."
+        f"{name}: its weights are not in this installation: work in a checkout, install their own distribution there "
+        f"(`pip install ./packages/{name}`), or give a folder with --model-path."
     )
