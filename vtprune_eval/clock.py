@@ -38,8 +38,13 @@ class StageClock:
         self.ms[target] = self.ms.get(target, 0.0) + ms
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the body under ``name``; nothing is recorded if it raises."""
+    def stage(self, name: str, layer: int | None = None) -> Iterator[None]:
+        """Time the body under ``name``; nothing is recorded if it raises.
+
+        Args:
+            name: of the stage.
+            layer: decoder layer behind which the body runs, for a clock that tells layers apart; this one does not.
+        """
         start = self.now()
         yield
         self.ms[name] = self.ms.get(name, 0.0) + (self.now() - start) / 1e6

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tests.pipeline.support import tiny_model
+from vtprune_eval.commands.listing import cost_of
 from vtprune_eval.pipeline.hook_cost import hook_cost
 from vtprune_eval.profiling.launches import counted
 from vtprune_eval.registry import method_class, method_names
@@ -74,6 +77,30 @@ def test_the_others_wait_no_more_often_than_stated(adapter, make_sample, method)
     options = {"scorer": "ui-graph"} if method == "focusui" else {}
     found = hook_cost(adapter, method, "90", make_sample(81, 2), options)
     assert found.reads <= READS[method], found.where
+
+
+@pytest.mark.parametrize(
+    ("method", "behind"), [("snapkv", range(5)), ("fastv", {1}), ("kvzip", range(5)), ("divprune", ())]
+)
+def test_counts_are_told_per_layer(adapter, make_sample, method, behind):
+    found = hook_cost(adapter, method, "60", make_sample(82, 2))
+    assert set(found.layers) == set(behind)
+    told = sum(one.launches for one in found.layers.values()), sum(one.reads for one in found.layers.values())
+    at_the_layers = method in {"snapkv", "fastv"}  # kvzip decides behind the last layer, divprune before the first
+    assert (told == (found.launches, found.reads)) is at_the_layers
+    assert told <= (found.launches, found.reads)
+    if method == "snapkv":
+        assert len({(one.launches, one.reads) for one in found.layers.values()}) == 1, "every layer does the same"
+
+
+@pytest.mark.parametrize(("method", "says"), [("snapkv", "0: "), ("stride", "no hook runs behind one")])
+def test_explain_prints_the_counts_of_a_prefill_and_of_its_layers(method, says):
+    whole, layers = cost_of(method).splitlines()
+    total = [int(n) for n in re.findall(r"(\d+) (?:launches|reads)", whole)]
+    assert len(total) == 2 and layers.startswith(f"per decoder layer: {says}")
+    if method == "snapkv":
+        assert sum(int(n) for n in re.findall(r"(\d+) launches", layers)) == total[0] > 0
+        assert sum(int(n) for n in re.findall(r"(\d+) reads", layers)) == total[1]
 
 
 @pytest.fixture(scope="module")

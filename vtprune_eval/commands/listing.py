@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..benchmarks.definitions import definition, rule_name, task_names
 from ..errors import UserError
 from ..models import MODELS
 from ..naming import parts_of
 from ..registry import check_method_name, method_class, method_names
+
+if TYPE_CHECKING:
+    from ..profiling.launches import Launches
 
 
 def rows(what: str) -> list[dict[str, Any]]:
@@ -116,7 +119,7 @@ def explain(name: str) -> str:
 
 def cost_of(name: str) -> str:
     """What the hooks of a method launch on a device, and how often the host waits for it, on one sample of the embedded
-    model at half the visual tokens, as text."""
+    model at half the visual tokens, as text: in all, and per decoder layer where a hook runs behind one."""
     from ..benchmarks.tasks import load_task
     from ..models import load_model
 
@@ -129,5 +132,16 @@ def cost_of(name: str) -> str:
     waits = ", ".join(f"{k} {n}x" for k, n in sorted((found.where or {}).items())) or "none"
     return (
         f"cost of the hooks in one prefill of nano ({len(sample.images)} images, {layers} decoder layers): "
-        f"{found.launches} launches, {found.reads} reads that make the host wait ({waits})"
+        f"{found.launches} launches, {found.reads} reads that make the host wait ({waits})\n{_per_layer(found)}"
     )
+
+
+def _per_layer(found: Launches) -> str:
+    """The share of every decoder layer in the counts of a prefill, and what belongs to none."""
+    if not found.layers:
+        return "per decoder layer: no hook runs behind one"
+    told = [f"{n}: {one.launches} launches, {one.reads} reads" for n, one in sorted(found.layers.items())]
+    launches = found.launches - sum(one.launches for one in found.layers.values())
+    reads = found.reads - sum(one.reads for one in found.layers.values())
+    rest = f"; before the first and behind the last: {launches} launches, {reads} reads" if launches or reads else ""
+    return f"per decoder layer: {'; '.join(told)}{rest}"

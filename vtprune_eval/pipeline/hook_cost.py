@@ -33,7 +33,7 @@ def hook_cost(
         options: hyper-parameters.
 
     Returns:
-        Launches and reads of the stage ``select``: everything that ``full`` does not do.
+        Launches and reads of the stage ``select``: everything that ``full`` does not do; by layer, what ran behind it.
     """
     made = tuple(make_method(part, dict(options or {})) for part in parts_of(method))
     pipeline = Pipeline(adapter, made, Budget.parse(budget, reading="paper"), max_new_tokens=1)
@@ -54,11 +54,16 @@ class _CountingClock(StageClock):
         self.found = Launches(where={})
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, layer: int | None = None) -> Iterator[None]:
         """See :class:`StageClock`."""
         with super().stage(name):
             if name != "select":
                 yield
                 return
+            launches, reads = self.found.launches, self.found.reads
             with counted(self.found):
                 yield
+            if layer is not None:
+                own = self.found.layers.setdefault(layer, Launches())
+                own.launches += self.found.launches - launches
+                own.reads += self.found.reads - reads

@@ -120,7 +120,7 @@ class _Course:
         pruning = [hooks.pruner] if hooks.pruner is not None and number in self._prune_at else []
         if not (compressing or pruning or observing):
             return
-        with self._clock.stage("select"):
+        with self._clock.stage("select", number):
             beside = None if hooks.pruner is None else [*compressing, *pruning, *observing]
             sight = Sight(self._adapter, number, self._layout, self._state, entered, self._cache, hooks, seen, beside)
             for m in observing:
