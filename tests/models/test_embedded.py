@@ -11,11 +11,21 @@ from vtprune_eval.benchmarks.data_folders import packaged_data
 from vtprune_eval.benchmarks.definitions import definition
 from vtprune_eval.errors import UserError
 from vtprune_eval.models import MODELS, embedded, load_model
+from vtprune_eval.models.cards import image_rules
 from vtprune_eval.models.embedded import EMBEDDED, embedded_folder
+from vtprune_eval.profiling.plan import model_dims, n_layers_of
 
 
 def test_every_embedded_model_has_a_card_and_no_hub_repository():
     assert set(EMBEDDED) == {name for name, card in MODELS.items() if card.hub_id is None and card.family != "stub"}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_sizes_are_known_without_weights(name):
+    dims, (least, most) = model_dims(name)
+    assert n_layers_of(name) == dims.layers
+    rules = image_rules(name)
+    assert (rules.min_pixels, rules.max_pixels) == (least, most)
 
 
 def installed(monkeypatch, package) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError, unknown_name
-from .embedded import embedded_folder
+from .embedded import EMBEDDED, embedded_folder
 
 if TYPE_CHECKING:
     from .base import ImageRules
@@ -211,6 +211,6 @@ def image_rules(name: str, path: str | None = None) -> ImageRules:
         UserError: unknown name, a model without a network, or a folder that is not one of its family.
     """
     family = family_of(name)
-    folder = Path(path) if path else NANO if name == "nano" else None
+    folder = Path(path) if path else embedded_folder(name) if name in EMBEDDED else None
     config = family.true_config(name) if folder is None else family.read_config(folder, name)
     return family.image_rules(config, folder)

@@ -62,7 +62,7 @@ def model_block(name: str) -> int:
 
 def n_layers_of(name: str) -> int | None:
     """Decoder layers of a model, without building anything; None for one whose sizes are not known here."""
-    if name in TRUE_DIMS or name == "nano":
+    if name in {*EMBEDDED, *TRUE_DIMS}:
         return model_dims(name)[0].layers
     from ..models import FAMILIES, MODELS, family_of
 
