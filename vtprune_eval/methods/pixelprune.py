@@ -80,7 +80,7 @@ class PixelPrune(Method):
             if self.predictor == "pred_2d":
                 return pred_2d_exact(image, block)
             return scan_exact(image, block, serpentine=self.predictor == "serpentine")
-        near = Neighbours.of(to_blocks(image, block), self.metric)
+        near = Neighbours.of(to_blocks(image, block), self.metric, along_rows=self.predictor != "pred_2d")
         return self._scan(near, self.tau, self.anchored)[0]
 
     def _scan(self, near: Neighbours, tau: float, anchored: bool) -> tuple[np.ndarray, np.ndarray, float]:
@@ -93,7 +93,7 @@ class PixelPrune(Method):
         blocks = to_blocks(image, block)
         if n_keep == 0:
             return np.zeros(blocks.shape[:2], bool)
-        near = Neighbours.of(blocks, "max")
+        near = Neighbours.of(blocks, "max", along_rows=self.predictor != "pred_2d")
         scan = Pred2d(near) if self.predictor == "pred_2d" else None  # moves from one tau to the next
 
         def at(tau: float) -> tuple[np.ndarray, np.ndarray, float]:

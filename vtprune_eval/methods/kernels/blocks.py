@@ -91,8 +91,8 @@ class Neighbours:
     Attributes:
         flat: blocks as vectors, uint8 ``(rows * columns, D)``.
         metric: one of :data:`METRICS`.
-        own: index of the first block of each block's component of equal neighbours, ``(rows, columns)``: two blocks
-            with one index are equal without looking.
+        own: index of the first block of each block's component of equal neighbours (of each run of them in its row, for
+            scans along rows), ``(rows, columns)``: two blocks with one index are equal without looking.
     """
 
     flat: np.ndarray
@@ -100,10 +100,17 @@ class Neighbours:
     own: np.ndarray
 
     @classmethod
-    def of(cls, blocks: np.ndarray, metric: str) -> Neighbours:
-        """Take uint8 ``(rows, columns, D)``; distances are measured when they are first asked for."""
+    def of(cls, blocks: np.ndarray, metric: str, *, along_rows: bool = False) -> Neighbours:
+        """Take uint8 ``(rows, columns, D)``; distances are measured when they are first asked for.
+
+        Args:
+            blocks: as vectors.
+            metric: one of :data:`METRICS`.
+            along_rows: for a scan that compares with blocks of the same row, but where it enters a row.
+        """
         rows, cols, size = blocks.shape
-        return cls(blocks.reshape(rows * cols, size), metric, _first_of_equals(blocks))
+        own = _first_of_run(blocks) if along_rows else _first_of_equals(blocks)
+        return cls(blocks.reshape(rows * cols, size), metric, own)
 
     @cached_property
     def up(self) -> np.ndarray:
@@ -133,6 +140,15 @@ def _first_of_equals(blocks: np.ndarray) -> np.ndarray:
     up[1:] = (words[1:] == words[:-1]).all(-1)
     left[:, 1:] = (words[:, 1:] == words[:, :-1]).all(-1)
     return _roots(up, left).reshape(rows, cols)
+
+
+def _first_of_run(blocks: np.ndarray) -> np.ndarray:
+    """For every block the index of the first of the equal blocks that end with it in its row, ``(rows, columns)``."""
+    rows, cols, size = blocks.shape
+    words = blocks.view(np.uint64) if size % 8 == 0 else blocks
+    first = np.arange(rows * cols).reshape(rows, cols)
+    first[:, 1:][(words[:, 1:] == words[:, :-1]).all(-1)] = 0
+    return np.maximum.accumulate(first.reshape(-1)).reshape(rows, cols)
 
 
 def connected_components(image: np.ndarray, block: int, tau: float, metric: str) -> np.ndarray:
