@@ -109,8 +109,18 @@ def costs_over(
         correct = sum(score for _, score in metered)
         if trained and correct:
             out["energy_per_correct_j"] = joules / correct
+    _add_ratios(out, answered, [full for _, full in groups])
+    return out
+
+
+def _add_ratios(
+    out: CellCosts,
+    answered: Sequence[Sequence[Answered]],
+    fulls: Sequence[Sequence[Reference | Record] | None],
+) -> None:
+    """Ratios to the full model on samples that both answered, pairs within a task."""
     pairs: list[tuple[Answered, Reference | Record]] = []
-    for mine, (_, full) in zip(answered, groups, strict=True):
+    for mine, full in zip(answered, fulls, strict=True):
         by_id = {r["id"]: r for r in full or () if r["status"] == "ok"}
         pairs += [(r, by_id[r["id"]]) for r in mine if r["id"] in by_id]
     if pairs:
@@ -120,7 +130,6 @@ def costs_over(
         counted = [(a["flops"]["total"], b["flops"]["total"]) for a, b in pairs if a["flops"] and b["flops"]]
         if counted:
             out["flops_ratio"] = float(np.mean([b for _, b in counted]) / np.mean([a for a, _ in counted]))
-    return out
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
