@@ -16,7 +16,7 @@ import torch
 from ..budget import StageBudget
 from .base import LayerView, ShallowPruner, hyper
 from .kernels.labels import graph_components
-from .kernels.pivots import evenly_in_components, evenly_spaced
+from .kernels.pivots import component_quota, evenly_in_components, evenly_spaced
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,9 +73,10 @@ class ShowUI(ShallowPruner):
 def within(labels: Tensor, n_keep: int) -> Tensor:
     """Mask of exactly ``n_keep`` tokens (all, where there are no more) by the rule above, bool ``(n,)``."""
     n_keep, low, high = min(len(labels), max(1, n_keep)), 0, STEPS
+    sizes = torch.bincount(labels).tolist()
     while low < high:  # the count falls with the skip ratio
         middle = (low + high) // 2
-        fits = int(evenly_in_components(labels, middle / STEPS).sum()) <= n_keep
+        fits = sum(component_quota(size, middle / STEPS) for size in sizes) <= n_keep
         low, high = (low, middle) if fits else (middle + 1, high)
     keep = evenly_in_components(labels, low / STEPS)
     n_kept = int(keep.sum())

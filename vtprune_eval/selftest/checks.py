@@ -29,7 +29,7 @@ N_NEW = 8
 FULL = Budget.parse("100")
 # Largest share of the end-to-end time that may lie between the stages, and how often a machine that does something
 # else, too, is given another try.
-GAP, TRIES = 0.05, 12
+GAP, TRIES = 0.05, 40
 # Stated bound of the waits for the device in one sample: a few for the prompt and the account, one per new token (has
 # the answer ended?), and some per decoder layer for methods that act there; never one per token of the prompt.
 WAITS_FIXED, WAITS_PER_TOKEN, WAITS_PER_LAYER = 40, 1, 12
@@ -174,10 +174,9 @@ def check_waits(adapter: VlmAdapter, sample: Sample, methods: Sequence[str]) -> 
     told, found = [], {}
     for name in methods:
         method = make_method(name, {"scorer": "ui-graph"} if name == "focusui" else {})
-        pipeline = Pipeline(
-            adapter, method, FULL if name == "full" else Budget.parse("25", "paper"), max_new_tokens=N_NEW
-        )
+        budget = FULL if name == "full" else Budget.parse("25", "paper")
         try:
+            pipeline = Pipeline(adapter, method, budget, max_new_tokens=N_NEW)
             with Waits(adapter.device) as waits:
                 pipeline.run(sample)
         except UserError:  # the model cannot do this, which other checks say

@@ -120,6 +120,11 @@ def evenly_spaced(n: int, k: int) -> Tensor:
     return torch.tensor([round(i * (n - 1) / (k - 1)) for i in range(k)])
 
 
+def component_quota(size: int, skip: float) -> int:
+    """How many of a component's ``size`` members :func:`evenly_in_components` keeps."""
+    return size if size < 2 else max(1, size - round(size * skip))
+
+
 def evenly_in_components(labels: Tensor, skip: float) -> Tensor:
     """Mask that thins every component out evenly (ShowUI at evaluation), bool ``(n,)``.
 
@@ -127,7 +132,7 @@ def evenly_in_components(labels: Tensor, skip: float) -> Tensor:
     stay.
     """
     sizes = torch.bincount(labels)
-    quota = torch.tensor([m if m < 2 else max(1, m - round(m * skip)) for m in sizes.tolist()], device=labels.device)
+    quota = torch.tensor([component_quota(m, skip) for m in sizes.tolist()], device=labels.device)
     rank = rank_in_group(labels)
     keep = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     for m, k in {pair for pair in zip(sizes.tolist(), quota.tolist(), strict=True) if pair[0]}:
