@@ -160,8 +160,8 @@ def samples_of(task: str) -> int:
     return TASKS[task][0] or int(definition(task).expected["records"])
 
 
-def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
-    """One sample of a cell, alone on a GPU."""
+def cost(model: str, task: str, method: str, budget: str, s: Speeds, charge_refused: bool = False) -> Cost:
+    """One sample of a cell, alone on a GPU; ``charge_refused``: what full costs where the budget cannot be met."""
     dims, pixels, block, weights = sizes(model)
     _, width, height, n_images, n_text, n_new = TASKS[task]
     grids = block_grids([(width, height)] * n_images, pixels, block)
@@ -173,12 +173,14 @@ def cost(model: str, task: str, method: str, budget: str, s: Speeds) -> Cost:
         if hooks != ("compress_kv",):
             stage = "vit" if hooks[0] in ("select_tokens", "prune_layer") else ""
             resizes = "reduce_images" in hooks
-        if not meets(made, Budget.parse(budget), dims.layers):
+        if not charge_refused and not meets(made, Budget.parse(budget), dims.layers):
             return REFUSED
         try:
             counts = planned_counts(dims, grids, n_text, n_new, made, Budget.parse(budget))
         except InfeasibleBudget:
-            return REFUSED
+            if not charge_refused:
+                return REFUSED
+            counts = full
         except UserError:  # what full costs is more than it needs
             counts = full
         if hooks[0] == "prune_layer":
@@ -240,10 +242,12 @@ class Sweep:
         return timed * self.alone_s + (n - timed) * (self.together_s if together else self.shared_s)
 
 
-def sweep(model: str, task: str, methods: Sequence[str], budgets: Sequence[str], s: Speeds) -> Sweep:
+def sweep(
+    model: str, task: str, methods: Sequence[str], budgets: Sequence[str], s: Speeds, charge_refused: bool = False
+) -> Sweep:
     """The cells of one model and task."""
     full = cost(model, task, "full", "100", s)
-    cells = [full, *(cost(model, task, m, b, s) for m in methods for b in budgets)]
+    cells = [full, *(cost(model, task, m, b, s, charge_refused) for m in methods for b in budgets)]
     # Images are read once, ``full``'s own encoding and prefill are the shared ones; those who drop inside the decoder
     # walk its first layers together, apart from ``full``.
     walk = max((c.layers_s for c in cells), default=0.0)
@@ -293,12 +297,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--budgets", default=BUDGETS)
     for name, value in vars(Speeds()).items():
         p.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    p.add_argument("--charge-refused", action="store_true", help="budgets that cannot be met cost what full does")
     given = p.parse_args(argv)
     s = Speeds(**{name: getattr(given, name) for name in vars(Speeds())})
     if min(vars(s).values()) <= 0 or not math.isfinite(sum(vars(s).values())):
         p.error("every assumption must be a positive number")
     models, methods, budgets = (getattr(given, k).split(",") for k in ("models", "methods", "budgets"))
-    sweeps = {m: [sweep(m, task, methods, budgets, s) for task in TASKS] for m in models}
+    sweeps = {m: [sweep(m, task, methods, budgets, s, given.charge_refused) for task in TASKS] for m in models}
     records = sum(own.samples * own.cells for of_model in sweeps.values() for own in of_model)
     refused = sum(own.samples * own.refused for of_model in sweeps.values() for own in of_model)
     print(

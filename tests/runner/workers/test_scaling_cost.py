@@ -105,6 +105,18 @@ def test_sharing_keeps_what_a_method_cannot_share():
     assert alone[1] == pytest.approx(alone[0] / 8, abs=0.01)
 
 
+def test_a_budget_that_cannot_be_met_costs_nothing_unless_it_is_charged():
+    s = Speeds()
+    full, tar, early = (
+        cost(MODEL, TASK, m, b, s) for m, b in (("full", "100"), ("guipruner-tar", "10"), ("fastv", "1"))
+    )
+    assert tar.alone_s == early.alone_s == 0  # one screenshot, and two layers that see all of it
+    own = sweep(MODEL, TASK, ["guipruner-tar", "fastv"], ["1"], s)
+    assert own.refused == 2 and own.alone_s == pytest.approx(full.alone_s)
+    charged = sweep(MODEL, TASK, ["guipruner-tar", "fastv"], ["1"], s, charge_refused=True)
+    assert charged.refused == 0 and charged.alone_s > 2 * full.alone_s
+
+
 def flops_of_head(dims) -> float:
     """Logits of the prompt's last position."""
     return 2.0 * dims.dim * dims.vocab
