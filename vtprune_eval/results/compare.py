@@ -13,6 +13,7 @@ separately: these are two questions. A difference is called one only where the a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -46,6 +47,16 @@ class Scores:
     clusters: np.ndarray
     values: np.ndarray
     crashed: np.ndarray | None
+
+    @functools.cached_property
+    def binary(self) -> bool:
+        """Whether every score is 0 or 1."""
+        return bool(np.isin(self.values, (0, 1)).all())
+
+    @functools.cached_property
+    def independent(self) -> bool:
+        """Whether every sample is a cluster of its own."""
+        return len(np.unique(self.clusters)) == len(self.clusters)
 
     @classmethod
     def of(cls, records: Sequence[Record], like: Scores | None = None) -> Scores:
@@ -100,7 +111,10 @@ def compare_scores(own: Scores, other: Scores) -> Comparison | None:
         return None
     a, b, clusters = own.values[here].astype(float), other.values[there].astype(float), own.clusters[here]
     difference, low, high = paired_difference(a, b, clusters)
-    exact = len(np.unique(clusters)) == len(here) and bool(np.isin([a, b], (0.0, 1.0)).all())
+    if len(here) == len(own.values) == len(other.values):
+        exact = own.independent and own.binary and other.binary
+    else:
+        exact = len(np.unique(clusters)) == len(here) and bool(np.isin([a, b], (0.0, 1.0)).all())
     crashed = np.zeros(len(here), bool)
     for side, rows in ((own, here), (other, there)):
         if side.crashed is not None:

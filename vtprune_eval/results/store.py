@@ -215,11 +215,46 @@ def changed_meanwhile(path: Path) -> UserError:
     )
 
 
+class _Syncer:
+    """One thread that syncs what all open writers wrote; it ends when a round finds nothing new.
+
+    A sweep has a thousand files open: a thread for each would cost a start and a join per file.
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[RecordWriter, None] = {}
+        self._guard, self._wake = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def note(self, writer: RecordWriter, now: bool) -> None:
+        """``writer`` has something new, which is synced within half a second, or ``now``."""
+        with self._guard:
+            self._written[writer] = None
+            if self._thread is None or not self._thread.is_alive():  # it does not live on in a forked process
+                self._thread = threading.Thread(target=self._work, daemon=True)
+                self._thread.start()
+        if now:
+            self._wake.set()
+
+    def _work(self) -> None:
+        while True:
+            self._wake.wait(SYNC_SECONDS)
+            self._wake.clear()
+            with self._guard:
+                written, self._written = self._written, {}
+                if not written:
+                    self._thread = None
+                    return
+            for writer in written:
+                writer.sync()
+
+
+_SYNCER = _Syncer()
 _SYNCING = threading.Lock()
 
 
 class RecordWriter:
-    """Appends records to one file (context manager); a thread only syncs it.
+    """Appends records to one file (context manager); a thread that all writers share only syncs it.
 
     The caller writes: to hand every record to another thread costs a change of threads per record, which on a busy
     machine takes milliseconds. The file is open only while something is written: a sweep has more cells than a process
@@ -230,8 +265,6 @@ class RecordWriter:
         self._path = path
         self._error: OSError | None = None
         self._unsynced = 0
-        self._wake, self._done = threading.Event(), False
-        self._thread: threading.Thread | None = None
         try:
             path.open("ab").close()
             self._sum = hashlib.sha256(path.read_bytes())
@@ -242,11 +275,7 @@ class RecordWriter:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        if self._thread is not None:
-            self._done = True
-            self._wake.set()
-            self._thread.join()
-            self._thread = None
+        self.sync()
         if kind is None:
             self._raise()
 
@@ -273,33 +302,23 @@ class RecordWriter:
             self._error = error
         self._raise()
         self._unsynced += 1
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, daemon=True)
-            self._thread.start()
-        if self._unsynced >= SYNC_RECORDS:
-            self._wake.set()
+        _SYNCER.note(self, now=self._unsynced >= SYNC_RECORDS)
+
+    def sync(self) -> None:
+        """Have the disk keep what was written; an error is raised by the next record, or at the end."""
+        with _SYNCING:  # a slow disk must not let many writers hold a file each
+            if not self._unsynced or self._error is not None:
+                return
+            self._unsynced = 0  # before the sync: a record that is counted meanwhile is of the next round
+            try:
+                with self._path.open("ab") as stream:
+                    os.fsync(stream.fileno())
+            except OSError as error:
+                self._error = error
 
     def _raise(self) -> None:
         if self._error is not None:
             raise _disk_error(self._error, self._path) from self._error
-
-    def _work(self) -> None:
-        while not self._done:
-            self._wake.wait(SYNC_SECONDS)
-            self._wake.clear()
-            self._sync()
-        self._sync()  # what came between the last round and the end
-
-    def _sync(self) -> None:
-        if not self._unsynced or self._error is not None:
-            return
-        self._unsynced = 0  # before the sync: a record that is counted meanwhile is of the next round
-        try:
-            # A slow disk must not let the threads of hundreds of cells hold a file each.
-            with _SYNCING, self._path.open("ab") as stream:
-                os.fsync(stream.fileno())
-        except OSError as error:
-            self._error = error
 
     def _write(self, data: bytes) -> None:
         """Write all of ``data``; an unbuffered write may take only a part of it when the disk fills up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -205,6 +206,10 @@ class RunSpec:
 
     def canonical(self) -> dict[str, Any]:
         """The settings that make up the identity, as plain JSON values."""
+        return dict(self._canonical)
+
+    @functools.cached_property
+    def _canonical(self) -> dict[str, Any]:
         data = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IDENTITY}
         if not self.logprobs:  # records without them are those of a run that never heard of them
             del data["logprobs"]
