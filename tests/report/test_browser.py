@@ -247,6 +247,23 @@ def test_cells_without_an_interval_are_shown_and_drawn(page, board):
     assert page.locator("#curves .point").count() == 4 and page.locator("#curves .band").count() == 0
 
 
+def test_target_recall_is_a_column_of_the_tasks_that_have_boxes(page, board):
+    assert page.locator('button[data-key="boxed"]').count() == 0  # no box, no column
+    index = board / "index.html"
+    text = index.read_text()
+    found = re.search(r'(<script type="application/json" id="data">)(.*?)(</script>)', text, re.DOTALL)
+    data = json.loads(found[2])
+    task = data["rows"][0]["task"]
+    for row in data["rows"]:
+        if row["task"] == task:
+            row["target_recall"] = 1.0 if row["method"] == "full" else 0.25
+    index.write_text(text.replace(found[0], found[1] + json.dumps(data) + found[3]))
+    page.goto("about:blank")
+    page.goto(index.as_uri())
+    assert len({r["task"] for r in data["rows"]}) > 1  # in the mean of several tasks, too
+    assert sorted(numbers(page, "boxed"), reverse=True) == [100.0, 25.0, 25.0, 25.0, 25.0]
+
+
 def test_two_thousand_rows_are_one_short_table_at_first(page, board):
     index = board / "index.html"
     text = index.read_text()

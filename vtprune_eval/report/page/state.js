@@ -104,6 +104,8 @@ function settleLine(line, full) {
     }
   }
   line.recall = all("target_recall");
+  const boxed = line.here.filter((r) => has(r.target_recall)); // of the tasks in view that have boxes
+  line.boxed = boxed.length ? mean(boxed.map((r) => r.target_recall)) : null;
   const base = full ? tasks.map((t) => full.by[t]?.accuracy) : [];
   line.retention = has(line.accuracy) && base.length && base.every(Boolean) ? line.accuracy / mean(base) : null;
   line.retentionCi = line.ci && has(line.retention) ? line.ci.map((v) => v / mean(base)) : null;

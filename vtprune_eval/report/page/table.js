@@ -13,6 +13,7 @@ function columns() {
     { key: "difference", head: "against full", sort: (l) => l.difference, show: (l) => l.method === "full" ? "–" : [signed(l.difference), sub("sub", l.finding ?? "")] },
     { key: "cost", head: `${axis.label} (${axis.unit})`, sort: (l) => l[axis.key], show: (l) => short(cost(l, axis)) },
     ...(axis.key === "layer_visual_pct" ? [] : [{ key: "achieved", head: "tokens per layer %", sort: (l) => l.layer_visual_pct, show: (l) => fixed(l.layer_visual_pct, 1) }]),
+    ...(state.y !== "recall" && lines.some((l) => has(l.boxed)) ? [{ key: "boxed", head: "target recall %", sort: (l) => l.boxed, show: (l) => percent(l.boxed) }] : []),
     { key: "speedup", head: "speed-up", sort: (l) => l.speedup, show: (l) => has(l.speedup) ? [`${fixed(l.speedup, 2)}×`, sub("ci", speedText(l))] : "–" },
   ];
 }
