@@ -185,15 +185,45 @@ def test_margins_are_known_for_the_types_that_run():
     assert set(MARGIN) == {torch.float32, torch.bfloat16, torch.float16}
 
 
-def test_heads_of_different_lengths_decode_alone(make_sample):
+@pytest.mark.parametrize("batch", [2, 3, 16])
+def test_heads_of_different_lengths_decode_together(make_sample, batch):
+    """AdaKV pads the heads that hold less in front; the others' entries must not be taken for theirs."""
     adapter = tiny_model("sdpa")
-    made = (make_method("adakv", {"window_size": 4}), make_method("snapkv"))
-    cells = [Pipeline(adapter, m, Budget.parse("50"), max_new_tokens=6, seed=3) for m in made]
-    samples = [make_sample(61, 3)]
-    alone, _, _ = answers(adapter, cells, samples, 1)
-    together, found, _ = answers(adapter, cells, samples, 4)
-    assert together == alone
-    assert next(a.decoded for a in found if a.cell == 0) == "alone"
+    made = (
+        *(
+            Pipeline(adapter, make_method("adakv", {"window_size": 4}), Budget.parse(b), max_new_tokens=n, seed=3)
+            for b, n in (("20", 6), ("50", 3), ("80", 9))
+        ),
+        Pipeline(adapter, make_method("snapkv", {}), Budget.parse("50"), max_new_tokens=6, seed=3),
+    )
+    samples = [make_sample(seed, n) for seed, n in ((61, 3), (62, 1), (63, 2))]
+    alone, _, _ = answers(adapter, made, samples, 1)
+    together, found, sweep = answers(adapter, made, samples, batch)
+    assert together == alone and not sweep.failures
+    for cell in range(3):
+        assert BATCHED in {a.decoded for a in found if a.cell == cell}
+
+
+@torch.inference_mode()
+def test_padding_of_ragged_heads_is_not_attended_to(make_sample):
+    """What stands in a padded place changes no logit."""
+    adapter = tiny_model("sdpa")
+    cell = Pipeline(adapter, make_method("adakv", {"window_size": 4}), Budget.parse("30"), max_new_tokens=6, seed=3)
+    sweep = Sweep([cell], max_branch_bytes=PLENTY, decode_batch=4)
+    sample = make_sample(61, 3)
+    assert not list(sweep.run(sample, images_of(adapter, sample), [0]))  # it waits in its slot
+    (lane,) = sweep._pool._lanes.values()
+    (branch,) = lane.branches
+    hidden = [branch.cache.mask(layer) for layer in range(len(lane._keys))]
+    assert any(mask is not None and bool((~mask).any()) for mask in hidden)
+    position, lengths = list(lane._positions), [list(n) for n in lane._lengths]
+    before = lane.logits().clone()
+    lane._positions, lane._lengths = position, lengths
+    for layer, mask in enumerate(hidden):
+        if mask is not None:
+            for store in (lane._keys[layer], lane._values[layer]):
+                store[0, :, : mask.shape[1]][~mask] = 1e4
+    assert torch.equal(lane.logits(), before)
 
 
 @pytest.mark.parametrize("other", [{"share": "off"}, {"logprobs": True}, {"engine": "vllm"}])

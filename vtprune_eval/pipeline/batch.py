@@ -71,7 +71,7 @@ class DecodePool:
         """
         self._adapter, self._slots = adapter, slots
         self._margin = MARGIN.get(adapter.dtype, max(MARGIN.values())) if margin is None else margin
-        self._lanes: dict[tuple[int, ...], _Lane] = {}
+        self._lanes: dict[tuple[tuple[int, ...], bool], _Lane] = {}
         self.failures: list[str] = []  # why branches were decoded one by one although they could have been batched
         self.tokens, self.steps_again = 0, 0  # of finished answers; steps that were taken alone because of a doubt
 
@@ -88,7 +88,7 @@ class DecodePool:
     def add(self, branch: Branch) -> Iterator[Any]:
         """Take a branch; yields what became ready meanwhile."""
         branch.ids = [branch.first]
-        if self._slots == 1 or branch.cache.ragged:  # a lane has one length per branch, not per head
+        if self._slots == 1:
             yield self._to_the_end(branch, ALONE)
             return
         if (end := self._end(branch, branch.ids)) is not None:
@@ -100,7 +100,8 @@ class DecodePool:
 
     def _take(self, branch: Branch) -> Iterator[Any]:
         """Give a branch a slot; where there is no memory for it, it and those beside it are decoded alone."""
-        lane = self._lanes.setdefault(branch.cache.heads(), _Lane(self._adapter, self._slots))
+        kind = branch.cache.heads(), branch.cache.ragged
+        lane = self._lanes.setdefault(kind, _Lane(self._adapter, self._slots, ragged=kind[1]))
         try:
             lane.take(branch)
         except (MemoryError, RuntimeError) as error:
@@ -188,14 +189,18 @@ class DecodePool:
 
 
 class _Lane:
-    """Branches whose layers store the same number of heads; active ones are the first rows of every tensor."""
+    """Branches whose layers store the same number of heads; active ones are the first rows of every tensor.
 
-    def __init__(self, adapter: VlmAdapter, slots: int) -> None:
-        self._adapter, self._slots = adapter, slots
+    Heads that hold fewer entries than others (``ragged``) have them at the end, behind padding.
+    """
+
+    def __init__(self, adapter: VlmAdapter, slots: int, ragged: bool = False) -> None:
+        self._adapter, self._slots, self._ragged = adapter, slots, ragged
         self.branches: list[Branch] = []
         n_layers = len(adapter.text.layers)
         self._keys: list[Tensor | None] = [None] * n_layers
         self._values: list[Tensor | None] = [None] * n_layers
+        self._starts: list[Tensor | None] = [None] * n_layers  # first entry per row and head, (slots, heads)
         self._lengths = [[0] * slots for _ in range(n_layers)]
         self._positions = [0] * slots
 
@@ -209,6 +214,9 @@ class _Lane:
             assert k is not None and v is not None
             k[row, :, : keys.shape[1]], v[row, :, : keys.shape[1]] = keys, values
             self._lengths[layer][row] = keys.shape[1]
+            if self._ragged:
+                starts, there = self._starts_of(layer, keys), branch.cache.mask(layer)
+                starts[row] = 0 if there is None else (~there).sum(1)
         self._positions[row] = branch.position
         self.branches.append(branch)
 
@@ -226,6 +234,12 @@ class _Lane:
                 new[:n, :, : old.shape[2]] = old[:n]
             store[layer] = new
 
+    def _starts_of(self, layer: int, like: Tensor) -> Tensor:
+        starts = self._starts[layer]
+        if starts is None:
+            starts = self._starts[layer] = torch.zeros(self._slots, like.shape[0], dtype=torch.long, device=like.device)
+        return starts
+
     def release(self, row: int) -> Branch:
         """Take a branch out; the last one moves into its row."""
         last = len(self.branches) - 1
@@ -236,6 +250,8 @@ class _Lane:
                 n = self._lengths[layer][last]
                 keys[row, :, :n], values[row, :, :n] = keys[last, :, :n].clone(), values[last, :, :n].clone()
                 self._lengths[layer][row] = n
+                if (starts := self._starts[layer]) is not None:
+                    starts[row] = starts[last]
             self._positions[row] = self._positions[last]
             self.branches[row] = self.branches[last]
         self.branches.pop()
@@ -286,10 +302,13 @@ class _Lane:
         for row in range(n):
             lengths[row] += 1
         longest = max(lengths[:n])
-        mask = torch.arange(longest, device=k.device)[None] <= at[:, None]
+        places = torch.arange(longest, device=k.device)
+        mask = (places <= at[:, None])[:, None]
+        if (starts := self._starts[layer]) is not None:
+            mask = mask & (places >= starts[:n, :, None])
         grouped = q.transpose(0, 1).reshape(n, stored, q.shape[0] // stored, q.shape[2])
         mixed = torch.nn.functional.scaled_dot_product_attention(
-            grouped, keys[:n, :, :longest], values[:n, :, :longest], attn_mask=mask[:, None, None]
+            grouped, keys[:n, :, :longest], values[:n, :, :longest], attn_mask=mask[:, :, None]
         )
         return mixed.reshape(n, -1)
 
