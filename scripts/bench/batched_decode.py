@@ -55,7 +55,7 @@ def branches_of(adapter: VlmAdapter, n: int, room: int) -> list[Branch]:
         cache = KVCache(len(adapter.text.layers), room)
         result = pipeline.prefill(entered, begun, budgets, cache, (), clock)
         first = Decoder(adapter, cache, begun.next_position, adapter.dims.q_heads).first(result.last)
-        out.append(Branch(cache, begun.next_position, first, room, lambda *_: None, [first]))
+        out.append(Branch(cache, begun.next_position, first, room, lambda *_: (), [first]))
     return out
 
 

@@ -11,8 +11,9 @@ import torch
 from tests.models.families import CACHED
 from tests.models.families import tiny as tiny_family
 from vtprune_eval.pipeline import abreast as packed
+from vtprune_eval.pipeline.answer import LAYERS
 from vtprune_eval.pipeline.batch import AGAIN, MARGIN, DecodePool
-from vtprune_eval.pipeline.sweep import LAYERS, Sweep
+from vtprune_eval.pipeline.sweep import Sweep
 
 from .test_sweep import BUILTIN, PLENTY, cells_of, images_of, plain
 from .test_sweep import method_class as class_of

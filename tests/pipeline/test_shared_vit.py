@@ -8,8 +8,9 @@ import torch
 
 from tests.models.families import tiny as tiny_family
 from vtprune_eval.budget import Budget
+from vtprune_eval.pipeline.answer import IMAGES, VIT, VIT_BLOCKS
 from vtprune_eval.pipeline.generate import Pipeline
-from vtprune_eval.pipeline.sweep import IMAGES, VIT, VIT_BLOCKS, Sweep
+from vtprune_eval.pipeline.sweep import Sweep
 from vtprune_eval.pipeline.vit_trunk import VitTrunk
 from vtprune_eval.registry import make_method
 

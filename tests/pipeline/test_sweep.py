@@ -15,10 +15,11 @@ from vtprune_eval.budget import Budget
 from vtprune_eval.clock import StageClock
 from vtprune_eval.errors import SampleError, UserError
 from vtprune_eval.methods.base import Method
+from vtprune_eval.pipeline.answer import IMAGES, LAYERS, PREFILL, VIT, VIT_BLOCKS
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
-from vtprune_eval.pipeline.sweep import IMAGES, LAYERS, PREFILL, VIT, VIT_BLOCKS, Sweep
+from vtprune_eval.pipeline.sweep import Sweep
 from vtprune_eval.registry import make_method, method_class, method_names
 from vtprune_eval.selftest.small import NAMES
 

@@ -12,7 +12,7 @@ settled it takes a slot again. What it computed alone it keeps, so that no step 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,7 +40,8 @@ class Branch:
         position: logical position of the token after the prompt.
         first: the first new token, from the prefill.
         limit: new tokens at most.
-        done: called once with the ids, ``eos`` or ``length``, and how they were decoded; what it returns is handed out.
+        done: called once with the ids, ``eos`` or ``length``, and how they were decoded; hands out what it returns, one
+            answer for every cell that came to this branch.
         exact: where the prompt was prefilled beside others, gives cache and first token of a prefill of its own.
         ids: the new tokens so far.
         decoder: what decodes it alone, None as long as no step was in doubt.
@@ -51,7 +52,7 @@ class Branch:
     position: int
     first: int
     limit: int
-    done: Callable[[list[int], str, str], Any]
+    done: Callable[[list[int], str, str], Sequence[Any]]
     exact: Callable[[], tuple[KVCache, int]] | None = None
     ids: list[int] = field(default_factory=list)
     decoder: Decoder | None = None
@@ -89,10 +90,10 @@ class DecodePool:
         """Take a branch; yields what became ready meanwhile."""
         branch.ids = [branch.first]
         if self._slots == 1:
-            yield self._to_the_end(branch, ALONE)
+            yield from self._to_the_end(branch, ALONE)
             return
         if (end := self._end(branch, branch.ids)) is not None:
-            yield self._done(branch, end, ALONE)
+            yield from self._done(branch, end, ALONE)
             return
         while self.waiting >= self._slots:
             yield from self._step(max(self._lanes.values(), key=lambda lane: len(lane.branches)))
@@ -138,11 +139,11 @@ class DecodePool:
             if why == AGAIN:
                 doubted.append(branch)
             else:
-                yield self._done(branch, why, BATCHED if branch.decoder is None else AGAIN)
+                yield from self._done(branch, why, BATCHED if branch.decoder is None else AGAIN)
         for branch in doubted:
             end = self._settle(branch, len(branch.ids) + 1, doubted=True)
             if end is not None:
-                yield self._done(branch, end, AGAIN)
+                yield from self._done(branch, end, AGAIN)
             else:
                 yield from self._take(branch)
 
@@ -151,9 +152,9 @@ class DecodePool:
         held, lane.branches = lane.branches, []
         self._lanes = {k: v for k, v in self._lanes.items() if v is not lane}
         for branch in [*held, *more]:
-            yield self._to_the_end(branch, ALONE if branch.decoder is None else AGAIN)
+            yield from self._to_the_end(branch, ALONE if branch.decoder is None else AGAIN)
 
-    def _to_the_end(self, branch: Branch, how: str) -> Any:
+    def _to_the_end(self, branch: Branch, how: str) -> Sequence[Any]:
         end = self._settle(branch, branch.limit)
         assert end is not None
         return self._done(branch, end, how)
@@ -183,9 +184,25 @@ class DecodePool:
         """Why an answer ends, None where it goes on."""
         return "eos" if ids[-1] in self._adapter.eos_ids else "length" if len(ids) >= branch.limit else None
 
-    def _done(self, branch: Branch, end: str, how: str) -> Any:
+    def _done(self, branch: Branch, end: str, how: str) -> Sequence[Any]:
         self.tokens += len(branch.ids)
         return branch.done(branch.ids, end, how)
+
+
+def pool_within(adapter: VlmAdapter, longest: int, wanted: int, max_bytes: int) -> DecodePool | None:
+    """A pool of at most ``wanted`` slots within ``max_bytes``, None where the model's branches cannot be batched.
+
+    Args:
+        adapter: the model.
+        longest: tokens of a prompt with its answer.
+        wanted: slots.
+        max_bytes: for the branches' own caches and the slots.
+    """
+    n_layers, dims = len(adapter.text.layers), adapter.dims
+    if adapter.points or not all(map(adapter.has_cache, range(n_layers))):
+        return None
+    each = 2 * n_layers * longest * 2 * dims.kv_heads * dims.head_dim * adapter.dtype.itemsize
+    return DecodePool(adapter, max(1, min(wanted, max_bytes // each)))
 
 
 class _Lane:

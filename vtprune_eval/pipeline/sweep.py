@@ -3,18 +3,17 @@
 Cells with the same hooks up to the ViT share its output; those that drop inside the ViT share its blocks up to there
 with each other and with those that drop nothing; methods inside the decoder share the layers before the first
 that they look at; those that agree up to the cache share the whole prefill: the prompt's keys, values and hidden states
-are computed once, every cache method says what it keeps, and one branch after the other is cut out and decoded. The
-shared state is never written to. Everything that a cell computes for itself has the same shapes and the same inputs as
-in a run of its own, so that answers, kept indices and counts are the same; where prompts are prefilled or branches are
-decoded together, a margin holds their tokens to those of a run of their own (:mod:`.abreast`, :mod:`.batch`).
-
-Times, memory and energy mean nothing here; the loop over samples throws them away.
+are computed once, every cache method says what it keeps, and one branch after the other is cut out and decoded. Cells
+that come to the same tokens or cache share the whole answer (:mod:`.alike`). Shared state is never written to. What a
+cell computes for itself has the same shapes and inputs as in a run of its own, so that answers, kept indices and counts
+are the same; where prompts are prefilled or branches are decoded together, a margin holds their tokens to those of a
+run of their own (:mod:`.abreast`, :mod:`.batch`). Times, memory and energy mean nothing here and are thrown away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -24,11 +23,12 @@ from ..budget import StageBudget
 from ..clock import StageClock
 from ..errors import SampleError, UserError
 from ..models.base import VlmAdapter
-from ..outcome import Outcome
 from ..profiling.memory import PeakMemory
 from ..sample import Sample
 from .abreast import PACK_LONGEST, PACK_ROWS, Prefilled, packed_prefill, packs
-from .batch import ALONE, Branch, DecodePool
+from .alike import of_one_cache, of_one_prompt
+from .answer import ANSWER, IMAGES, LAYERS, PREFILL, VIT, VIT_BLOCKS, Answer
+from .batch import Branch, DecodePool, pool_within
 from .cache import KVCache
 from .disk_cache import DiskCache
 from .generate import Pipeline
@@ -40,30 +40,7 @@ from .stages import Begun, Entered, Ready
 from .trunk import first_hook, trunk
 from .vit_trunk import VitTrunk, along_trunks
 
-# What the cells of an answer had in common, from less to more.
 BEHIND_VIT = "merge_patches"  # the last hook that changes what the ViT gives
-IMAGES, VIT_BLOCKS, VIT, LAYERS, PREFILL = "images", "vit_blocks", "vit", "layers", "prefill"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One cell's answer to one sample.
-
-    Attributes:
-        cell: its number.
-        outcome: what came out, or the exception that this cell alone would have raised.
-        shared: ``prefill``, ``layers`` (of the decoder), ``vit``, ``vit_blocks`` (those before a drop inside it) or
-            ``images``: what it was branched from.
-        sample: that was asked; where branches decode together, an answer may come after later samples were begun.
-        decoded: ``batched``, ``alone`` (as where there was no memory to batch), or ``again`` where a batched step was
-            too close to call.
-    """
-
-    cell: int
-    outcome: Outcome | Exception
-    shared: str
-    sample: Sample
-    decoded: str = ALONE
 
 
 class Sweep:
@@ -259,9 +236,16 @@ class Sweep:
         return KVCache(len(pipeline.adapter.text.layers), pipeline.max_new_tokens)
 
     def _rest(
-        self, ready: Ready, begun: Begun, cache: KVCache, answered: set[int], since: Halfway | None = None
+        self,
+        ready: Ready,
+        begun: Begun,
+        cache: KVCache,
+        answered: set[int],
+        since: Halfway | None = None,
+        alike: Sequence[Ready] = (),
     ) -> Iterator[Answer]:
-        """Prefill (of the layers behind ``since``), then the pool, or the decoder where there is none."""
+        """Prefill (of the layers behind ``since``), then the pool, or the decoder where there is none; cells that are
+        ``alike`` take over the answer of the pool."""
         pipeline, entered, budgets = self._pipelines[ready.cell], ready.entered, ready.budgets
         adapter = pipeline.adapter
         clock, memory = StageClock(adapter.device), PeakMemory(adapter.device)
@@ -277,17 +261,18 @@ class Sweep:
             answered.add(ready.cell)
             yield Answer(ready.cell, outcome, ready.shared, entered.sample)
             return
-        branch = self._branch(ready.cell, entered, begun, budgets, result, cache, first, ready.shared)
-        answered.add(ready.cell)
+        branch = self._branch(ready, begun, result, cache, first, alike)
+        answered.update((ready.cell, *(r.cell for r in alike)))
         yield from pool.add(branch)
 
     def _flush(self, together: list[Ready]) -> Iterator[Answer]:
         """The prefill of all that wait for one, then the pool."""
-        waiting = list(together)
+        groups = of_one_prompt((r, self._pipelines[r.cell].max_new_tokens) for r in together)
         together.clear()
         pool = self._pool
-        if not waiting or pool is None:
+        if not groups or pool is None:
             return
+        waiting = [group[0] for group in groups]
         adapter = self._pipelines[waiting[0].cell].adapter
         states = [r.begun.state for r in waiting if r.begun is not None]
         done: list[Prefilled | None] = [None] * len(waiting)
@@ -297,25 +282,25 @@ class Sweep:
                 done = list(packed_prefill(adapter, states, rooms, pool.margin))
             except (MemoryError, RuntimeError) as error:
                 self._note(waiting[0].entered.sample, error)
-        for ready, packed in zip(waiting, done, strict=True):
+        for group, packed in zip(groups, done, strict=True):
             answered: set[int] = set()
-            yield from self._guarded(ready.entered.sample, self._behind_pack(ready, packed, answered))
-            if ready.cell not in answered and ready.images is not None:
-                yield self._alone(ready.cell, ready.entered.sample, ready.images)
+            yield from self._guarded(group[0].entered.sample, self._behind_pack(group, packed, answered))
+            for ready in group:
+                if ready.cell not in answered and ready.images is not None:
+                    yield self._alone(ready.cell, ready.entered.sample, ready.images)
 
-    def _behind_pack(self, ready: Ready, packed: Prefilled | None, answered: set[int]) -> Iterator[Answer]:
-        """A cell whose prompt was prefilled beside others; one whose first token is not sure is prefilled alone."""
+    def _behind_pack(self, group: list[Ready], packed: Prefilled | None, answered: set[int]) -> Iterator[Answer]:
+        """Cells of one prompt that was prefilled beside others; where its first token is not sure, alone."""
+        ready, *alike = group
         pipeline, begun, pool = self._pipelines[ready.cell], ready.begun, self._pool
         assert begun is not None and pool is not None
         if packed is None or not packed.sure:
             own = replace(begun, state=replace(begun.state))
-            yield from self._rest(ready, own, self._new_cache(pipeline), answered)
+            yield from self._rest(ready, own, self._new_cache(pipeline), answered, alike=alike)
             return
-        branch = self._branch(
-            ready.cell, ready.entered, begun, ready.budgets, packed.result, packed.cache, packed.first, ready.shared
-        )
+        branch = self._branch(ready, begun, packed.result, packed.cache, packed.first, alike)
         branch.exact = partial(self._exact, replace(ready, images=None))
-        answered.add(ready.cell)
+        answered.update(r.cell for r in group)
         yield from pool.add(branch)
 
     def _exact(self, ready: Ready) -> tuple[KVCache, int]:
@@ -328,35 +313,25 @@ class Sweep:
         return cache, pipeline.decoder(cache, begun).first(result.last)
 
     def _branch(
-        self,
-        cell: int,
-        entered: Entered,
-        begun: Begun,
-        budgets: dict[str, StageBudget],
-        result: PrefillResult,
-        cache: KVCache,
-        first: int,
-        shared: str,
+        self, ready: Ready, begun: Begun, result: PrefillResult, cache: KVCache, first: int, alike: Sequence[Ready] = ()
     ) -> Branch:
-        """A branch for the pool; everything but its answer is counted now, so that it holds no more than its cache."""
-        pipeline, sample = self._pipelines[cell], entered.sample
-        draft = pipeline.draft(entered, begun, budgets, result, cache)
+        """A branch for the pool, whose answer is that of ``alike``, too; all but the answer is counted now."""
+        sample, cells = ready.entered.sample, []  # what is kept until the answer must not hold what entered
+        for r in (ready, *alike):
+            own = self._pipelines[r.cell]
+            draft = own.draft(r.entered, r.begun or begun, r.budgets, result, cache)
+            cells.append((r.cell, own, draft, ready.shared if r is ready else ANSWER))
 
-        def done(ids: list[int], finish: str, how: str) -> Answer:
-            return Answer(cell, pipeline.outcome(draft, ids, finish, {}, 0), shared, sample, how)
+        def done(ids: list[int], finish: str, how: str) -> list[Answer]:
+            return [Answer(c, own.outcome(d, ids, finish, {}, 0), said, sample, how) for c, own, d, said in cells]
 
-        return Branch(cache, begun.next_position, first, pipeline.max_new_tokens, done)
+        return Branch(cache, begun.next_position, first, self._pipelines[ready.cell].max_new_tokens, done)
 
     def _pool_of(self, adapter: VlmAdapter, entered: Entered) -> DecodePool | None:
         """The pool, None where branches of this model cannot be batched or there is no memory for two."""
-        n_layers = len(adapter.text.layers)
-        if self._decode_batch == 1 or adapter.points or not all(map(adapter.has_cache, range(n_layers))):
-            return None
-        if self._pool is None:
-            dims, size = adapter.dims, adapter.dtype.itemsize
+        if self._pool is None and self._decode_batch > 1:
             longest = entered.prompt.layout.n_prompt + max(p.max_new_tokens for p in self._pipelines)
-            each = 2 * n_layers * longest * 2 * dims.kv_heads * dims.head_dim * size  # its own cache, and a slot
-            self._pool = DecodePool(adapter, max(1, min(self._decode_batch, self._max // each)))
+            self._pool = pool_within(adapter, longest, self._decode_batch, self._max)
         return self._pool
 
     def _behind_prefill(
@@ -376,6 +351,9 @@ class Sweep:
         ]
         result = leader.prefill(entered, begun, budgets[cells[0]], cache, one_object_each(branches), clock)
         pool = self._pool_of(adapter, entered)
+        if pool is not None:
+            yield from self._into_pool(pool, entered, begun, budgets, result, cache, kept, answered)
+            return
         first = None  # the same for all: it depends on the prompt's last hidden state alone
         said: list[float] = []
         for cell in cells:
@@ -388,13 +366,34 @@ class Sweep:
                 said = list(decoder.logprobs or ())
             elif decoder.logprobs is not None:
                 decoder.logprobs += said
-            if pool is not None:
-                waiting = self._branch(cell, entered, begun, budgets[cell], result, branch, first, PREFILL)
-                answered.add(cell)
-                yield from pool.add(waiting)
-                continue
             outcome = self._pipelines[cell].finish(
                 entered, begun, budgets[cell], result, branch, decoder, first, clock, memory
             )
             answered.add(cell)
             yield Answer(cell, outcome, PREFILL, entered.sample)
+
+    def _into_pool(
+        self,
+        pool: DecodePool,
+        entered: Entered,
+        begun: Begun,
+        budgets: dict[int, dict[str, StageBudget]],
+        result: PrefillResult,
+        cache: KVCache,
+        kept: dict[int, dict[int, Tensor]],
+        answered: set[int],
+    ) -> Iterator[Answer]:
+        """The branches of one prefill, those with equal caches as one; ``kept``: by cell and layer."""
+        first = None
+        for group in of_one_cache(kept, {cell: self._pipelines[cell].max_new_tokens for cell in kept}):
+            leader, *alike = [Ready(cell, entered, None, budgets[cell], PREFILL) for cell in group]
+            branch = cache.fork()
+            for layer, entries in kept[leader.cell].items():
+                branch.keep(layer, entries)
+            for cell in group:
+                del kept[cell]
+            if first is None:  # the same for all: it depends on the prompt's last hidden state alone
+                first = self._pipelines[leader.cell].decoder(branch, begun).first(result.last)
+            waiting = self._branch(leader, begun, result, branch, first, alike)
+            answered.update(group)
+            yield from pool.add(waiting)

@@ -49,8 +49,8 @@ def make_record(
     before there were readings); ``notes``; ``target_recall``: share of the target's blocks that survive, by stage, null
     where a sample has no box (records of early versions lack the key); ``logprobs`` per generated id (with
     ``--logprobs``). The run loop adds ``energy_j`` and ``gpu_process_bytes``, null without a GPU. A record whose answer
-    comes from shared or prefetched computation has ``shared`` (``prefill``, ``layers``, ``vit``, ``vit_blocks`` or
-    ``images``: what it was branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and
+    comes from shared or prefetched computation has ``shared`` (``answer``, ``prefill``, ``layers``, ``vit``,
+    ``vit_blocks`` or ``images``: what it was branched from), and null for ``times``, ``peak_bytes``, ``energy_j`` and
     ``gpu_process_bytes``.
     """
     record: Answered = {

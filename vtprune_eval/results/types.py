@@ -143,7 +143,8 @@ class Answered(_Sample, _Extra):
         times: of every stage in ms; null for an answer from shared work.
         energy_j: joules; null without a GPU, and for an answer from shared work.
         gpu_process_bytes: GPU memory of the process; null likewise.
-        shared: what the answer was branched from: prefill, layers (of the decoder), vit, vit_blocks or images.
+        shared: what the answer was branched from: answer (of a cell that came to the same tokens), prefill, layers (of
+            the decoder), vit, vit_blocks or images.
         decoded: batched, alone (as where memory failed), or again (alone, after the pool was not sure); absent for a
             timed answer, which is always decoded alone.
         worker: that answered, where there were several.

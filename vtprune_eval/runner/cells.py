@@ -30,9 +30,10 @@ from .answers import metered, outcome_of, record_of, untimed, warm_up
 from .spec import Cell, RunSpec
 
 if TYPE_CHECKING:
+    from ..pipeline.answer import Answer
     from ..pipeline.disk_cache import DiskCache
     from ..pipeline.images import Images
-    from ..pipeline.sweep import Answer, Sweep
+    from ..pipeline.sweep import Sweep
 
 CRASHES_BEFORE_STOP = 5
 # How an answer was decoded that shared no step with another (:mod:`..pipeline.batch`, which needs torch).
@@ -257,8 +258,9 @@ def _stub_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequ
 
 
 def _shared_answers(job: Job, task: Task, cells: Sequence[OpenCell], pending: Sequence[Sample]) -> Answers:
+    from ..pipeline.answer import IMAGES
     from ..pipeline.images import ahead
-    from ..pipeline.sweep import IMAGES, Sweep
+    from ..pipeline.sweep import Sweep
 
     pipelines = [job.factory(cell.cell, task) for cell in cells]
     room = parse_bytes(job.spec.max_branch_bytes, "--max-branch-bytes")

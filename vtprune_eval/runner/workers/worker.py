@@ -23,7 +23,7 @@ from ..folder import task_of
 from ..spec import Cell, RunSpec
 
 if TYPE_CHECKING:
-    from ...pipeline.sweep import Answer
+    from ...pipeline.answer import Answer
 
 # A call returns after the first record that ends later than this, with what it has: the driver sees progress, a lost
 # worker costs little, and the cost of a call (about 1 ms) stays below a thousandth.
@@ -74,7 +74,7 @@ class Shared:
     @staticmethod
     def failed(sample: Sample, places: Sequence[int], error: Exception) -> Iterator[Answer]:
         """The answers of a sample whose images cannot be read."""
-        from ...pipeline.sweep import IMAGES, Answer
+        from ...pipeline.answer import IMAGES, Answer
 
         return (Answer(place, error, IMAGES, sample) for place in places)
 
