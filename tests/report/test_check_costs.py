@@ -183,12 +183,23 @@ def test_files_of_other_sizes_are_found(nano):
 COMMITTED = sorted((ROOT / "leaderboards" / "results").glob("*.json"))
 
 
+def first_records(path):
+    """The first answered record of every cell; the others' lines are not parsed, because they are many."""
+    found = {}
+    with gzip.open(path.with_name(path.stem + ENDING), "rt") as lines:
+        for line in lines:
+            cell = line[: line.index(',"schema"')]
+            if cell not in found and '"status":"ok"' in line:
+                found[cell] = json.loads(line)
+    return found
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_a_record_of_every_committed_cell_is_possible(path):
     """`validate` looks at all of them; the board must never hold a result that it refuses."""
-    result, records = read(path)
+    result = json.loads(path.read_text())
     spec, model = spec_of(result["settings"]), Measured.of(result["settings"])
-    firsts = {key: next((r for r in own if r["status"] == "ok"), None) for key, own in records.items()}
-    answered = {key: record for key, record in firsts.items() if record is not None}
-    wrong = {key: why for key, record in answered.items() if (why := fault(record, spec.make(key[1]), model))}
+    answered = {(r["method"], r["budget"], r["task"]): r for r in first_records(path).values()}
+    assert {(c.method, c.budget, task) for c in spec.cells() for task in spec.tasks} >= answered.keys()
+    wrong = {key: why for key, record in answered.items() if (why := fault(record, spec.make(key[0]), model))}
     assert answered and wrong == {}

@@ -81,10 +81,12 @@ def _recompute(path: Path, data_path: str | None = None) -> tuple[list[str], str
     Raises:
         UserError: a fault of the result.
     """
+    from ..report.result_file import read
     from ..report.validate import lacks_of, validate
 
-    lacks = lacks_of(path, data_path)
-    return ([], lacks) if lacks else (validate(path, data_path), "")
+    held = read(path)
+    lacks = lacks_of(held[0], data_path)
+    return ([], lacks) if lacks else (validate(path, data_path, held), "")
 
 
 def check_submission(argv: Sequence[str]) -> int:

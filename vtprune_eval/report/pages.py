@@ -56,12 +56,12 @@ def build(folder: Path, *, pictures: bool = True) -> list[Path]:
     results: dict[str, tuple[ResultFile, dict[Key, list[Record]]]] = {}
     recomputed: dict[str, str] = {}
     for path in result_paths(folder / "results"):
-        result, records = read(path)
+        held = result, records = read(path)
         print_ = result["records"]["sha256"]
         if print_ in seen:
             raise UserError(f"{path.name} and {seen[print_].name} hold the same records; remove one of them.")
         seen[print_] = path
-        results[result["name"]], recomputed[result["name"]] = (result, records), why_not_recomputed(path)
+        results[result["name"]], recomputed[result["name"]] = held, why_not_recomputed(path, held)
         rows += rows_of(result, records)
         parts[result["name"]] = details_of(result, records, folder if pictures else None)
     states = row_states(folder, results, recomputed)

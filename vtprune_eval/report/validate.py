@@ -21,14 +21,18 @@ from ..runner.folder import Key, expected_key, spec_of, task_of
 from ..runner.spec import RunSpec
 from .check_costs import Measured, Size, fault
 from .result_file import differs, group_of, read
+from .result_types import ResultFile
+
+Read = tuple[ResultFile, dict[Key, list[Record]]]  # of :func:`.result_file.read`
 
 
-def validate(path: Path, data_path: str | None = None) -> list[str]:
+def validate(path: Path, data_path: str | None = None, held: Read | None = None) -> list[str]:
     """Check a result file in full: schema, fingerprints, sample ids, scores, lengths, bytes, times, FLOPs.
 
     Args:
         path: the JSON file; its records lie beside it.
         data_path: folder of the original data, for a task that is not embedded.
+        held: what :func:`.result_file.read` gave, where the file was read before.
 
     Returns:
         One sentence per thing that was checked, and per thing that could not be.
@@ -36,7 +40,7 @@ def validate(path: Path, data_path: str | None = None) -> list[str]:
     Raises:
         UserError: the first thing that is wrong.
     """
-    result, records = read(path)
+    result, records = held or read(path)
     settings = result["settings"]
     spec = spec_of(settings)
     said = [
@@ -63,17 +67,13 @@ def validate(path: Path, data_path: str | None = None) -> list[str]:
     return said
 
 
-def lacks_of(path: Path, data_path: str | None = None) -> str:
+def lacks_of(result: ResultFile, data_path: str | None = None) -> str:
     """Why not everything of a sound result can be computed again here, "" where it can be.
 
     Args:
-        path: as for :func:`validate`.
+        result: that was read.
         data_path: as for :func:`validate`.
-
-    Raises:
-        UserError: a file that cannot be read.
     """
-    result, _ = read(path)
     spec = spec_of(result["settings"])
     for name in spec.tasks:
         try:
@@ -89,12 +89,12 @@ def lacks_of(path: Path, data_path: str | None = None) -> str:
     return ""
 
 
-def why_not_recomputed(path: Path) -> str:
-    """Why a result is not ``recomputed``, "" where everything of it follows from its records and the data."""
+def why_not_recomputed(path: Path, held: Read) -> str:
+    """Why a result that was read is not ``recomputed``; "" where all of it follows from its records and the data."""
     try:
-        lacks = lacks_of(path)
+        lacks = lacks_of(held[0])
         if not lacks:
-            validate(path)
+            validate(path, held=held)
         return lacks
     except UserError as error:
         return str(error)

@@ -234,7 +234,7 @@ def _draws(n: int, seed: int) -> Iterator[np.ndarray]:
     return iter(_kept_draws(n, seed)) if n * N_BOOTSTRAP <= KEPT_DRAWS else _drawn(n, seed)
 
 
-@lru_cache(maxsize=1)  # the comparisons of a task are of one number of clusters
+@lru_cache(maxsize=4)  # a task has one number of clusters, and few tasks take turns
 def _kept_draws(n: int, seed: int) -> tuple[np.ndarray, ...]:
     return tuple(block.astype(np.uint16 if block.max() > 255 else np.uint8) for block in _drawn(n, seed))
 
