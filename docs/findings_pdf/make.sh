@@ -7,12 +7,21 @@ here=docs/findings_pdf
 build=${BUILD:-$(mktemp -d)}
 [ -n "${BUILD:-}" ] || trap 'rm -rf "$build"' EXIT
 harness() { ${PYTHON:-python} -m vtprune_eval "$@"; }
+run_of() { # METHOD: the committed run of most budgets with it
+  ${PYTHON:-python} - "$results" "$1" << 'END'
+import json, pathlib, sys
+runs = [json.loads(p.read_text()) for p in sorted(pathlib.Path(sys.argv[1]).glob("*.json"))]
+able = [r for r in runs if sys.argv[2] in r["settings"]["methods"]]
+print(max(able, key=lambda r: len(r["settings"]["budgets"]))["name"])
+END
+}
+before=$(run_of pixelprune) behind=$(run_of focusui) layers=$(run_of fastv) cache=$(run_of snapkv)
 # Stage, its run, the methods that are shown.
 stages=(
-  "before nano-c3b21288a1b6 pixelprune,conncomp,stride,random,resize,tome"
-  "behind nano-c6d65589e4ec focusui,divprune,cdpruner,scope,visionzip,random-tokens,no-image"
-  "layers nano-740d469ff536 sparsevlm,dart,showui,fastv,pyramiddrop,random-layer"
-  "cache nano-f7962933b433 vlcache,kvzip,snapkv,guikv,h2o,knorm,random-kv"
+  "before $before pixelprune,conncomp,stride,random,resize,tome"
+  "behind $behind focusui,divprune,cdpruner,scope,visionzip,random-tokens,no-image"
+  "layers $layers sparsevlm,dart,showui,fastv,pyramiddrop,random-layer"
+  "cache $cache vlcache,kvzip,snapkv,guikv,h2o,knorm,random-kv"
 )
 for stage in "${stages[@]}"; do
   read -r name run methods <<< "$stage"
@@ -25,10 +34,10 @@ pairs() { # NAME RUN A B [A B ...]
   while [ $# -gt 0 ]; do options+=(--a "$1" --b "$2"); shift 2; done
   harness compare "$results/$run.json" "$results/$run.json" --format latex "${options[@]}" > "$build/pairs_$name.tex"
 }
-pairs before nano-c3b21288a1b6 pixelprune@40 random@40 pixelprune@40 resize@40
-pairs behind nano-c6d65589e4ec focusui@20 random-tokens@20 divprune@40 random-tokens@40
-pairs layers nano-740d469ff536 sparsevlm@50 dart@50 fastv@50 random-layer@50
-pairs cache nano-f7962933b433 guikv@10 snapkv@10 snapkv@10 random-kv@10
+pairs before "$before" pixelprune@40 random@40 pixelprune@40 resize@40
+pairs behind "$behind" focusui@20 random-tokens@20 divprune@40 random-tokens@40
+pairs layers "$layers" sparsevlm@50 dart@50 fastv@50 random-layer@50
+pairs cache "$cache" guikv@10 snapkv@10 snapkv@10 random-kv@10
 
 cp "$here/findings.tex" "$build"
 (cd "$build" && SOURCE_DATE_EPOCH=0 pdflatex -interaction=nonstopmode -halt-on-error findings.tex > log.txt) ||
