@@ -30,7 +30,9 @@ def sample(tmp_path):
     return make_sample(tmp_path)
 
 
-def test_a_cpu_passes(capsys):
+def test_a_cpu_passes(capsys, monkeypatch):
+    # How much time lies between two stages depends on what else the machine does; a planted gap is found below.
+    monkeypatch.setattr(checks, "GAP", 1.0)
     assert main(["selftest", "--device", "cpu", *FEW, "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ok"] and found["clock"] == "" and found["dtype"] == "float32"
