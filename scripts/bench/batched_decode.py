@@ -8,6 +8,8 @@
 
     python scripts/bench/batched_decode.py [--branches 32] [--steps 8] [--model nano|mid] [--dtype float32|bfloat16]
     python scripts/bench/batched_decode.py --suite --methods snapkv,guikv,fastv --budgets 10,40 --limit 20
+
+``--suite`` goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -31,6 +34,7 @@ from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
 from vtprune_eval.models.base import VlmAdapter
+from vtprune_eval.pipeline.answer import ANSWER
 from vtprune_eval.pipeline.batch import MARGIN, Branch, _Lane
 from vtprune_eval.pipeline.cache import KVCache
 from vtprune_eval.pipeline.decode import Decoder
@@ -38,6 +42,9 @@ from vtprune_eval.pipeline.generate import Pipeline
 from vtprune_eval.pipeline.images import load_images
 from vtprune_eval.pipeline.sweep import Sweep
 from vtprune_eval.registry import make_method
+from vtprune_eval.sample import Sample
+
+PART = 20  # samples of a part of --suite
 
 
 def branches_of(adapter: VlmAdapter, n: int, room: int) -> list[Branch]:
@@ -93,38 +100,77 @@ def measure(adapter: VlmAdapter, n: int, steps: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
+def compared(pipelines: list[Pipeline], samples: Sequence[Sample]) -> dict[str, int]:
+    """Every cell on some samples, alone and together: ids that differ, and how the others were decoded."""
+    sweep = Sweep(pipelines, max_branch_bytes=1 << 32, decode_batch=32)
+    together = []
+    for sample in samples:
+        images = load_images(sample, pipelines[0].adapter.images, StageClock(), keep_files=True)
+        together += sweep.run(sample, images, range(len(pipelines)))
+    together += sweep.drain()
+    found = {"samples": len(samples), "answers": 0, "differ": 0, "without_answer": 0}
+    if sweep._pool is not None:
+        found |= {key: getattr(sweep._pool, key) for key in ("tokens", "steps_again")}
+    for answer in together:
+        ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
+        try:
+            alone: tuple[int, ...] | None = pipelines[answer.cell].run(answer.sample).ids
+        except SampleError:  # a budget that the sample cannot meet fails together and alone
+            alone = None
+        found["answers"] += 1
+        found["without_answer"] += alone is None
+        found["differ"] += ids != alone
+        found[answer.decoded] = found.get(answer.decoded, 0) + 1
+        if answer.shared == ANSWER:
+            found["of_another_cell"] = found.get("of_another_cell", 0) + 1
+    return found
+
+
 def suite(
-    adapter: VlmAdapter, methods: list[str], budgets: list[str], tasks: list[str], limit: int | None
+    adapter: VlmAdapter,
+    methods: list[str],
+    budgets: list[str],
+    reading: str,
+    parts: Iterator[tuple[str, int]],
+    out: Path,
 ) -> dict[str, int]:
-    """Every cell on every sample, alone and together: ids that differ, and how the others were decoded."""
+    """The counts of :func:`compared` over all ``parts`` (task, first sample).
+
+    ``out`` gets a line of JSON per part, so that what was interrupted goes on where it stopped.
+    """
     cells = [(m, b) for m in methods for b in (["100"] if m == "full" else budgets)]
+    settings = [str(adapter.dtype), cells, reading]
     pipelines = [
-        Pipeline(adapter, tuple(make_method(p, {}) for p in m.split("+")), Budget.parse(b), max_new_tokens=24)
+        Pipeline(
+            adapter,
+            tuple(make_method(p, {}) for p in m.split("+")),
+            Budget.parse(b, reading=reading),
+            max_new_tokens=24,
+        )
         for m, b in cells
     ]
-    found: dict[str, int] = {"answers": 0, "differ": 0}
-    for name in tasks:
-        samples = load_task(name, limit).samples
-        sweep = Sweep(pipelines, max_branch_bytes=1 << 32, decode_batch=32)
-        together = []
-        for sample in samples:
-            images = load_images(sample, adapter.images, StageClock(adapter.device), keep_files=True)
-            together += sweep.run(sample, images, range(len(cells)))
-        together += sweep.drain()
-        if sweep._pool is not None:
-            for key in ("tokens", "steps_again"):
-                found[key] = found.get(key, 0) + getattr(sweep._pool, key)
-        for answer in together:
-            ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
-            try:
-                alone: tuple[int, ...] | None = pipelines[answer.cell].run(answer.sample).ids
-            except SampleError:  # a budget that the sample cannot meet fails together and alone
-                alone = None
-            found["answers"] += 1
-            found["without_answer"] = found.get("without_answer", 0) + (alone is None)
-            found["differ"] += ids != alone
-            found[answer.decoded] = found.get(answer.decoded, 0) + 1
-    return found
+    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    known = {(r["task"], r["first"]): r for r in lines if r["settings"] == json.loads(json.dumps(settings))}
+    total: dict[str, int] = {}
+    for task, first in parts:
+        row = known.get((task, first))
+        if row is None:
+            samples = [s for i, s in enumerate(load_task(task).samples) if first <= i < first + PART]
+            row = {"task": task, "first": first, "settings": settings, "found": compared(pipelines, samples)}
+            with out.open("a") as stream:
+                stream.write(json.dumps(row) + "\n")
+            print(f"{task} {first}: {row['found']}", file=sys.stderr, flush=True)
+        for key, n in row["found"].items():
+            total[key] = total.get(key, 0) + n
+    return total
+
+
+def parts_of(tasks: Sequence[str], limit: int | None) -> Iterator[tuple[str, int]]:
+    """Parts of :data:`PART` samples, the tasks in turn."""
+    sizes = {task: len(load_task(task).samples) for task in tasks}
+    sizes = {task: n if limit is None else min(n, limit) for task, n in sizes.items()}
+    for first in range(0, max(sizes.values()), PART):
+        yield from ((task, first) for task, n in sizes.items() if first < n)
 
 
 def main() -> int:
@@ -138,16 +184,21 @@ def main() -> int:
     parser.add_argument("--methods", default="full,snapkv,guikv,h2o,fastv,divprune")
     parser.add_argument("--budgets", default="10,40,80")
     parser.add_argument("--tasks", default="mini-grounding,mini-doc,mini-nav")
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--reading", choices=("equal", "paper"), default="equal")
+    parser.add_argument("--limit", type=int, help=f"samples per task, in parts of {PART}")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/batched_decode.jsonl"), help="file that --suite goes on with"
+    )
     given = parser.parse_args()
     if given.model == "mid" and given.dtype != "float32":
         parser.error("the mid-size model is measured in float32")
     torch.set_num_threads(1)
     adapter = mid_model() if given.model == "mid" else load_model("nano", dtype=given.dtype)
     if given.suite:
-        result: dict[str, object] = dict(
-            suite(adapter, given.methods.split(","), given.budgets.split(","), given.tasks.split(","), given.limit)
-        )
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        parts = parts_of(given.tasks.split(","), given.limit)
+        methods, budgets = given.methods.split(","), given.budgets.split(",")
+        result: dict[str, object] = dict(suite(adapter, methods, budgets, given.reading, parts, given.out))
     else:
         result = dict(measure(adapter, given.branches, given.steps))
     print(json.dumps({"model": given.model, "dtype": given.dtype, **result}))
