@@ -144,7 +144,7 @@ def suite(
         Pipeline(
             adapter,
             tuple(make_method(p, {}) for p in m.split("+")),
-            Budget.parse(b, reading=reading),
+            Budget.parse(b, reading=reading),  # type: ignore[arg-type]
             max_new_tokens=24,
         )
         for m, b in cells
