@@ -33,7 +33,7 @@ import torch
 from micro.batches import Maker
 from micro.folder import build_tokenizer, start, write_folder
 from micro.forward import Reader, prepare
-from micro.losses import PLACE, Losses, Numbers, Pointers, losses
+from micro.losses import BESIDE, PLACE, Losses, Numbers, Pointers, losses
 from micro.places import give_places
 from micro.sheets import CLASSES
 from micro.shown import snap
@@ -56,7 +56,7 @@ LIMITS = (15.0, 36.0)  # smallest and largest character cell, px
 COMPETENT = 0.45  # share of characters read at an end of the range from which that end moves on
 READ_WELL = 0.6  # below this share every second step is a reading step, from it on every third
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
-SMALLEST, LARGEST = 40.0, 640.0  # most tokens of a page, at the start and in the end
+SMALLEST, LARGEST = 40.0, 900.0  # most tokens of a page, at the start and in the end
 TOKENS = 560  # visual tokens of a batch
 
 
@@ -110,7 +110,7 @@ def read_step(model, reader: Reader, windows: Windows, state: dict[str, float]) 
         place = reader.places(tokens, SIDE // 32, SIDE // 32)
     right = (logits.argmax(-1) == inner) & (inner > 0)
     widen(state, right.flatten(1).sum(1).numpy(), (inner > 0).flatten(1).sum(1).numpy(), cells)
-    return loss + 0.2 * beside + PLACE * place
+    return loss + BESIDE * beside + PLACE * place
 
 
 def rate(state: dict[str, float], share: float) -> float:

@@ -76,9 +76,14 @@ class Maker:
         self.sheets = {name: found for name in CLASSES if (found := list(read(self.folder, name)))}
 
     def pick(self, cells: tuple[float, float], most: float) -> tuple[str, tuple[int, int]]:
-        """A page class and a size that puts the character cell into ``cells`` px and the page under ``most`` tokens."""
+        """A page class and a size that puts the character cell into ``cells`` px and the page under ``most`` tokens.
+
+        Classes are drawn by their share of the sheets, so that most pages are large ones.
+        """
+        names = list(self.sheets)
+        shares = [CLASSES[name].share for name in names]
         while True:
-            name = self.rng.choice(list(self.sheets))
+            name = self.rng.choices(names, shares)[0]
             cls = CLASSES[name]
             factor = math.exp(self.rng.uniform(*map(math.log, cells))) / cls.cell
             size = snap(cls.size[0] * factor, cls.size[1] * factor)
@@ -103,24 +108,29 @@ class Maker:
             pairs = [p for p in questions(page) if len(p[0]) <= longest]
             if not pairs:
                 continue
-            # Icons are few on a page and learnt last: mostly they are asked first.
-            pairs.sort(key=lambda pair: self.rng.random() - 0.6 * is_icon(pair[2]))
+            # Icons and values are few on a page and learnt last: mostly they are asked first.
+            pairs.sort(key=lambda pair: self.rng.random() - first(pair[2]))
             while len(pairs) < n_questions:
                 pairs = pairs + pairs
             rows.append(([page], pairs[:n_questions]))
         return self.pack(rows, missing)
 
-    def segment(self, question: str, answer: str) -> tuple[list[int], int]:
-        """Token ids of a question with its answer, and where the answer starts."""
+    def segment(self, question: str, answer: str, kind: str) -> tuple[list[int], int]:
+        """Token ids of a question with its answer, and where the answer starts.
+
+        A value ("text") is spelt out even where two digits are a token, so that its first digit is always one token.
+        """
         head = self.tokenizer.encode(f"{question}<|im_end|>\n<|im_start|>assistant\n")
-        return head + self.tokenizer.encode(f"{answer}<|im_end|>"), len(head)
+        if kind != "text":
+            return head + self.tokenizer.encode(f"{answer}<|im_end|>"), len(head)
+        return head + self.tokenizer.convert_tokens_to_ids([*answer, "<|im_end|>"]), len(head)
 
     def pack(self, rows: list[tuple[list[Shown], list[Question]]], missing: bool) -> Batch:
         """Stack rows of equal frame count and size."""
         pages = [page for shown, _ in rows for page in shown]
         width, height = pages[0].size
         read_out = [patch_targets(p.chars, p.advance, width, height) for p in pages]
-        made = [[self.segment(q, a) for q, a, _ in pairs] for _, pairs in rows]
+        made = [[self.segment(q, a, c[0]) for q, a, c in pairs] for _, pairs in rows]
         where = looks(rows, [[at for _, at in row] for row in made])
         present, markers = self._missing(np.stack([p.image for p in pages]), len(rows), missing)
         return Batch(
@@ -172,6 +182,11 @@ class Maker:
 def is_icon(check: tuple) -> bool:
     """Whether what is asked for is an icon: it has a box and no words."""
     return check[-1][2] is not None
+
+
+def first(check: tuple) -> float:
+    """How much sooner a question is asked than others, of a random order in 0 to 1."""
+    return 0.3 if is_icon(check) else 0.6 if check[0] == "text" else 0.0
 
 
 def questions(page: Shown) -> list[Question]:

@@ -10,13 +10,15 @@ import numpy as np
 from .folder import PIECES
 from .shown import Shown, Word
 
+EACH = r"[\s\S]"  # a value is answered character by character
+
 Question = tuple[str, str, tuple]  # question, answer, check
 Look = tuple[int, int, int, list[int], list[int]]  # row, question, token, places for the first and the second head
 
 
-def pieces(text: str, words: list[str]) -> list[tuple[int, str, int]]:
+def pieces(text: str, words: list[str], pattern: str = PIECES) -> list[tuple[int, str, int]]:
     """Tokens of ``text`` that belong to ``words``: (number of the token, word, first character inside the word)."""
-    spans = [m.span() for m in re.finditer(PIECES, text)]
+    spans = [m.span() for m in re.finditer(pattern, text)]
     out = []
     for word in dict.fromkeys(words):
         for m in re.finditer(rf"\b{re.escape(word)}\b", text):
@@ -113,7 +115,7 @@ def _look(out: Looks, screens: Screens, pair: Question, at: tuple[int, int], sta
     if check[0] == "box":
         told = [(i, sorted(shown)) for i in (1, 2, 3, 4)]  # after the verb: space, number, space, number
     else:
-        told = [(i, screens.char(word, offset, last_only)) for i, word, offset in pieces(answer, said)]
+        told = [(i, screens.char(word, offset, last_only)) for i, word, offset in pieces(answer, said, EACH)]
     for i, places in told:
         if places:
             out.attend[3].append((*at, start + i - 1, places, places))

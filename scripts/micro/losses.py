@@ -20,6 +20,7 @@ WATCH = (0, 2, 3, 4)
 HEADS = (0, 2)
 BELL = 0.8  # width of a coordinate's target, in hundredths
 PLACE = 2.0  # weight of a block's own place
+BESIDE = 0.6  # weight of the characters beside a patch: what a block must know of its neighbours to tell a number
 WIDE_BELL = 2.0  # and of what the reader says of a target's centre
 
 
@@ -193,7 +194,7 @@ def read_page(reader: nn.Module, tokens: Tensor, batch: Batch) -> tuple[Tensor, 
     place = reader.places(tokens, batch.images.shape[1] // 32, batch.images.shape[2] // 32)
     parts = {"chars": inner, "beside": outer, "icons": icons, "points": points, "digits": digits, "names": label}
     parts["place"] = place
-    total = inner + 0.2 * outer + 0.3 * (icons + points + digits + label) + PLACE * place
+    total = inner + BESIDE * outer + 0.3 * (icons + points + label) + digits + PLACE * place
     return total, {k: v.item() for k, v in parts.items()}
 
 

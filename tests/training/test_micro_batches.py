@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from micro.batches import Maker, questions
@@ -116,6 +118,24 @@ def test_where_to_look(maker):
     start = batch.answers[0][1]
     assert [e[2:4] for e in screen if e[1] == 1] == [(start - 1, [5]), (start, [5]), (start + 1, [5])]
     assert {tuple(e[3]) for e in question if e[1] == 1} == {(4, 5, 6, 7, 8)}
+
+
+def test_values_are_spelt_out_and_coordinates_are_not(maker):
+    """A value of two digits begins as one of four does; a click keeps its two numbers."""
+    ids, start = maker.segment("what is total", "42", "text")
+    assert maker.tokenizer.convert_ids_to_tokens(ids[start:]) == ["4", "2", "<|im_end|>"]
+    ids, start = maker.segment("click save", "click 07 42", "box")
+    assert maker.tokenizer.convert_ids_to_tokens(ids[start:]) == ["click", " ", "07", " ", "42", "<|im_end|>"]
+    shown = page([("total", 0, 40), ("42", 64, 40)], facts=[{"key": "total", "value": "42"}])
+    batch = maker.pack([([shown], questions(shown))], missing=False)
+    start = batch.answers[0][0]
+    assert [e[2:4] for e in batch.attend[3]] == [(start - 1, [5]), (start, [5])]  # each digit looks at its block
+
+
+def test_pages_are_drawn_by_their_share(maker):
+    maker.sheets = {"card": [None], "desk": [None]}
+    drawn = Counter(maker.pick((15.0, 36.0), 900.0)[0] for _ in range(400))
+    assert drawn["desk"] > 4 * drawn["card"] > 0  # ten sheets to one
 
 
 def test_duplicates_or_a_share_go_missing_and_a_run_leaves_one_marker(maker):
