@@ -314,6 +314,13 @@ def entries(own: list[dict[str, Any]]) -> str:
     return f"{tokens:.0f}, {held:.0f}"
 
 
+def percent(cell: list[dict[str, Any]]) -> str:
+    """Accuracy of a cell; a dash where the method can meet its budget on no sample."""
+    if all(r["status"] != "ok" for r in cell):
+        return "-"
+    return f"{100 * sum(r['score'] for r in cell) / len(cell):.0f}"
+
+
 VERDICTS = {
     "better": "holds",
     "worse": "does not hold: the reverse",
@@ -363,7 +370,7 @@ def page(folder: Path, limit: int | None) -> str:
         "",
         "## Accuracy by method and budget",
         "",
-        "Per task, in %; `full` is the first row. Budgets are in the reading `equal` "
+        "Per task, in %; `full` is the first row; a dash: the budget cannot be met. Budgets are in the reading `equal` "
         "([budgets](budgets.md)): one number costs every method of a table the same.",
     ]
     every = studies()
@@ -380,7 +387,7 @@ def page(folder: Path, limit: int | None) -> str:
                 for method in every[study].methods:
                     if method != "full":
                         cells = [records(folder / study, task, method, b) for b in budgets]
-                        table.append([method, *[f"{100 * sum(r['score'] for r in c) / len(c):.0f}" for c in cells]])
+                        table.append([method, *map(percent, cells)])
             parts += [
                 "",
                 f"### {task}{', decoder layers' if number else ''}",
@@ -392,9 +399,8 @@ def page(folder: Path, limit: int | None) -> str:
 
 HEAD = """# Findings on the embedded model
 
-Made by `python scripts/findings.py`: all samples of the suite{limit}. What
-one table cannot tell (random against design per stage, resize, positions, two questions, calibration, target recall) is
-in [Experiments](experiments.md).
+Made by `python scripts/findings.py`: all samples of the suite{limit}. What one table cannot tell (random against design
+per stage, resize, positions, two questions, calibration, target recall) is in [Experiments](experiments.md).
 
 Two pages of figures and tables of the committed results: [findings_pdf/findings.pdf](findings_pdf/findings.pdf). What
 the reading `equal` changed, with the rankings that turned: [readings.md](readings.md).
