@@ -14,6 +14,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,18 @@ ROOT = Path(__file__).resolve().parents[1]
 FIELDS = ("score", "reason", "parsed")
 
 
-def records(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every answered record of every result file, in the order of the files."""
-    for path in sorted(folder.glob("*.records.jsonl.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            for line in stream:
-                record = json.loads(line)
-                if record.get("status") == "ok":
-                    yield record
+def records(folder: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """The answered records of every result file, in the order of the files; about ``limit`` of them, evenly spread."""
+    paths = sorted(folder.glob("*.records.jsonl.gz"))
+    step = max(1, sum(1 for path in paths for _ in lines_of(path)) // limit) if limit else 1
+    for line in islice((line for path in paths for line in lines_of(path)), 0, None, step):
+        yield json.loads(line)
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    """The lines of a file that hold an answered record."""
+    with gzip.open(path, "rt", encoding="utf-8") as stream:
+        yield from (line for line in stream if '"status":"ok"' in line)
 
 
 class Scorer:
@@ -66,10 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "leaderboards" / "results")
     parser.add_argument("--limit", type=int, help="every so many-th record, so that about N are scored")
     given = parser.parse_args(argv)
-    chosen = list(records(given.folder))
-    step = max(1, len(chosen) // given.limit) if given.limit else 1
     scorer, counts = Scorer(), Counter[str]()
-    for record in chosen[::step]:
+    for record in records(given.folder, given.limit):
         changed = scorer.changed(record)
         counts["not here" if changed is None else "scored"] += 1
         for field, (before, now) in (changed or {}).items():
