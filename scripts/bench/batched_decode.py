@@ -7,9 +7,9 @@
                ids equal those of ``--share off``; and the steps that this took, beside all new tokens
 
     python scripts/bench/batched_decode.py [--branches 32] [--steps 8] [--model nano|mid] [--dtype float32|bfloat16]
-    python scripts/bench/batched_decode.py --suite --methods snapkv,guikv,fastv --budgets 10,40 --limit 20
+    python scripts/bench/batched_decode.py --suite [--limit 20] [--dtype bfloat16]
 
-``--suite`` goes on where it stopped.
+``--suite`` goes on where it stopped, in the file that ``--out`` names; after a change of code start with another file.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ from vtprune_eval.registry import make_method
 from vtprune_eval.sample import Sample
 
 PART = 20  # samples of a part of --suite
+# Of every stage; the budgets are those that methods inside nano's five decoder layers can meet.
+METHODS = (
+    "pixelprune,conncomp,stride,random,resize,tome,divprune,cdpruner,scope,visionzip,vispruner,focusui,hiprune,holov,"
+    "prumerge,random-tokens,evs,fastv,sparsevlm,dart,pyramiddrop,random-layer,vscan-two-stage,snapkv,guikv,h2o,pyramidkv,"
+    "adakv,streamingllm,vlcache"
+)
 
 
 def branches_of(adapter: VlmAdapter, n: int, room: int) -> list[Branch]:
@@ -181,11 +187,11 @@ def main() -> int:
     parser.add_argument("--branches", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--suite", action="store_true")
-    parser.add_argument("--methods", default="full,snapkv,guikv,h2o,fastv,divprune")
-    parser.add_argument("--budgets", default="10,40,80")
+    parser.add_argument("--methods", default=METHODS)
+    parser.add_argument("--budgets", default="45,60,80")
     parser.add_argument("--tasks", default="mini-grounding,mini-doc,mini-nav")
     parser.add_argument("--reading", choices=("equal", "paper"), default="equal")
-    parser.add_argument("--limit", type=int, help=f"samples per task, in parts of {PART}")
+    parser.add_argument("--limit", type=int, help=f"samples per task, rounded up to parts of {PART}")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/batched_decode.jsonl"), help="file that --suite goes on with"
     )

@@ -6,8 +6,8 @@ decoder, or what is left in the cache, then is equal bit for bit, and so is ever
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -53,7 +53,7 @@ def of_one_cache(kept: Mapping[int, Mapping[int, Tensor]], limits: Mapping[int, 
     return [group for some in groups.values() for group in some]
 
 
-def _join(groups: list[list[Item]], item: Item, same: Any) -> None:
+def _join(groups: list[list[Item]], item: Item, same: Callable[[Item, Item], bool]) -> None:
     """Put ``item`` into the group whose first is the ``same``, else into one of its own."""
     for group in groups:
         if same(group[0], item):
