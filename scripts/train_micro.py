@@ -50,11 +50,11 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-N_TEXT = 12  # sheets of text
+N_TEXT = 24  # sheets of text
 SIDE, N_WINDOWS = 128, 24
 LIMITS = (15.0, 36.0)  # smallest and largest character cell, px
 COMPETENT = 0.45  # share of characters read at an end of the range from which that end moves on
-READ_WELL = 0.6  # below this share every second step is a reading step, from it on every third
+READ_WELL = 0.6  # below this share, of characters or of numbers, every second step is a reading step, else every third
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
 SMALLEST, LARGEST = 40.0, 900.0  # most tokens of a page, at the start and in the end
 TOKENS = 560  # visual tokens of a batch
@@ -71,6 +71,7 @@ def new_state() -> dict[str, float]:
         "large": 1.0,
         "small": 1.0,
         "read": 0.0,
+        "numbers": 0.0,
         "read_large": 0.0,
         "read_small": 0.0,
         "cap": SMALLEST,
@@ -103,20 +104,22 @@ def widen(state: dict[str, float], right: np.ndarray, shown: np.ndarray, cells: 
 
 def read_step(model, reader: Reader, windows: Windows, state: dict[str, float]) -> torch.Tensor:
     """Loss of one batch of windows."""
-    images, inner, outer, cells = windows.batch(N_WINDOWS, SIDE, *text_range(state))
+    batch = windows.batch(N_WINDOWS, SIDE, *text_range(state))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        tokens = encode(model.model.visual, images)[0]
-        loss, beside, logits = reader.read(tokens, inner, outer)
+        tokens = encode(model.model.visual, batch.images)[0]
+        loss, beside, logits = reader.read(tokens, batch.inner, batch.outer)
+        spelt, whole = reader.numbers(tokens, batch.digits)
         place = reader.places(tokens, SIDE // 32, SIDE // 32)
-    right = (logits.argmax(-1) == inner) & (inner > 0)
-    widen(state, right.flatten(1).sum(1).numpy(), (inner > 0).flatten(1).sum(1).numpy(), cells)
-    return loss + BESIDE * beside + PLACE * place
+    right, shown = (logits.argmax(-1) == batch.inner) & (batch.inner > 0), batch.inner > 0
+    widen(state, right.flatten(1).sum(1).numpy(), shown.flatten(1).sum(1).numpy(), batch.cells)
+    state["numbers"] += 0.05 * (whole - state["numbers"])
+    return loss + BESIDE * beside + spelt + PLACE * place
 
 
-def rate(state: dict[str, float], share: float) -> float:
-    """Learning rate over its peak: short warm-ups of both stages, constant, cosine over the last 40 % of the time."""
+def rate(state: dict[str, float], share: float, cool: float) -> float:
+    """Learning rate over its peak: short warm-ups of both stages, constant, cosine over the last ``cool`` of 1."""
     since = state["asked"] - HEADS_FIRST if state["asked"] else state["step"]
-    part = max(0.0, (share - 0.6) / 0.4)
+    part = max(0.0, (share - 1 + cool) / cool)
     return min(1.0, (since + 1) / 80) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
 
 
@@ -216,14 +219,14 @@ class Training:
         """One reading step or one batch of questions."""
         state = self.state
         only_heads = False
-        every = 2 if state["read"] < READ_WELL else 3
+        every = 2 if min(state["read"], state["numbers"]) < READ_WELL else 3
         if self.reading() or (state["asked"] > HEADS_FIRST and state["step"] % every == 0):
             loss = read_step(self.model, self.reader, self.windows, state)
         else:
             only_heads = state["asked"] < HEADS_FIRST
             loss = self._ask(only_heads)
             state["asked"] += 1
-        share_of_peak = rate(state, share)
+        share_of_peak = rate(state, share, self.args.cool)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         for optimizer, peak in zip(self.optimizers, (self.args.muon, self.args.lr), strict=True):
@@ -310,6 +313,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=600, help="wall time of all training together")
     parser.add_argument("--reading-minutes", type=float, default=30, help="longest first stage")
     parser.add_argument("--span", type=float, default=1.5, help="largest over smallest text that ends the first stage")
+    parser.add_argument("--cool", type=float, default=0.4, help="last part of the time in which the rate falls")
     parser.add_argument("--grow", type=float, default=400, help="minutes after which pages have their full size")
     parser.add_argument("--sheets", type=int, default=240, help="sheets of training pages to render")
     parser.add_argument("--seed", type=int, default=21)

@@ -14,11 +14,11 @@ import torch
 from nano.batches import page_questions
 
 from . import targets
+from .characters import patch_targets
 from .looks import Look, Question, looks
 from .sheets import CLASSES, read
-from .shown import Shown, show, snap
+from .shown import FILTERS, Shown, show, snap
 from .targets import DIGITS
-from .windows import FILTERS, patch_targets
 
 MOST_ROWS = 12  # pages of a batch; one alone would be compiled anew
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from nano.forward import _filled, _line, _rms, _turn
 from torch import Tensor, nn
 
-from .windows import SLOTS
+from .characters import SLOTS
 
 WAVES = 6  # frequencies of a place's code per axis
 FUSED_FROM = 900  # patches per image from which the fused kernel's backward is the faster one on CPUs
@@ -230,7 +230,7 @@ class Reader(nn.Module):
         self.icons = nn.Linear(dim, n_icons + 1)
         self.points = nn.Linear(dim, 2 * 100)
         self.names = nn.Linear(dim, 4 * 37)
-        self.digits = nn.Linear(dim, n_digits * 11)
+        self.digits = nn.Linear(dim, n_digits * 12)
         self.place = nn.Linear(dim, 2 * WAVES)
 
     def places(self, tokens: Tensor, rows: int, cols: int) -> Tensor:
@@ -245,6 +245,20 @@ class Reader(nn.Module):
             cols: blocks per side.
         """
         return F.mse_loss(self.place(tokens).float(), waves(rows, cols).expand(len(tokens), -1, -1))
+
+    def numbers(self, tokens: Tensor, digits: Tensor) -> tuple[Tensor, float]:
+        """Loss of the digits that blocks show, and the share of blocks that have all of theirs right.
+
+        Args:
+            tokens: ``(n, n_blocks, dim)``.
+            digits: int64 ``(n, n_blocks, n_digits)``, of :func:`~micro.targets.digits`.
+        """
+        logits = self.digits(tokens).float().view(*digits.shape, 12)
+        known = digits[..., 0] >= 0
+        if not known.any():
+            return logits.sum() * 0, 0.0
+        whole = (logits[known].argmax(-1) == digits[known]).all(-1)
+        return F.cross_entropy(logits[known].flatten(0, 1), digits[known].flatten()), float(whole.float().mean())
 
     def read(self, tokens: Tensor, inner: Tensor, outer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Losses of the characters in the patches and around them, and the logits of the former.

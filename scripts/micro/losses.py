@@ -182,7 +182,7 @@ def read_page(reader: nn.Module, tokens: Tensor, batch: Batch) -> tuple[Tensor, 
     known = batch.points.flatten() >= 0
     soft = bells(WIDE_BELL)[batch.points.flatten()[known]]
     points = F.cross_entropy(places[known], soft) if known.any() else places.sum() * 0
-    digits = asked(reader.digits, batch.digits, 11)
+    digits, _ = reader.numbers(tokens, batch.digits)
     names = reader.names(tokens).float().view(-1, 37)
     # Blocks that show no value are many: they weigh a quarter.
     wanted = batch.names.flatten()

@@ -22,6 +22,7 @@ from mini.vocabulary import training_word
 
 SHEET = 2304  # device pixels per side
 TEXT = (24, 16)  # size of a text page in blocks of 32 CSS px
+NUMBERS = (0.35, 0.8)  # share of numbers on the first and on the second half of the text sheets
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ CLASSES = {
 KINDS = ("ui", "ui", "form", "form", "bars")
 
 
-def text_page(rng: random.Random) -> d.Screen:
-    """A page full of words and numbers, light or dark, bold or not, on buttons or bare."""
+def text_page(rng: random.Random, numbers: float) -> d.Screen:
+    """A page full of words and a share of ``numbers``, light or dark, bold or not, on buttons or bare."""
     cols, rows = TEXT
     cells = []
     for row in range(rows):
@@ -68,7 +69,8 @@ def text_page(rng: random.Random) -> d.Screen:
         for low in lines:
             col = rng.randint(0, 2)
             while col < cols - 2:
-                word = training_word(rng) if rng.random() < 0.65 else str(rng.randint(0, 10 ** rng.randint(1, 5) - 1))
+                number = str(rng.randint(0, 10 ** rng.randint(1, 5) - 1))
+                word = training_word(rng) if rng.random() >= numbers else number
                 width = d.width_blocks(word)
                 if col + width > cols:
                     break
@@ -104,7 +106,8 @@ def fill(folder: Path, n_text: int, n_sheets: int, seed: int) -> None:
             cols, rows = TEXT if name == "text" else (CLASSES[name].cols, CLASSES[name].rows)
             n = renderer.capacity((cols * 32, rows * 32))
             if name == "text":
-                drawn = renderer.draw([text_page(rng) for _ in range(n)])
+                numbers = NUMBERS[number >= n_text // 2]
+                drawn = renderer.draw([text_page(rng, numbers) for _ in range(n)])
             else:
                 kind = rng.choice(KINDS[:-1] if rows < 5 else KINDS)
                 drawn = renderer.draw([training_pages.page(rng, (cols, rows), kind) for _ in range(n)])

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .windows import CELL, characters
+from .characters import CELL, characters
 
+FILTERS = (*[Image.Resampling.BICUBIC] * 3, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR, Image.Resampling.BOX)
 Word = tuple[str, float, float]  # text, left and top in displayed pixels
 
 

@@ -8,11 +8,12 @@ import numpy as np
 from mini.design import ICONS
 from nano.batches import point
 
+from .characters import CHAR_IDS
 from .shown import Shown, Word
-from .windows import CHAR_IDS
 
 ICON_IDS = {name: i + 1 for i, name in enumerate(ICONS)}
 DIGITS = 4  # longest number that is asked for
+END = 11
 
 
 def icons(page: Shown) -> np.ndarray:
@@ -62,14 +63,25 @@ def names(page: Shown) -> np.ndarray:
 
 
 def digits(page: Shown) -> np.ndarray:
-    """Per block that shows one number its digits from the left (1 to 10, 0 behind its end), -100 elsewhere."""
+    """Per block that shows a part of one number which of its digits these are, -100 elsewhere.
+
+    Its first to fourth digit: 1 to 10 where it lies in the block, END behind the last one in the block of that, 0 for
+    what the block does not show. So a block need not know what others say, only how far the number reaches to its left.
+    A number that the edge cuts off is not asked for.
+    """
     out = np.full((page.grid[0] * page.grid[1], DIGITS), -100, np.int64)
     often: Counter[int] = Counter()
     for word in page.words:
-        if word[0].isdigit() and len(word[0]) <= DIGITS:
-            blocks = page.word_blocks(word)
-            often.update(blocks)
-            out[blocks] = [int(c) + 1 for c in word[0]] + [0] * (DIGITS - len(word[0]))
+        if not word[0].isdigit() or len(word[0]) > DIGITS:
+            continue
+        blocks = page.word_blocks(word)
+        whole = word[1] >= 0 and word[1] + len(word[0]) * page.advance <= page.size[0]
+        often.update(blocks * (1 if whole else 2))
+        out[blocks] = 0
+        for i, digit in enumerate(word[0]):
+            out[page.char_block(word, i), i] = int(digit) + 1
+        if len(word[0]) < DIGITS:
+            out[page.char_block(word, len(word[0]) - 1), len(word[0])] = END
     out[[k for k, times in often.items() if times > 1]] = -100
     return out
 

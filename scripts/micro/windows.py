@@ -1,75 +1,44 @@
 """The reading stage's batches: square windows cut from text pages at any pixel offset and any text size.
 
 Targets are local, so that a window teaches reading without the rest of the page: per 16-px patch the characters whose
-CENTRES lie in it, and the character before the first and after the last of them in the same word.
+CENTRES lie in it, and the character before the first and after the last of them in the same word; per block the digits
+of the number that it shows.
 """
 
 from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from .characters import CELL, patch_targets
 from .sheets import read
-
-CHAR_IDS = {c: i + 1 for i, c in enumerate("abcdefghijklmnopqrstuvwxyz0123456789")}
-SLOTS = 3  # characters of one patch that are asked for
-CELL = (8, 16)  # width and height of a character cell in CSS px
-FILTERS = (*[Image.Resampling.BICUBIC] * 3, Image.Resampling.LANCZOS, Image.Resampling.BILINEAR, Image.Resampling.BOX)
+from .shown import FILTERS, Shown, show
+from .targets import digits
 
 
-def characters(words: list) -> np.ndarray:
-    """All characters of ``words`` (text, x, y): rows of centre x, centre y, id, id before, id after; CSS px."""
-    rows = []
-    for text, x, y in words:
-        ids = [CHAR_IDS.get(c, 0) for c in text]
-        around = [0, *ids, 0]
-        rows += [
-            (x + (j + 0.5) * CELL[0], y + CELL[1] / 2, i, around[j], around[j + 2]) for j, i in enumerate(ids) if i
-        ]
-    return np.array(rows, np.float32).reshape(-1, 5)
+@dataclass
+class WindowBatch:
+    """``n`` windows of ``side`` px.
 
-
-def patch_targets(chars: np.ndarray, advance: float, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Targets of every patch of one picture.
-
-    Args:
-        chars: rows of :func:`characters` in pixels of the picture.
-        advance: width of a character cell in pixels.
-        width: of the picture, multiples of 32.
-        height: of the picture, multiples of 32.
-
-    Returns:
-        characters int64 ``(n_blocks, 4, SLOTS)``, left to right, 0 for none; and the ones before and after
-        ``(n_blocks, 4, 2)``, 0 for none, -100 where the patch has no character or the neighbour is off the picture.
+    Attributes:
+        images: uint8 ``(n, side, side, 3)``.
+        inner: of :func:`~micro.characters.patch_targets`.
+        outer: of the same.
+        digits: of :func:`~micro.targets.digits`.
+        cells: height of a character cell per window, px.
     """
-    rows, cols = height // 16, width // 16
-    inner = np.zeros((rows * cols, SLOTS), np.int64)
-    outer = np.full((rows * cols, 2), -100, np.int64)
-    x, y = chars[:, 0], chars[:, 1]
-    shown = chars[(x >= 0) & (x < width) & (y >= 0) & (y < height)]
-    if len(shown):
-        at = (shown[:, 1] // 16).astype(int) * cols + (shown[:, 0] // 16).astype(int)
-        order = np.lexsort((shown[:, 0], at))
-        at, shown = at[order], shown[order]
-        first = np.r_[True, at[1:] != at[:-1]]
-        last = np.r_[first[1:], True]
-        slot = np.arange(len(at)) - np.maximum.accumulate(np.where(first, np.arange(len(at)), 0))
-        fits = slot < SLOTS
-        inner[at[fits], slot[fits]] = shown[fits, 2]
-        known = first & (shown[:, 0] >= advance)
-        outer[at[known], 0] = shown[known, 3]
-        known = last & (shown[:, 0] < width - advance)
-        outer[at[known], 1] = shown[known, 4]
 
-    def by_block(a: np.ndarray) -> np.ndarray:
-        return a.reshape(rows // 2, 2, cols // 2, 2, -1).transpose(0, 2, 1, 3, 4).reshape(rows * cols // 4, 4, -1)
-
-    return by_block(inner), by_block(outer)
+    images: torch.Tensor
+    inner: torch.Tensor
+    outer: torch.Tensor
+    digits: torch.Tensor
+    cells: np.ndarray
 
 
 class Windows:
@@ -77,39 +46,31 @@ class Windows:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.sheets = [
-            (images, [characters(f["words"]) * np.array([s, s, 1, 1, 1], np.float32) for f in facts], s)
-            for images, facts, s in read(folder, "text")
-        ]
+        self.sheets = list(read(folder, "text"))
 
-    def batch(
-        self, n: int, side: int, low: float, high: float
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, np.ndarray]:
-        """``n`` windows of ``side`` px with character cells ``low`` to ``high`` px high (log-uniform).
+    def batch(self, n: int, side: int, low: float, high: float) -> WindowBatch:
+        """``n`` windows of ``side`` px with character cells ``low`` to ``high`` px high (log-uniform)."""
+        shown = [self._window(side, math.exp(self.rng.uniform(math.log(low), math.log(high)))) for _ in range(n)]
+        read_out = [patch_targets(s.chars, s.advance, side, side) for s in shown]
+        return WindowBatch(
+            torch.from_numpy(np.stack([s.image for s in shown])),
+            torch.from_numpy(np.stack([inner for inner, _ in read_out])),
+            torch.from_numpy(np.stack([outer for _, outer in read_out])),
+            torch.from_numpy(np.stack([digits(s) for s in shown])),
+            np.array([s.cell for s in shown]),
+        )
 
-        Returns:
-            images uint8 ``(n, side, side, 3)``, the two targets of :func:`patch_targets`, and the cells' heights.
-        """
+    def _window(self, side: int, want: float) -> Shown:
+        """A window whose character cell is about ``want`` px high."""
         rng = self.rng
-        images, inner, outer = np.zeros((n, side, side, 3), np.uint8), [], []
-        cells = np.zeros(n)
-        for i in range(n):
-            want = math.exp(rng.uniform(math.log(low), math.log(high)))
-            able = [s for s in self.sheets if want <= CELL[1] * s[2] * 1.5] or self.sheets
-            sheet, pages, scale = rng.choice(able)
-            k = rng.randrange(len(sheet))
-            full_h, full_w = sheet.shape[1:3]
-            f = want / (CELL[1] * scale)
-            w = min(full_w, round(side / (f * rng.uniform(0.96, 1.04))))
-            h = min(full_h, round(side / (f * rng.uniform(0.96, 1.04))))
-            x, y = rng.randint(0, full_w - w), rng.randint(0, full_h - h)
-            cut = Image.fromarray(np.ascontiguousarray(sheet[k, y : y + h, x : x + w]))
-            images[i] = np.asarray(cut.resize((side, side), rng.choice(FILTERS)))
-            chars = pages[k].copy()
-            chars[:, 0] = (chars[:, 0] - x) * side / w
-            chars[:, 1] = (chars[:, 1] - y) * side / h
-            a, b = patch_targets(chars, CELL[0] * scale * side / w, side, side)
-            inner.append(a)
-            outer.append(b)
-            cells[i] = CELL[1] * scale * side / h
-        return torch.from_numpy(images), torch.from_numpy(np.stack(inner)), torch.from_numpy(np.stack(outer)), cells
+        able = [s for s in self.sheets if want <= CELL[1] * s[2] * 1.5] or self.sheets
+        sheet, facts, scale = rng.choice(able)
+        k = rng.randrange(len(sheet))
+        full_h, full_w = sheet.shape[1:3]
+        f = want / (CELL[1] * scale)
+        w = min(full_w, round(side / (f * rng.uniform(0.96, 1.04))))
+        h = min(full_h, round(side / (f * rng.uniform(0.96, 1.04))))
+        x, y = rng.randint(0, full_w - w), rng.randint(0, full_h - h)
+        words = [(text, left - x / scale, top - y / scale) for text, left, top in facts[k]["words"]]
+        page = {"words": words, "targets": [], "facts": [], "cells": []}
+        return show(sheet[k, y : y + h, x : x + w], page, scale, (side, side), rng.choice(FILTERS))

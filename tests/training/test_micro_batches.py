@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
 import numpy as np
 import pytest
 from micro.batches import Maker, questions
+from micro.characters import CHAR_IDS, characters, patch_targets
 from micro.folder import MARKER, build_tokenizer, vocabulary
 from micro.looks import pieces
 from micro.shown import Shown, show, snap
-from micro.targets import digits, icons, names, points
-from micro.windows import CHAR_IDS, characters, patch_targets
+from micro.targets import END, digits, icons, names, points
+from micro.windows import Windows
 
 
 def page(words, targets=(), facts=(), size=(96, 64)) -> Shown:
@@ -70,13 +72,40 @@ def test_targets_of_blocks():
     assert (icons(shown) > 0).tolist() == [False, False, True, False, False, False]
     # The button's centre, the icon's, and under the key the centre of its value (72, 48).
     assert points(shown)[[0, 2, 3]].tolist() == [[33, 25], [83, 25], [75, 75]]
-    assert digits(shown)[5].tolist() == [5, 3, 0, 0] and (digits(shown)[:5] == -100).all()
+    assert digits(shown)[5].tolist() == [5, 3, END, 0] and (digits(shown)[:5] == -100).all()
     assert names(shown)[5].tolist() == ids("tota") and names(shown)[:5].max() == 0
 
 
 def test_two_numbers_in_one_block_are_not_asked_for():
     shown = page([("4", 0, 0), ("7", 16, 0)])
     assert (digits(shown) == -100).all()
+
+
+def test_a_block_says_which_digits_of_a_number_it_shows():
+    shown = page([("987", 12, 0), ("4321", 48, 32)])  # centres at 16, 24 and 32; at 52, 60, 68 and 76
+    assert digits(shown)[:3].tolist() == [[10, 9, 0, 0], [0, 0, 8, END], [-100] * 4]
+    assert digits(shown)[3:].tolist() == [[-100] * 4, [5, 4, 0, 0], [0, 0, 3, 2]]
+
+
+def test_a_number_that_the_edge_cuts_off_is_not_asked_for():
+    shown = page([("4321", -8, 0), ("42", 64, 0), ("765", 80, 32)])
+    assert digits(shown)[2].tolist() == [5, 3, END, 0]
+    assert (np.delete(digits(shown), 2, 0) == -100).all()
+
+
+def test_windows_keep_characters_and_numbers_where_they_are(tmp_path):
+    # One page of one word per block row, drawn at two device pixels per CSS pixel; a window of its size shows all.
+    words = [["1234", 16, 8], ["cave", 16, 40]]
+    np.save(tmp_path / "text-0000.npy", np.zeros((1, 128, 128, 3), np.uint8))
+    (tmp_path / "text-0000.json").write_text(json.dumps({"scale": 2.0, "facts": [{"words": words}]}))
+    batch = Windows(tmp_path, 1).batch(2, 128, 32, 32)  # cells of 32 px: as drawn, but for 4 % of jitter
+    assert batch.images.shape == (2, 128, 128, 3) and batch.inner.shape == (2, 16, 4, 3)
+    assert np.allclose(batch.cells, 32, rtol=0.05)
+    for n in range(2):
+        said = [d for d in batch.digits[n].tolist() if d[0] >= 0]
+        assert sorted(c for d in said for c in d if c) == [2, 3, 4, 5] and len(said) >= 2
+        found = [c for c in batch.inner[n].flatten().tolist() if c]
+        assert sorted(found) == sorted(ids("1234cave"))
 
 
 def test_only_questions_with_one_answer():
