@@ -315,7 +315,7 @@ def main() -> int:
     parser.add_argument("--span", type=float, default=1.5, help="largest over smallest text that ends the first stage")
     parser.add_argument("--cool", type=float, default=0.4, help="last part of the time in which the rate falls")
     parser.add_argument("--grow", type=float, default=400, help="minutes after which pages have their full size")
-    parser.add_argument("--sheets", type=int, default=240, help="sheets of training pages to render")
+    parser.add_argument("--sheets", type=int, default=300, help="sheets of training pages to render")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW (embeddings, heads, norms)")
     parser.add_argument("--muon", type=float, default=3e-3, help="peak rate of Muon (the layers' matrices)")

@@ -57,7 +57,7 @@ CLASSES = {
     "tall": PageClass(9, 13, 1.5, 7),
     "desk": PageClass(16, 10, 1.5, 10),
 }
-KINDS = ("ui", "ui", "form", "form", "bars")
+KINDS = ("ui", "ui", "form", "form", "bars", "bars")
 
 
 def text_page(rng: random.Random, numbers: float) -> d.Screen:
@@ -109,7 +109,7 @@ def fill(folder: Path, n_text: int, n_sheets: int, seed: int) -> None:
                 numbers = NUMBERS[number >= n_text // 2]
                 drawn = renderer.draw([text_page(rng, numbers) for _ in range(n)])
             else:
-                kind = rng.choice(KINDS[:-1] if rows < 5 else KINDS)
+                kind = rng.choice(KINDS[:-2] if rows < 5 else KINDS)
                 drawn = renderer.draw([training_pages.page(rng, (cols, rows), kind) for _ in range(n)])
         np.save(path.with_suffix(".npy"), np.stack([image for image, _ in drawn]))
         temporary = path.with_suffix(".tmp")

@@ -167,24 +167,26 @@ def test_pages_are_drawn_by_their_share(maker):
     assert drawn["desk"] > 4 * drawn["card"] > 0  # ten sheets to one
 
 
-def test_duplicates_or_a_share_go_missing_and_a_run_leaves_one_marker(maker):
+def test_duplicates_a_share_or_all_but_the_evidence_goes_missing_and_a_run_leaves_one_marker(maker):
     images = np.zeros((1, 64, 96, 3), np.uint8)
     images[0, :32, :32] = 7
     images[0, 32:, 64:] = 9
     kinds = set()
     for _ in range(60):
-        present, markers = maker._missing(images, 1, True)
+        present, markers = maker._missing(images, [[[4]]], True)
         assert present.any() and not (present & markers).any()
         if present[0].tolist() == [True, True, False, False, False, True]:
             kinds.add("duplicates")
-        else:
-            assert present.sum() >= 3  # at most 60 % of six blocks
+        elif present.sum() >= 3:  # at most 60 % of six blocks
             kinds.add("share")
+        else:
+            assert present[0, 4]
+            kinds.add("evidence")
         if markers.any():
             kinds.add("markers")
             gone = ~present[0]
             ends = [i for i in range(6) if gone[i] and (i == 5 or not gone[i + 1])]
             assert np.flatnonzero(markers[0]).tolist() == ends
-    assert kinds == {"duplicates", "share", "markers"}
-    present, markers = maker._missing(images, 1, False)
+    assert kinds == {"duplicates", "share", "evidence", "markers"}
+    present, markers = maker._missing(images, [[[4]]], False)
     assert present.all() and not markers.any()
