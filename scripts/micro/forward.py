@@ -219,8 +219,8 @@ class Reader(nn.Module):
     """Auxiliary heads, dropped after training: what each merge block shows.
 
     Per 16-px patch the characters whose centres lie in it and the ones before and after them; per block the icon, the
-    centre of its target in hundredths, its own place on the page, and, where it shows a number, its digits and the
-    first four characters of the key that it belongs to.
+    centre of its target in hundredths, its own place on the page, and, where it shows a number, which of its digits
+    these are and the first four characters of the key that it belongs to.
     """
 
     def __init__(self, dim: int, n_icons: int, n_digits: int = 4) -> None:

@@ -20,7 +20,7 @@ WATCH = (0, 2, 3, 4)
 HEADS = (0, 2)
 BELL = 0.8  # width of a coordinate's target, in hundredths
 PLACE = 2.0  # weight of a block's own place
-BESIDE = 0.6  # weight of the characters beside a patch: what a block must know of its neighbours to tell a number
+BESIDE = 0.6  # weight of the characters beside a patch: they say where in a number a block is
 WIDE_BELL = 2.0  # and of what the reader says of a target's centre
 
 
