@@ -6,11 +6,16 @@ size). Prints one line of JSON per cell on the way; with ``--out`` they are kept
 measured again: those of other weights, or of another number of samples, are others and stand in no table with these.
 ``--check`` then says of every rule of an instrument (:mod:`micro.accept`) whether it passed, and exits with 1 where one
 did not.
+
+Navigation is measured apart, on the mini suite's small screens, also with the last alone and no earlier actions:
+
+    python scripts/evaluate_micro.py --tasks mini-nav --cells "full;full, factor 1.4;no image;no history"
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import json
 import sys
@@ -22,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from evaluate_nano import without_image
+from evaluate_nano import without_history, without_image
 from micro.accept import accepted
 from PIL import Image
 
@@ -47,18 +52,18 @@ def at_factor(factor: float) -> Change:
     """The same page, its sides times ``factor`` and rounded to whole blocks of 32 px."""
 
     def change(sample: Sample, folder: Path) -> Sample:
-        paths, target = [], sample.target
+        paths, target = [], copy.deepcopy(sample.target)
         for path in sample.images:
             with Image.open(path) as image:
                 size = tuple(max(64, round(side * factor / 32) * 32) for side in image.size)
                 shown = folder / f"{path.parent.parent.parent.name}-{path.stem}-{factor}.png"
                 if not shown.exists():
                     image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(shown)
-                if "box_xyxy" in target:
-                    x, y = (new / old for new, old in zip(size, image.size, strict=True))
-                    box = [v * f for v, f in zip(target["box_xyxy"], (x, y, x, y), strict=True)]
-                    target = {**target, "box_xyxy": box}
+                x, y = (new / old for new, old in zip(size, image.size, strict=True))
             paths.append(shown)
+        boxed = target.get("action", target)  # a step's box is its action's, on the last screen
+        if "box_xyxy" in boxed:
+            boxed["box_xyxy"] = [v * f for v, f in zip(boxed["box_xyxy"], (x, y, x, y), strict=True)]
         return dataclasses.replace(sample, images=tuple(paths), target=target)
 
     return change
@@ -82,6 +87,7 @@ CELLS: dict[str, tuple[Method, str, Change]] = {
     "oracle 20 %": (Oracle(), "20", same),
     "random 20 %": (Random(), "20", same),
     "no image": (Full(), "100", without_image),
+    "no history": (Full(), "100", without_history),
 }
 
 
@@ -103,7 +109,7 @@ def measure(adapter: Any, task: Task, name: str, scratch: Path) -> dict[str, Any
         clusters.append(original.cluster or original.id)
         blocks = sum(w * h // 1024 for w, h in out.file_sizes)
         kept.append(sum(len(k) for k in out.kept) / blocks)
-        for key in ("target_kind", "tokens"):
+        for key in ("target_kind", "tokens", "step"):
             if key in sample.meta:
                 groups[f"{key}={sample.meta[key]}"].append(score)
     mean, low, high = mean_interval(scores, clusters)
@@ -118,6 +124,11 @@ def measure(adapter: Any, task: Task, name: str, scratch: Path) -> dict[str, Any
         "clusters": clusters,
         "groups": {k: f"{100 * sum(v) / len(v):.0f} ({len(v)})" for k, v in sorted(groups.items())},
     }
+
+
+def asked(cell: str, task: str) -> bool:
+    """Whether a cell means something on a task: the oracle needs boxes, and only episodes have a history."""
+    return not (cell.startswith("oracle") and task.endswith("doc")) and (cell != "no history" or task.endswith("nav"))
 
 
 def same_question(rows: Iterable[dict[str, Any]], weights: str, n: dict[str, int]) -> list[dict[str, Any]]:
@@ -147,8 +158,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for task in tasks:
             for cell in args.cells.split(";"):
-                if cell.startswith("oracle") and task.name.endswith("doc"):
-                    continue  # it needs boxes
+                if not asked(cell, task.name):
+                    continue
                 if any((row["task"], row["cell"]) == (task.name, cell) for row in done):
                     continue
                 row = {**measure(adapter, task, cell, Path(scratch)), "weights": weights}

@@ -9,9 +9,10 @@ Without a checkpoint it starts from nano's weights, or with ``--start`` from a m
 then learnt anew.
 
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
-its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, blocks
-missing in a third of the batches, and every second or third step a reading step. In both, every block must say where
-on the page it is: reading alone would teach the encoder to forget it (:mod:`micro.places`).
+its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, a share
+of navigation steps with up to four earlier screens, blocks missing in a third of the batches, and every second or third
+step a reading step. In both, every block must say where on the page it is: reading alone would teach the encoder to
+forget it (:mod:`micro.places`).
 """
 
 from __future__ import annotations
@@ -242,11 +243,15 @@ class Training:
         state, maker = self.state, self.maker
         grown = min(1.0, state["seconds"] / (60 * self.args.grow))
         state["cap"] = max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** grown)
-        low, high = text_range(state)
-        name, size = maker.pick((low, high), state["cap"])
-        tokens = size[0] * size[1] // 1024
+        cells = text_range(state)
         missing = state["asked"] > 300 and maker.rng.random() < 1 / 3
-        batch = maker.pages(name, size, TOKENS, min(10, max(4, round(tokens / 16))), missing)
+        steps = maker.rng.random() < self.args.steps
+        if steps:
+            batch, tokens = maker.steps(cells, min(480.0, state["cap"]), TOKENS, 5, missing), 0
+        else:
+            name, size = maker.pick(cells, state["cap"])
+            tokens = size[0] * size[1] // 1024
+            batch = maker.pages(name, size, TOKENS, min(10, max(4, round(tokens / 16))), missing)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = losses(self.model, self.reader, self.pointers, self.tokenizer, self.numbers, batch, only_heads)
         state["screens"] += len(batch.images)
@@ -255,7 +260,17 @@ class Training:
         return out.reader + out.look if only_heads else out.answer + out.reader + out.look
 
     def _note(self, out: Losses, tokens: int, missing: bool) -> None:
-        tier = "missing" if missing else "to100" if tokens < 100 else "to230" if tokens < 230 else "to640"
+        tier = (
+            "steps"
+            if not tokens
+            else "missing"
+            if missing
+            else "to100"
+            if tokens < 100
+            else "to230"
+            if tokens < 230
+            else "to640"
+        )
         for kind, right in out.right:
             self.log[f"{kind}_{tier}"].append(float(right))
         for key, value in (("answer", out.answer.item()), *out.parts.items()):
@@ -315,6 +330,7 @@ def main() -> int:
     parser.add_argument("--span", type=float, default=1.5, help="largest over smallest text that ends the first stage")
     parser.add_argument("--cool", type=float, default=0.4, help="last part of the time in which the rate falls")
     parser.add_argument("--grow", type=float, default=400, help="minutes after which pages have their full size")
+    parser.add_argument("--steps", type=float, default=0.2, help="share of question batches that are navigation steps")
     parser.add_argument("--sheets", type=int, default=300, help="sheets of training pages to render")
     parser.add_argument("--seed", type=int, default=21)
     parser.add_argument("--lr", type=float, default=1e-3, help="peak rate of AdamW (embeddings, heads, norms)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nano.batches import page_questions
+from nano.batches import nav_step, page_questions
 
 from . import targets
 from .characters import patch_targets
-from .looks import Look, Question, looks
-from .sheets import CLASSES, read
+from .looks import SPELT, Look, Question, looks
+from .sheets import CLASSES, STEPS, read
 from .shown import FILTERS, Shown, show, snap
 from .targets import DIGITS
 
@@ -80,7 +81,7 @@ class Maker:
 
         Classes are drawn by their share of the sheets, so that most pages are large ones.
         """
-        names = list(self.sheets)
+        names = [name for name in self.sheets if not CLASSES[name].field]
         shares = [CLASSES[name].share for name in names]
         while True:
             name = self.rng.choices(names, shares)[0]
@@ -115,15 +116,33 @@ class Maker:
             rows.append(([page], pairs[:n_questions]))
         return self.pack(rows, missing)
 
+    def steps(self, cells: tuple[float, float], most: float, tokens: int, n_questions: int, missing: bool) -> Batch:
+        """Navigation steps with up to four earlier screens, ``most`` tokens of all screens of a row at most."""
+        frames, name = self.rng.choice((1, 2, 2, 3, 3, 4, 5)), self.rng.choice(list(STEPS))
+        cls = CLASSES[name]
+        high = max(cells[0], min(cells[1], cls.cell * math.sqrt(1024 * most / frames / (cls.size[0] * cls.size[1]))))
+        factor = math.exp(self.rng.uniform(math.log(cells[0]), math.log(high))) / cls.cell
+        size = snap(cls.size[0] * factor, cls.size[1] * factor)
+        n_rows = min(MOST_ROWS, max(2, round(tokens / (frames * size[0] * size[1] / 1024))))
+        rows: list[tuple[list[Shown], list[Question]]] = []
+        while len(rows) < n_rows:
+            field = self.rng.random() < 0.35
+            shown = [self.draw(STEPS[name] if field and i == frames - 1 else name, size) for i in range(frames)]
+            facts = [{"targets": p.targets, "facts": [f for f in p.facts if is_value(f["value"])]} for p in shown]
+            pairs = [p for _ in range(3 * n_questions) if (p := nav_step(self.rng, facts, field, size))]
+            if len(pairs) >= n_questions:
+                rows.append((shown, pairs[:n_questions]))
+        return self.pack(rows, missing)
+
     def segment(self, question: str, answer: str, kind: str) -> tuple[list[int], int]:
         """Token ids of a question with its answer, and where the answer starts.
 
-        A value ("text") is spelt out even where two digits are a token, so that its first digit is always one token.
+        The digits of a value ("text") are spelt out even where two are a token, so that the first is always one token.
         """
         head = self.tokenizer.encode(f"{question}<|im_end|>\n<|im_start|>assistant\n")
         if kind != "text":
             return head + self.tokenizer.encode(f"{answer}<|im_end|>"), len(head)
-        return head + self.tokenizer.convert_tokens_to_ids([*answer, "<|im_end|>"]), len(head)
+        return head + self.tokenizer.convert_tokens_to_ids([*re.findall(SPELT, answer), "<|im_end|>"]), len(head)
 
     def pack(self, rows: list[tuple[list[Shown], list[Question]]], missing: bool) -> Batch:
         """Stack rows of equal frame count and size."""
@@ -155,8 +174,8 @@ class Maker:
     def _missing(self, images: np.ndarray, seen: list[list[list[int]]], missing: bool) -> tuple[np.ndarray, np.ndarray]:
         """Which blocks stay, and which of the others leave a marker; bool ``(rows, blocks)`` each.
 
-        Four times in ten exact duplicates go, as often a random share of up to 60 %, and else all but the evidence
-        ``seen`` and 2 to 30 % of the others; every other batch leaves one marker at the end of each missing run, as
+        A third each: exact duplicates go; a random share of up to 60 % goes; all but the evidence ``seen`` and 2 to
+        30 % of the others goes; every other batch leaves one marker at the end of each missing run, as
         POSPAD does.
         """
         n, height, width, _ = images.shape
@@ -165,15 +184,15 @@ class Maker:
         present = np.ones(blocks.shape[:2], bool)
         for b in range(len(seen) if missing else 0):
             how = self.rng.random()
-            if how < 0.4:
+            if how < 1 / 3:
                 first = {}
                 for i, block in enumerate(blocks[b]):
                     present[b, i] = first.setdefault(block.tobytes(), i) == i
                 continue
-            share = self.rng.uniform(0.05, 0.6) if how < 0.8 else self.rng.uniform(0.7, 0.98)
+            share = self.rng.uniform(0.05, 0.6) if how < 2 / 3 else self.rng.uniform(0.7, 0.98)
             gone = self.rng.sample(range(blocks.shape[1]), int(share * blocks.shape[1]))
             present[b, gone] = False
-            if how >= 0.8:
+            if how >= 2 / 3:
                 present[b, [k for evidence in seen[b] for k in evidence]] = True
         markers = np.zeros_like(present)
         if missing and self.rng.random() < 0.5:
@@ -187,6 +206,11 @@ def is_icon(check: tuple) -> bool:
     return check[-1][2] is not None
 
 
+def is_value(text: str) -> bool:
+    """Whether a value is asked for: a number of at most DIGITS digits."""
+    return text.isdigit() and len(text) <= DIGITS
+
+
 def first(check: tuple) -> float:
     """How much sooner a question is asked than others, of a random order in 0 to 1."""
     return 0.3 if is_icon(check) else 0.6 if check[0] == "text" else 0.0
@@ -195,9 +219,7 @@ def first(check: tuple) -> float:
 def questions(page: Shown) -> list[Question]:
     """Questions that occur once on the page; values are numbers of at most DIGITS digits."""
     facts = {"targets": page.targets, "facts": page.facts, "cells": page.cells}
-    pairs = [
-        (q, a, c) for q, a, c in page_questions(facts, page.size) if c[0] == "box" or (a.isdigit() and len(a) <= DIGITS)
-    ]
+    pairs = [p for p in page_questions(facts, page.size) if p[2][0] == "box" or is_value(p[1])]
     often = Counter(q for q, _, _ in pairs)
     return [p for p in pairs if often[p[0]] == 1]
 

@@ -10,7 +10,7 @@ import numpy as np
 from .folder import PIECES
 from .shown import Shown, Word
 
-EACH = r"[\s\S]"  # a value is answered character by character
+SPELT = rf"[0-9]|{PIECES}"  # a value is answered digit by digit
 
 Question = tuple[str, str, tuple]  # question, answer, check
 Look = tuple[int, int, int, list[int], list[int]]  # row, question, token, places for the first and the second head
@@ -115,7 +115,7 @@ def _look(out: Looks, screens: Screens, pair: Question, at: tuple[int, int], sta
     if check[0] == "box":
         told = [(i, sorted(shown)) for i in (1, 2, 3, 4)]  # after the verb: space, number, space, number
     else:
-        told = [(i, screens.char(word, offset, last_only)) for i, word, offset in pieces(answer, said, EACH)]
+        told = [(i, screens.char(word, offset, last_only)) for i, word, offset in pieces(answer, said, SPELT)]
     for i, places in told:
         if places:
             out.attend[3].append((*at, start + i - 1, places, places))

@@ -27,12 +27,16 @@ NUMBERS = (0.35, 0.8)  # share of numbers on the first and on the second half of
 
 @dataclass(frozen=True)
 class PageClass:
-    """Size of a page in blocks of 32 CSS px, the device scale it is drawn at, and its share of the sheets."""
+    """Size of a page in blocks of 32 CSS px, the device scale it is drawn at, and its share of the sheets.
+
+    ``field``: with a focused text field, the last screen of some navigation steps; never a page of its own.
+    """
 
     cols: int
     rows: int
     scale: float
     share: int
+    field: bool = False
 
     @property
     def cell(self) -> float:
@@ -56,8 +60,13 @@ CLASSES = {
     "wide": PageClass(12, 8, 2.0, 8),
     "tall": PageClass(9, 13, 1.5, 7),
     "desk": PageClass(16, 10, 1.5, 10),
+    "broad": PageClass(18, 12, 1.5, 10),
+    "full": PageClass(20, 14, 1.5, 14),
+    "entry": PageClass(8, 5, 2.0, 1, field=True),
+    "dial": PageClass(5, 8, 2.0, 1, field=True),
 }
-KINDS = ("ui", "ui", "form", "form", "bars", "bars")
+STEPS = {"pane": "entry", "phone": "dial"}  # classes of an episode's screens, and of those with a text field
+KINDS = ("ui", "ui", "form", "form", "tiles", "bars", "bars")
 
 
 def text_page(rng: random.Random, numbers: float) -> d.Screen:
@@ -109,7 +118,7 @@ def fill(folder: Path, n_text: int, n_sheets: int, seed: int) -> None:
                 numbers = NUMBERS[number >= n_text // 2]
                 drawn = renderer.draw([text_page(rng, numbers) for _ in range(n)])
             else:
-                kind = rng.choice(KINDS[:-2] if rows < 5 else KINDS)
+                kind = "field" if CLASSES[name].field else rng.choice(KINDS[:-3] if rows < 5 else KINDS)
                 drawn = renderer.draw([training_pages.page(rng, (cols, rows), kind) for _ in range(n)])
         np.save(path.with_suffix(".npy"), np.stack([image for image, _ in drawn]))
         temporary = path.with_suffix(".tmp")

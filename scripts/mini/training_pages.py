@@ -165,6 +165,19 @@ def _vbars(p: _Page) -> None:
         p.take(d.vbar(col, base - height, height, height * 32 - 8))
 
 
+def _tiles(p: _Page) -> None:
+    """Figures side by side, every value under its key."""
+    cols, across, down = p.rng.choice((2, 3, 3, 4)), p.rng.randint(2, 4), p.rng.randint(1, 3)
+    spot = p.spot(cols * across, 2 * down)
+    if not spot:
+        return
+    for i in range(across * down):
+        col, row = spot[0] + cols * (i % across), spot[1] + 2 * (i // across)
+        key = d.label(col, row, p.word(min(8, 4 * cols)), low=p.low)
+        for cell in d.fact(key, d.label(col, row + 1, p.value(min(2, cols)), low=p.low, bold=True), "form"):
+            p.take(cell)
+
+
 def _panel(p: _Page) -> None:
     cols, rows = p.rng.randint(1, p.cols), p.rng.randint(1, p.rows)
     col, row = p.rng.randint(0, p.cols - cols), p.rng.randint(0, p.rows - rows)
@@ -172,7 +185,14 @@ def _panel(p: _Page) -> None:
 
 
 UI, DOC = (_button, _button, _row, _icon, _icon, _label, _list, _pair), (_pair, _pair, _pair, _list, _label)
-GOALS = {"ui": UI, "form": DOC, "table": (_table,), "bars": (_hbars, _vbars), "field": (_button, _row, _label)}
+GOALS = {
+    "ui": UI,
+    "form": DOC,
+    "table": (_table,),
+    "bars": (_hbars, _vbars),
+    "tiles": (_tiles,),
+    "field": (_button, _row, _label),
+}
 
 
 def page(rng: random.Random, size: str | tuple[int, int], kind: str) -> d.Screen:
@@ -184,13 +204,13 @@ def page(rng: random.Random, size: str | tuple[int, int], kind: str) -> d.Screen
     if kind == "field":
         row = rng.randint(0, rows - 1)
         p.take(d.text_field(0, row, rng.randint(3, cols), low=p.low, focused=True))
-    if kind in {"table", "bars"}:
+    if kind in {"table", "bars", "tiles"}:
         for _ in range(4):
             if p.used:
                 break
             rng.choice(GOALS[kind])(p)
     area = cols * rows
-    parts = UI + DOC if kind in {"table", "bars"} else GOALS[kind]
+    parts = UI + DOC if kind in {"table", "bars", "tiles"} else GOALS[kind]
     for _ in range(max(1, round(area * rng.uniform(0.06, 0.2)))):
         rng.choice(parts)(p)
     if kind == "ui" and rng.random() < 0.12:

@@ -71,6 +71,62 @@ def nav_prompt(goal: str, done: list[str]) -> str:
     return f"goal: {goal}. history: {', '.join(done) if done else 'none'}. next?"
 
 
+def nav_step(
+    rng: random.Random, facts: list[dict], field: bool, size: tuple[int, int]
+) -> tuple[str, str, tuple] | None:
+    """One step of an episode on its last screen, or None if this draw of screens supports none.
+
+    Args:
+        rng: draws the step.
+        facts: of every screen, the last one included.
+        field: whether the last screen has a focused text field.
+        size: (width, height) of a screen, in the unit of its boxes.
+    """
+    now = [t for t in facts[-1]["targets"] if t["name"]]
+    past = [t for f in facts[:-1] for t in f["targets"] if t["name"]]
+    names_now = {target_name(t) for t in now}
+    done = [f"tap {target_name(rng.choice(past))}" if past else "tap menu icon" for _ in facts[:-1]]
+    if any(not t["name"] for t in facts[-1]["targets"]):
+        goal = f"tap {target_name(rng.choice(now))}" if now and rng.random() < 0.5 else f"type code of {_word(rng)}"
+        return nav_prompt(goal, done), "back", ("text", NOTHING)
+    numbers = [f for fs in facts[:-1] for f in fs["facts"]]
+    if field and numbers and rng.random() < 0.8:
+        fact = rng.choice(numbers)
+        return (
+            nav_prompt(f"type code of {fact['key']}", done),
+            f"type {fact['value']}",
+            ("text", (fact["key"].split(), fact["value"].split(), None, False)),
+        )
+    roll = rng.random()
+    if roll < 0.14:  # every part of the goal is in the history
+        parts = done or ["tap menu icon"]
+        return nav_prompt(", ".join(parts[-2:]), done or parts), "done", ("text", NOTHING)
+    if roll < 0.30:  # the target is not on this screen
+        others = [n for t in past if (n := target_name(t)) not in names_now and t["kind"] == "text"]
+        name = rng.choice(others) if others and rng.random() < 0.5 else _word(rng)
+        return nav_prompt(f"tap {name}", done), "scroll down", ("text", NOTHING)
+    if not now:
+        return None
+    target = rng.choice(now)
+    # A goal names some of what is done already, the step, and up to two later ones, icons included.
+    past = min(2, len(done)) if rng.random() < 0.6 else rng.randint(0, len(done))
+    parts = [*done[len(done) - past :], f"tap {target_name(target)}"]
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        later = (
+            rng.choice([target_name(t) for t in now])
+            if rng.random() < 0.3
+            else (f"{rng.choice(list(ICONS))} icon" if rng.random() < 0.4 else _word(rng))
+        )
+        parts.append(f"tap {later}")
+    if f"tap {target_name(target)}" in done:
+        return None
+    return (
+        nav_prompt(", ".join(parts), done),
+        f"tap {point(target['box'], size)}",
+        ("box", target["box"], size, _pointer(target)),
+    )
+
+
 @dataclass
 class Batch:
     """Equal layouts: images ``(batch * frames, height, width, 3)`` and packed segments.
@@ -126,57 +182,14 @@ class Maker:
             if self.rng.random() < 0.35:
                 kinds[-1] = "field"
             shown = [self.pool.draw(self.rng, size, kind) for kind in kinds]
-            pairs = [p for _ in range(n_questions) if (p := self.step([f for _, f in shown], kinds, shown[-1][0]))]
+            pairs = [p for _ in range(n_questions) if (p := self._step(shown, kinds))]
             if len(pairs) == n_questions:
                 rows.append(([image for image, _ in shown], [f for _, f in shown], pairs))
         return self.pack(rows)
 
-    def step(self, facts: list[dict], kinds: list[str], image: np.ndarray) -> tuple[str, str, tuple] | None:
-        """One step on the last screen, or None if this draw of screens supports none."""
-        rng, size = self.rng, (image.shape[1], image.shape[0])
-        now = [t for t in facts[-1]["targets"] if t["name"]]
-        past = [t for f in facts[:-1] for t in f["targets"] if t["name"]]
-        names_now = {target_name(t) for t in now}
-        done = [f"tap {target_name(rng.choice(past))}" if past else "tap menu icon" for _ in facts[:-1]]
-        if any(not t["name"] for t in facts[-1]["targets"]):
-            goal = f"tap {target_name(rng.choice(now))}" if now and rng.random() < 0.5 else f"type code of {_word(rng)}"
-            return nav_prompt(goal, done), "back", ("text", NOTHING)
-        numbers = [f for fs in facts[:-1] for f in fs["facts"]]
-        if kinds[-1] == "field" and numbers and rng.random() < 0.8:
-            fact = rng.choice(numbers)
-            return (
-                nav_prompt(f"type code of {fact['key']}", done),
-                f"type {fact['value']}",
-                ("text", (fact["key"].split(), fact["value"].split(), None, False)),
-            )
-        roll = rng.random()
-        if roll < 0.14:  # every part of the goal is in the history
-            parts = done or ["tap menu icon"]
-            return nav_prompt(", ".join(parts[-2:]), done or parts), "done", ("text", NOTHING)
-        if roll < 0.30:  # the target is not on this screen
-            others = [n for t in past if (n := target_name(t)) not in names_now and t["kind"] == "text"]
-            name = rng.choice(others) if others and rng.random() < 0.5 else _word(rng)
-            return nav_prompt(f"tap {name}", done), "scroll down", ("text", NOTHING)
-        if not now:
-            return None
-        target = rng.choice(now)
-        # A goal names some of what is done already, the step, and up to two later ones, icons included.
-        past = min(2, len(done)) if rng.random() < 0.6 else rng.randint(0, len(done))
-        parts = [*done[len(done) - past :], f"tap {target_name(target)}"]
-        for _ in range(rng.choice((0, 0, 1, 2))):
-            later = (
-                rng.choice([target_name(t) for t in now])
-                if rng.random() < 0.3
-                else (f"{rng.choice(list(ICONS))} icon" if rng.random() < 0.4 else _word(rng))
-            )
-            parts.append(f"tap {later}")
-        if f"tap {target_name(target)}" in done:
-            return None
-        return (
-            nav_prompt(", ".join(parts), done),
-            f"tap {point(target['box'], size)}",
-            ("box", target["box"], size, _pointer(target)),
-        )
+    def _step(self, shown: list[tuple[np.ndarray, dict]], kinds: list[str]) -> tuple[str, str, tuple] | None:
+        height, width = shown[-1][0].shape[:2]
+        return nav_step(self.rng, [f for _, f in shown], kinds[-1] == "field", (width, height))
 
     def pack(self, rows: list[tuple]) -> Batch:
         """Stack rows of equal frame count and size."""

@@ -25,6 +25,20 @@ def test_a_page_at_a_factor_keeps_its_target(factor, tmp_path):
     assert sample.target["box_xyxy"] == true  # the original is left alone
 
 
+def test_a_step_at_a_factor_keeps_its_target(tmp_path):
+    sample = next(s for s in load_task("mini-nav", None).samples if "box_xyxy" in s.target["action"])
+    shown = evaluate_micro.at_factor(2.0)(sample, tmp_path)
+    assert shown.target["action"]["box_xyxy"] == [2 * v for v in sample.target["action"]["box_xyxy"]]
+    assert shown.target["action"]["point"] == sample.target["action"]["point"]  # a share of the screen's sides
+
+
+def test_what_is_asked_of_a_task():
+    assert evaluate_micro.asked("oracle 20 %", "mini-large-grounding")
+    assert not evaluate_micro.asked("oracle 20 %", "mini-large-doc")
+    assert evaluate_micro.asked("no history", "mini-nav")
+    assert not evaluate_micro.asked("no history", "mini-large-doc")
+
+
 def test_cells_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsys):
     measured = []
 

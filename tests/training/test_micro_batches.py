@@ -155,16 +155,59 @@ def test_values_are_spelt_out_and_coordinates_are_not(maker):
     assert maker.tokenizer.convert_ids_to_tokens(ids[start:]) == ["4", "2", "<|im_end|>"]
     ids, start = maker.segment("click save", "click 07 42", "box")
     assert maker.tokenizer.convert_ids_to_tokens(ids[start:]) == ["click", " ", "07", " ", "42", "<|im_end|>"]
+    ids, start = maker.segment("goal: type code of total", "type 42", "text")
+    assert maker.tokenizer.convert_ids_to_tokens(ids[start:]) == ["type", " ", "4", "2", "<|im_end|>"]
     shown = page([("total", 0, 40), ("42", 64, 40)], facts=[{"key": "total", "value": "42"}])
     batch = maker.pack([([shown], questions(shown))], missing=False)
     start = batch.answers[0][0]
     assert [e[2:4] for e in batch.attend[3]] == [(start - 1, [5]), (start, [5])]  # each digit looks at its block
 
 
+def test_a_step_types_what_an_earlier_screen_shows(maker):
+    """Blocks are numbered through the screens of an episode; what was seen on the first is typed on the second."""
+    code = page([("total", 0, 40), ("42", 64, 40)], facts=[{"key": "total", "value": "42"}])
+    button = {"kind": "text", "name": "save", "box": [0, 0, 64, 32]}
+    now = page([("save", 0, 8)], [button])
+    steps = [
+        ("goal: type code of total", "type 42", ("text", (["total"], ["42"], None, False))),
+        ("goal: tap save", "tap 33 25", ("box", button["box"], now.size, (["save"], ["save"], None, True))),
+        ("goal: tap owner", "scroll down", ("text", ([], [], None, True))),
+    ]
+    batch = maker.pack([([code, now], steps)], missing=False)
+    assert batch.frames == 2 and batch.images.shape[0] == 2 and batch.present.shape == (1, 12)
+    assert batch.seen == [[[5], [6], []]]
+    start = batch.answers[0][0]
+    assert [e[2:4] for e in batch.attend[3] if e[1] == 0] == [(start + 1, [5]), (start + 2, [5])]  # behind "type "
+
+
+def test_steps_are_drawn_from_screens_of_one_size(maker):
+    """Earlier screens come from the plain class, the last one may have a text field; the tokens of all stay below."""
+    button = {"kind": "text", "name": "save", "box": [0, 0, 64, 32]}
+    image = np.zeros((1, 320, 512, 3), np.uint8)
+    facts = [{"words": [["save", 0, 8]], "targets": [button], "facts": [], "cells": []}]
+    drawn = []
+    for name in ("pane", "entry", "phone", "dial"):
+        shape = image if name in {"pane", "entry"} else image.transpose(0, 2, 1, 3)
+        maker.sheets[name] = [(shape, facts, 2.0)]
+    draw = maker.draw
+    maker.draw = lambda name, size: drawn.append(name) or draw(name, size)
+    seen = set()
+    for _ in range(12):
+        drawn.clear()
+        batch = maker.steps((15.0, 36.0), 200.0, 300, 2, missing=False)
+        height, width = batch.images.shape[1:3]
+        assert batch.frames * height * width / 1024 < 1.3 * 200  # whole blocks of 32 px
+        assert len(batch.segments) >= 2 and all(len(row) == 2 for row in batch.segments)
+        seen.add(batch.frames)
+        earlier = [name for i, name in enumerate(drawn) if (i + 1) % batch.frames]
+        assert not {"entry", "dial"} & set(earlier)
+    assert len(seen) > 2
+
+
 def test_pages_are_drawn_by_their_share(maker):
-    maker.sheets = {"card": [None], "desk": [None]}
+    maker.sheets = {"card": [None], "desk": [None], "entry": [None]}  # a screen with a field is never a page of its own
     drawn = Counter(maker.pick((15.0, 36.0), 900.0)[0] for _ in range(400))
-    assert drawn["desk"] > 4 * drawn["card"] > 0  # ten sheets to one
+    assert drawn["desk"] > 4 * drawn["card"] > 0 == drawn["entry"]  # ten sheets to one
 
 
 def test_duplicates_a_share_or_all_but_the_evidence_goes_missing_and_a_run_leaves_one_marker(maker):
