@@ -57,7 +57,7 @@ LIMITS = (15.0, 36.0)  # smallest and largest character cell, px
 COMPETENT = 0.45  # share of characters read at an end of the range from which that end moves on
 READ_WELL = 0.6  # below this share, of characters or of numbers, every second step is a reading step, else every third
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
-SMALLEST, LARGEST = 40.0, 900.0  # most tokens of a page, at the start and in the end
+SMALLEST, LARGEST = 40.0, 680.0  # most tokens of a page, at the start and in the end
 TOKENS = 560  # visual tokens of a batch
 
 
@@ -242,12 +242,12 @@ class Training:
         """Loss of one batch of questions; pages grow when the larger ones are answered well, or with --grow."""
         state, maker = self.state, self.maker
         grown = min(1.0, state["seconds"] / (60 * self.args.grow))
-        state["cap"] = max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** grown)
+        state["cap"] = min(LARGEST, max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** grown))
         cells = text_range(state)
         missing = state["asked"] > 300 and maker.rng.random() < 1 / 3
         steps = maker.rng.random() < self.args.steps
         if steps:
-            batch, tokens = maker.steps(cells, min(480.0, state["cap"]), TOKENS, 5, missing), 0
+            batch, tokens = maker.steps(cells, min(480.0, state["cap"]), TOKENS, 4, missing), 0
         else:
             name, size = maker.pick(cells, state["cap"])
             tokens = size[0] * size[1] // 1024

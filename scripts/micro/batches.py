@@ -123,7 +123,7 @@ class Maker:
         high = max(cells[0], min(cells[1], cls.cell * math.sqrt(1024 * most / frames / (cls.size[0] * cls.size[1]))))
         factor = math.exp(self.rng.uniform(math.log(cells[0]), math.log(high))) / cls.cell
         size = snap(cls.size[0] * factor, cls.size[1] * factor)
-        n_rows = min(MOST_ROWS, max(2, round(tokens / (frames * size[0] * size[1] / 1024))))
+        n_rows = min(5, max(2, round(tokens / (frames * size[0] * size[1] / 1024))))  # its questions are long
         rows: list[tuple[list[Shown], list[Question]]] = []
         while len(rows) < n_rows:
             field = self.rng.random() < 0.35

@@ -60,8 +60,8 @@ CLASSES = {
     "wide": PageClass(12, 8, 2.0, 8),
     "tall": PageClass(9, 13, 1.5, 7),
     "desk": PageClass(16, 10, 1.5, 10),
-    "broad": PageClass(18, 12, 1.5, 10),
-    "full": PageClass(20, 14, 1.5, 14),
+    "broad": PageClass(18, 12, 1.5, 6),
+    "full": PageClass(20, 14, 1.5, 8),
     "entry": PageClass(8, 5, 2.0, 1, field=True),
     "dial": PageClass(5, 8, 2.0, 1, field=True),
 }
