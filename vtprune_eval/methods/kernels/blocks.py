@@ -18,10 +18,13 @@ METRICS = ("max", "mae", "rmse", "exact")
 
 
 def to_blocks(image: np.ndarray, block: int) -> np.ndarray:
-    """Blocks as vectors: uint8 ``(rows, columns, block * block * 3)``, contiguous."""
+    """Blocks as vectors: uint8 ``(rows, columns, block * block * 3)``, contiguous.
+
+    A block's row of pixels is moved as one element, which spares the loop over its bytes.
+    """
     rows, cols = image.shape[0] // block, image.shape[1] // block
-    view = image.reshape(rows, block, cols, block * 3).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(view).reshape(rows, cols, -1)
+    lines = np.ascontiguousarray(image).reshape(rows, block, -1).view(f"V{block * 3}")
+    return np.ascontiguousarray(lines.transpose(0, 2, 1)).view(np.uint8).reshape(rows, cols, -1)
 
 
 def equal_neighbours(image: np.ndarray, block: int) -> tuple[np.ndarray, np.ndarray]:
