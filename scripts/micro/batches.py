@@ -44,6 +44,7 @@ class Batch:
         wanted: pointer targets ``(2, rows, questions, blocks)``.
         present: bool ``(rows, blocks)``, False for a missing block.
         markers: bool, where a marker stands instead.
+        before: whether missing blocks go before the vision encoder, not behind it.
     """
 
     images: torch.Tensor
@@ -62,6 +63,7 @@ class Batch:
     wanted: torch.Tensor
     present: torch.Tensor
     markers: torch.Tensor
+    before: bool
 
 
 class Maker:
@@ -152,15 +154,22 @@ class Maker:
         made = [[self.segment(q, a, c[0]) for q, a, c in pairs] for _, pairs in rows]
         where = looks(rows, [[at for _, at in row] for row in made])
         present, markers = self._missing(np.stack([p.image for p in pages]), where.seen, missing)
+        before = missing and self.rng.random() < 0.5
+        dense = {
+            "outer": torch.from_numpy(np.stack([b for _, b in read_out])),
+            "points": _stacked(targets.points, pages),
+            "names": _stacked(targets.names, pages),
+            "digits": _stacked(targets.digits, pages),
+        }
+        if before:  # what lies beyond a block may be gone: it is asked for what it shows itself alone
+            for wanted in dense.values():
+                wanted.fill_(-100)
         return Batch(
             images=torch.from_numpy(np.stack([p.image for p in pages])),
             frames=len(rows[0][0]),
             inner=torch.from_numpy(np.stack([a for a, _ in read_out])),
-            outer=torch.from_numpy(np.stack([b for _, b in read_out])),
             icons=_stacked(targets.icons, pages),
-            points=_stacked(targets.points, pages),
-            names=_stacked(targets.names, pages),
-            digits=_stacked(targets.digits, pages),
+            **dense,
             segments=[[ids for ids, _ in row] for row in made],
             answers=[[at for _, at in row] for row in made],
             checks=[[c for _, _, c in pairs] for _, pairs in rows],
@@ -169,6 +178,7 @@ class Maker:
             wanted=torch.from_numpy(where.wanted),
             present=torch.from_numpy(present),
             markers=torch.from_numpy(markers),
+            before=before,
         )
 
     def _missing(self, images: np.ndarray, seen: list[list[list[int]]], missing: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -37,12 +37,13 @@ def _fused_vision_layer(
     bup: Tensor,
     down: Tensor,
     bdown: Tensor,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """nano's vision block with scaled_dot_product_attention."""
     n, length, dim = x.shape
     h = F.layer_norm(x, (dim,), w1, b1, 1e-6).bfloat16()
     q, k, v = _line(h, wqkv, bqkv).view(n, length, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    out = F.scaled_dot_product_attention(_turn(q, cos, sin), _turn(k, cos, sin), v)
+    out = F.scaled_dot_product_attention(_turn(q, cos, sin), _turn(k, cos, sin), v, bias)
     x = x + _line(out.transpose(1, 2).reshape(n, length, dim), wo, bo).float()
     h = F.layer_norm(x, (dim,), w2, b2, 1e-6).bfloat16()
     return x + _line(F.gelu(_line(h, up, bup), approximate="tanh"), down, bdown).float()

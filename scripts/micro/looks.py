@@ -100,8 +100,7 @@ def _look(out: Looks, screens: Screens, pair: Question, at: tuple[int, int], sta
         for text in [] if icon else words:
             blocks = screens.word(text, last_only)
             out.wanted[head, at[0], at[1], blocks] = 1
-            if head == (0 if check[0] == "box" else 1):
-                evidence.update(blocks)
+            evidence.update(blocks)  # of a value its key, too: without it nothing says whose value it is
     asked = pieces(question, named)
     first = [t for t, word, _ in asked if word == named[0]]
     final = [t for t, word, _ in asked if word == named[-1]]

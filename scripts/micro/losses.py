@@ -116,7 +116,8 @@ def losses(
     layout = Layout(tokenizer, batch.frames, height // 32, width // 32, 1, length)
     n_page = len(layout.prefix)
     visual = torch.cat([torch.arange(start, end) for start, end in layout.spans])
-    tokens, taps = encode(body.visual, batch.images)
+    seen = batch.present.view(len(batch.images), -1) if batch.before else None
+    tokens, taps = encode(body.visual, batch.images, seen)
     ids, labels, is_box = _texts(tokenizer, batch, length)
     table = body.language_model.embed_tokens.weight
     shown = batch.present[:, :, None]
@@ -135,9 +136,8 @@ def losses(
     right, counts = [], torch.zeros_like(chosen)
     for b in range(n_rows):
         for s in range(n_segments):
-            evidence = batch.seen[b][s]
-            if evidence and not batch.present[b, evidence].any():
-                continue  # nothing on the screen says the answer
+            if not answerable(batch.present[b, batch.seen[b][s]], batch.checks[b][s][0]):
+                continue
             counts[b, s] = True
             here = chosen[b, s]
             kind, hit = is_right(tokenizer, guess[b, s][here], labels[b, s][here], batch.checks[b][s])
@@ -153,6 +153,16 @@ def losses(
     look, stages = _attention(batch, out.attention, n_page, length, visual)
     parts.update(point=point.item(), **{f"look{i}": v for i, v in enumerate(stages)})
     return Losses(answer, dense, 0.3 * point + (0 if heads_only else 0.5 * look), right, parts)
+
+
+def answerable(shown: Tensor, kind: str) -> bool:
+    """Whether the screen says the answer: all of a key and its value, any part of what is clicked.
+
+    Args:
+        shown: bool, which blocks of the evidence are present; empty where the answer needs none.
+        kind: ``text`` or ``box``.
+    """
+    return not len(shown) or bool(shown.all() if kind == "text" else shown.any())
 
 
 def _texts(tokenizer, batch: Batch, length: int) -> tuple[Tensor, Tensor, Tensor]:

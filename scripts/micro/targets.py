@@ -72,11 +72,13 @@ def digits(page: Shown) -> np.ndarray:
     out = np.full((page.grid[0] * page.grid[1], DIGITS), -100, np.int64)
     often: Counter[int] = Counter()
     for word in page.words:
-        if not word[0].isdigit() or len(word[0]) > DIGITS:
+        if not word[0].isdigit():
             continue
         blocks = page.word_blocks(word)
         whole = word[1] >= 0 and word[1] + len(word[0]) * page.advance <= page.size[0]
         often.update(blocks * (1 if whole else 2))
+        if len(word[0]) > DIGITS:
+            continue
         out[blocks] = 0
         for i, digit in enumerate(word[0]):
             out[page.char_block(word, i), i] = int(digit) + 1

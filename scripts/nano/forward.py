@@ -88,13 +88,15 @@ def _vision_layer(
     bup: Tensor,
     down: Tensor,
     bdown: Tensor,
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """One vision block over equal-sized images ``x (n, n_patches, dim)``."""
+    """One vision block over equal-sized images ``x (n, n_patches, dim)``; ``bias`` is added to its scores."""
     n, length, dim = x.shape
     h = F.layer_norm(x, (dim,), w1, b1, 1e-6).bfloat16()
     q, k, v = _line(h, wqkv, bqkv).view(n, length, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     q, k = _turn(q, cos, sin), _turn(k, cos, sin)
-    attention = torch.softmax((q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5, -1)
+    scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
+    attention = torch.softmax(scores if bias is None else scores + bias, -1)
     x = x + _line((attention.bfloat16() @ v).transpose(1, 2).reshape(n, length, dim), wo, bo).float()
     h = F.layer_norm(x, (dim,), w2, b2, 1e-6).bfloat16()
     return x + _line(F.gelu(_line(h, up, bup), approximate="tanh"), down, bdown).float()
@@ -107,12 +109,14 @@ def compile_layers() -> None:
     _vision_layer = torch.compile(_vision_layer, dynamic=True)
 
 
-def encode(visual: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+def encode(visual: nn.Module, images: Tensor, present: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
     """Visual tokens of equal-sized images.
 
     Args:
         visual: a ``Qwen3VLVisionModel``.
         images: uint8 ``(n, height, width, 3)``.
+        present: bool ``(n, n_tokens)``: what these blocks become is what it is where the others are dropped before the
+            first layer. What the others become means nothing.
 
     Returns:
         merged tokens ``(n, n_tokens, dim)`` and the same for every DeepStack tap.
@@ -133,6 +137,11 @@ def encode(visual: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
     )
     x = x + (visual.pos_embed(index) * share[:, :, None]).sum(1)
     cos, sin = (t.bfloat16() for t in visual.rotary_pos_emb(x, get_vision_position_ids(grid, 2, kwargs={})))
+    bias = None
+    if present is not None:
+        here = present.repeat_interleave(4, 1)  # the patches of a block follow each other
+        bias = torch.zeros(n, 1, *2 * here.shape[1:], dtype=torch.bfloat16)
+        bias.masked_fill_((here[:, :, None] & ~here[:, None])[:, None], -1e4)
     taps = []
     for i, block in enumerate(visual.blocks):
         a, m = block.attn, block.mlp
@@ -153,6 +162,7 @@ def encode(visual: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
             m.linear_fc1.bias,
             m.linear_fc2.weight,
             m.linear_fc2.bias,
+            bias,
         )
         if i in visual.deepstack_visual_indexes:
             merger = visual.deepstack_merger_list[visual.deepstack_visual_indexes.index(i)]

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from micro.batches import Maker, questions
 from micro.characters import CHAR_IDS, characters, patch_targets
 from micro.folder import MARKER, build_tokenizer, vocabulary
@@ -87,6 +88,12 @@ def test_a_block_says_which_digits_of_a_number_it_shows():
     assert digits(shown)[3:].tolist() == [[-100] * 4, [5, 4, 0, 0], [0, 0, 3, 2]]
 
 
+def test_a_long_number_hides_the_short_one_beside_it():
+    shown = page([("54321", 0, 0), ("42", 48, 0), ("765", 0, 32)])  # the long one ends in the block where 42 begins
+    assert digits(shown)[1].tolist() == [-100] * 4 and digits(shown)[0].tolist() == [-100] * 4
+    assert digits(shown)[3].tolist() == [8, 7, 6, END]
+
+
 def test_a_number_that_the_edge_cuts_off_is_not_asked_for():
     shown = page([("4321", -8, 0), ("42", 64, 0), ("765", 80, 32)])
     assert digits(shown)[2].tolist() == [5, 3, END, 0]
@@ -135,7 +142,7 @@ def test_where_to_look(maker):
     pairs = sorted(questions(shown))
     assert [q for q, _, _ in pairs] == ["click save", "what is total"]
     batch = maker.pack([([shown], pairs)], missing=False)
-    assert batch.seen == [[[0], [5]]]
+    assert batch.seen == [[[0], [3, 4, 5]]]  # a value is nothing without its key
     assert batch.present.all() and not batch.markers.any()
     # Pointers: a label is both what is named and what is meant; a key is named, its value is meant.
     assert batch.wanted[:, 0, 0, 0].tolist() == [1, 1]
@@ -163,6 +170,21 @@ def test_values_are_spelt_out_and_coordinates_are_not(maker):
     assert [e[2:4] for e in batch.attend[3]] == [(start - 1, [5]), (start, [5])]  # each digit looks at its block
 
 
+def test_where_blocks_go_before_the_encoder_the_others_say_what_they_show_themselves(maker):
+    shown = page([("total", 0, 40), ("420", 64, 40)], facts=[{"key": "total", "value": "420"}])
+    orders = set()
+    for _ in range(40):
+        batch = maker.pack([([shown], questions(shown))], missing=True)
+        orders.add(batch.before)
+        plain = maker.pack([([shown], questions(shown))], False)
+        assert torch.equal(batch.inner, plain.inner) and torch.equal(batch.icons, plain.icons)
+        for name in ("outer", "points", "names", "digits"):
+            wanted = getattr(plain, name)
+            assert torch.equal(getattr(batch, name), torch.full_like(wanted, -100) if batch.before else wanted)
+    assert orders == {True, False}
+    assert not any(maker.pack([([shown], questions(shown))], False).before for _ in range(9))
+
+
 def test_a_step_types_what_an_earlier_screen_shows(maker):
     """Blocks are numbered through the screens of an episode; what was seen on the first is typed on the second."""
     code = page([("total", 0, 40), ("42", 64, 40)], facts=[{"key": "total", "value": "42"}])
@@ -175,7 +197,7 @@ def test_a_step_types_what_an_earlier_screen_shows(maker):
     ]
     batch = maker.pack([([code, now], steps)], missing=False)
     assert batch.frames == 2 and batch.images.shape[0] == 2 and batch.present.shape == (1, 12)
-    assert batch.seen == [[[5], [6], []]]
+    assert batch.seen == [[[3, 4, 5], [6], []]]
     start = batch.answers[0][0]
     assert [e[2:4] for e in batch.attend[3] if e[1] == 0] == [(start + 1, [5]), (start + 2, [5])]  # behind "type "
 

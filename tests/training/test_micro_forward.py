@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+import micro.forward as micro_forward
+import nano.forward as nano_forward
 import numpy as np
 import pytest
 import torch
@@ -95,6 +97,36 @@ def test_equals_the_class(model, batch, row):
         n = len(segment)
         likeness = torch.nn.functional.cosine_similarity(true[:n], out.hidden[0, s, :n].float())
         assert likeness.min() > 0.998  # bfloat16 against float32
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_blocks_dropped_before_the_encoder_are_as_if_they_were_never_there(model, batch, fused, monkeypatch):
+    """The class's own layers over the patches that stay, at their true positions, give the same tokens and taps."""
+    if fused:
+        monkeypatch.setattr(nano_forward, "_vision_layer", micro_forward._fused_vision_layer)
+    visual, here = model.model.visual, batch.present[1]
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        tokens, taps = encode(visual, batch.images, batch.present)
+        plain, _ = encode(visual, batch.images)
+    assert torch.equal(tokens[0], plain[0])  # nothing is missing on the first page
+    assert not torch.allclose(tokens[1, here], plain[1, here])
+    stay = here.repeat_interleave(4)
+    layer = nano_forward._vision_layer
+
+    def on_the_rest(x, cos, sin, *more):
+        assert more[-1] is None
+        return (
+            layer(x[:, stay], cos[stay], sin[stay], *more)
+            if x.shape[1] > stay.sum()
+            else layer(x, cos[stay], sin[stay], *more)
+        )
+
+    monkeypatch.setattr(nano_forward, "_vision_layer", on_the_rest)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        alone, alone_taps = encode(visual, batch.images[1:])
+    for got, true in zip([tokens, *taps], [alone, *alone_taps], strict=True):
+        likeness = torch.nn.functional.cosine_similarity(got[1, here].float(), true[0].float())
+        assert likeness.min() > 0.999
 
 
 def test_the_prompt_is_the_class_own(model, batch):
