@@ -33,6 +33,7 @@ from PIL import Image
 
 from vtprune_eval.benchmarks.tasks import Task, load_task
 from vtprune_eval.budget import Budget
+from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import Method
 from vtprune_eval.methods.full import Full
 from vtprune_eval.methods.oracle import Oracle
@@ -150,9 +151,14 @@ def main() -> int:
     unknown = [cell for cell in args.cells.split(";") if cell not in CELLS]
     if unknown:
         parser.error(f"--cells: {', '.join(unknown)}: none of {'; '.join(CELLS)}")
-    adapter = load_model(args.model, path=args.path)
-    weights = fingerprint(folder_of(args.model, args.path)[0])
-    tasks = [load_task(name, args.limit) for name in args.tasks.split(",")]
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"--limit: at least 1, not {args.limit}")
+    try:
+        adapter = load_model(args.model, path=args.path)
+        weights = fingerprint(folder_of(args.model, args.path)[0])
+        tasks = [load_task(name, args.limit) for name in args.tasks.split(",")]
+    except UserError as error:
+        parser.error(str(error).replace("--model-path", "--path"))
     there = args.out.read_text().splitlines() if args.out and args.out.exists() else []
     done = same_question(map(json.loads, there), weights, {task.name: len(task.samples) for task in tasks})
     with tempfile.TemporaryDirectory() as scratch:

@@ -20,6 +20,7 @@ from PIL import Image
 from vtprune_eval.benchmarks.definitions import DEFAULT_TASKS
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
+from vtprune_eval.errors import UserError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
 from vtprune_eval.pipeline.generate import Pipeline
@@ -52,7 +53,12 @@ def main() -> int:
     parser.add_argument("--path", default=None, help="hub-format folder (default: the embedded one)")
     parser.add_argument("--limit", type=int, default=None)
     args = parser.parse_args()
-    adapter = load_model("nano", path=args.path)
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"--limit: at least 1, not {args.limit}")
+    try:
+        adapter = load_model("nano", path=args.path)
+    except UserError as error:
+        parser.error(str(error).replace("--model-path", "--path"))
     kinds = {"full": lambda s, f: s, "no image": without_image, "no history": without_history}
     rows, groups = [], []
     with tempfile.TemporaryDirectory() as scratch:

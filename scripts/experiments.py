@@ -112,6 +112,8 @@ def main() -> int:
         wrong = [name for name in given if name not in known]
         if wrong:
             parser.error(f"{option}: {', '.join(map(repr, wrong))} is none of {', '.join(known)}")
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"--limit: at least 1, not {args.limit}")
     numbers = [int(n) for n in asked]
     studies = []
     for name in args.models.split(","):

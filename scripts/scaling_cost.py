@@ -300,8 +300,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--charge-refused", action="store_true", help="budgets that cannot be met cost what full does")
     given = p.parse_args(argv)
     s = Speeds(**{name: getattr(given, name) for name in vars(Speeds())})
-    if min(vars(s).values()) <= 0 or not math.isfinite(sum(vars(s).values())):
-        p.error("every assumption must be a positive number")
+    for name, value in vars(s).items():
+        if value <= 0 or not math.isfinite(value):
+            p.error(f"--{name.replace('_', '-')}: a positive number, not {value:g}")
+    for name in ("mfu", "bandwidth_share", "again"):
+        if getattr(s, name) > 1:
+            p.error(f"--{name.replace('_', '-')}: a share of at most 1, not {getattr(s, name):g}")
     models, methods, budgets = (getattr(given, k).split(",") for k in ("models", "methods", "budgets"))
     sweeps = {m: [sweep(m, task, methods, budgets, s, given.charge_refused) for task in TASKS] for m in models}
     records = sum(own.samples * own.cells for of_model in sweeps.values() for own in of_model)

@@ -120,7 +120,7 @@ def read_step(model, reader: Reader, windows: Windows, state: dict[str, float]) 
 def rate(state: dict[str, float], share: float, cool: float) -> float:
     """Learning rate over its peak: short warm-ups of both stages, constant, cosine over the last ``cool`` of 1."""
     since = state["asked"] - HEADS_FIRST if state["asked"] else state["step"]
-    part = max(0.0, (share - 1 + cool) / cool)
+    part = max(0.0, (share - 1 + cool) / cool) if cool else 0.0
     return min(1.0, (since + 1) / 80) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
 
 
@@ -339,6 +339,9 @@ def main() -> int:
     parser.add_argument("--eager", action="store_true", help="do not compile the layers (no C++ compiler needed)")
     parser.add_argument("--export", action="store_true", help="only write --out from the last checkpoint")
     args = parser.parse_args()
+    for name in ("cool", "steps"):
+        if not 0 <= getattr(args, name) <= 1:
+            parser.error(f"--{name}: a share from 0 to 1, not {getattr(args, name):g}")
     training = Training(args)
     if training.load():
         print(f"resumed at step {training.state['step']}, {training.state['seconds'] / 60:.1f} min", flush=True)

@@ -198,6 +198,10 @@ def main() -> int:
     given = parser.parse_args()
     if given.model == "mid" and given.dtype != "float32":
         parser.error("the mid-size model is measured in float32")
+    if given.limit is not None and given.limit < 1:
+        parser.error(f"--limit: at least 1, not {given.limit}")
+    if given.suite and given.model != "nano":
+        parser.error("--suite answers with nano; leave --model out")
     torch.set_num_threads(1)
     adapter = mid_model() if given.model == "mid" else load_model("nano", dtype=given.dtype)
     if given.suite:
@@ -208,7 +212,7 @@ def main() -> int:
     else:
         result = dict(measure(adapter, given.branches, given.steps))
     print(json.dumps({"model": given.model, "dtype": given.dtype, **result}))
-    return 0 if not result.get("differ") else 1
+    return 1 if result.get("differ") or (given.suite and not result.get("answers")) else 0
 
 
 if __name__ == "__main__":

@@ -100,6 +100,8 @@ def main() -> int:
     if given.measure:
         measure(Path(given.measure), given.cells)
         return 0
+    if given.cells < 1 or min(given.records) < given.cells:
+        parser.error("--cells: at least 1; --records: at least one per cell")
     missed = False
     for total in given.records:
         with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,8 @@
 
 Run: ``python scripts/bench/whole_sweep.py CASE [--samples N] [--out DIR]`` (nano, one thread, ``--timings 0``). Cases:
 
-- ``cache``: guikv, snapkv, pyramidkv, vlcache x 8 budgets on mini-nav against 32 commands, one per cell;
+- ``cache``: guikv, snapkv, pyramidkv, vlcache x 8 budgets on mini-nav against 33 commands, one per cell and one for
+  ``full``;
 - ``cache-off``: the same against one command with ``--share off``, which starts once;
 - ``all``: every method x 8 budgets (reading ``paper``) on the three tasks of mini against ``--share off``.
 
@@ -66,7 +67,9 @@ def commands(case: str, samples: int, out: Path) -> tuple[Command, list[Command]
     methods = methods_of(case)
     shared = one("shared", methods, BUDGETS)
     if case == "cache":
-        return shared, [one(f"{m}@{b}", [m], [b], "--share", "off") for m in methods for b in BUDGETS]
+        # The one command answers `full` once, and so do these together.
+        alone = [one(f"{m}@{b}", [m], [b], "--share", "off", "--no-full") for m in methods for b in BUDGETS]
+        return shared, [one("full", ["full"], ["100"], "--share", "off"), *alone]
     return shared, [one("off", methods, BUDGETS, "--share", "off")]
 
 
@@ -98,20 +101,24 @@ def records(folder: Path) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
 
 
 def compare(shared: Path, others: Sequence[Path]) -> int:
-    """Records compared; the same ids, kept blocks and counts on both sides.
+    """Records compared; the same ids, kept blocks and counts on both sides, each answered once.
 
     Raises:
-        SystemExit: a record that differs.
+        SystemExit: a record that differs, or that one side has more often than the other.
     """
     ours = dict(records(shared))
-    seen = 0
+    left = set(ours)
     for folder in others:
         for key, theirs in records(folder):
+            if key not in left:
+                raise SystemExit(f"{key}: in {folder.name} {'again' if key in ours else 'alone'}")
+            left.remove(key)
             for field in ("status", "ids", "kept", "kept_last", "counts"):
                 if ours[key].get(field) != theirs.get(field):
                     raise SystemExit(f"{key}: {field} differs from {folder.name}")
-            seen += 1
-    return seen
+    if left:
+        raise SystemExit(f"{len(left)} records are in the one command alone, {min(left)} among them")
+    return len(ours)
 
 
 def main() -> int:

@@ -39,6 +39,23 @@ def test_what_is_asked_of_a_task():
     assert not evaluate_micro.asked("no history", "mini-large-doc")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tasks", "nope"], "nope"),
+        (["--path", "nowhere"], "nowhere"),
+        (["--limit", "0"], "--limit: at least 1, not 0"),
+        (["--limit", "-1"], "--limit: at least 1, not -1"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(arguments, said, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["evaluate_micro.py", *arguments])
+    with pytest.raises(SystemExit) as left:
+        evaluate_micro.main()
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and said in error and "Traceback" not in error and "--model-path" not in error
+
+
 def test_cells_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsys):
     measured = []
 
@@ -126,6 +143,8 @@ def test_an_instrument_passes_every_rule():
     [
         ({"half": (0, 40), "full": (0, 20)}, "accuracy does not fall with tokens: 50 % to all", accept.FAILED),
         ({"large": (0, 20)}, "accuracy does not fall with tokens: factor 1 to 1.4", accept.FAILED),
+        ({"large": (2, 36)}, "accuracy does not fall with tokens: factor 1 to 1.4", accept.OPEN),
+        ({"shrunk": (0, 39)}, "resize does not beat full at PixelPrune's count", accept.OPEN),
         ({"shrunk": (0, 40), "full": (0, 28)}, "resize does not beat full at PixelPrune's count", accept.FAILED),
         ({"pruned": (0, 16)}, "PixelPrune beats random at equal tokens", accept.FAILED),
         ({"pruned": (0, 18)}, "PixelPrune beats random at equal tokens", accept.OPEN),

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import UserError
 from ..sample import Sample, Score
 from .benchmark import Benchmark, Rule, plain
 from .data_folders import load_records
@@ -120,8 +121,10 @@ def load_task(
         style: of the prompt (:func:`.prompts.style_of`).
 
     Raises:
-        UserError: unknown task or protocol, absent or changed data, no prompt for the style.
+        UserError: unknown task or protocol, absent or changed data, no prompt for the style, a limit below 1.
     """
+    if limit is not None and limit < 1:
+        raise UserError(f"A limit of {limit} samples leaves none of {name}; give at least 1, or no limit for all.")
     name = named_task(name)
     check_protocol(name, protocol, history)
     spec = definition(name)
