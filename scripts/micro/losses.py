@@ -200,7 +200,7 @@ def read_page(reader: nn.Module, tokens: Tensor, batch: Batch) -> tuple[Tensor, 
     filled = (batch.names > 0).any(-1, keepdim=True).expand_as(batch.names).flatten()
     share = filled.float().mean().clamp(min=0.005)
     weight = (filled.float() + 0.25 * share * (~filled)) * (wanted >= 0)
-    label = (each * weight).sum() / weight.sum()
+    label = (each * weight).sum() / weight.sum().clamp(min=1e-6)  # of a batch that asks none it is 0
     place = reader.places(tokens, batch.images.shape[1] // 32, batch.images.shape[2] // 32)
     parts = {"chars": inner, "beside": outer, "icons": icons, "points": points, "digits": digits, "names": label}
     parts["place"] = place
