@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 import micro.forward as micro_forward
 import nano.forward as nano_forward
@@ -13,7 +14,7 @@ import train_micro
 from micro.batches import Maker
 from micro.folder import MARKER, build_config, build_tokenizer, start, write_folder
 from micro.forward import decode
-from micro.losses import Numbers, losses
+from micro.losses import Numbers, answerable, losses
 from micro.shown import show
 from nano.forward import encode
 from train_micro import NANO
@@ -151,6 +152,32 @@ def test_a_question_without_evidence_is_not_counted(model, batch, monkeypatch):
     # Second page: the first and the third label stand on blocks 0 and 2, which are missing.
     assert len(out.right) == 3 + 1
     assert all(np.isfinite(v) for v in out.parts.values())
+
+
+def test_a_batch_that_lost_blocks_before_the_encoder_has_a_loss_and_gradients(batch, monkeypatch):
+    """Nothing is asked of what lies beside a block, and that is a loss of 0; the rest trains."""
+    model, tokenizer = small(), build_tokenizer()
+    reader, pointers = train_micro.Reader(64, 16), train_micro.Pointers(64)
+    monkeypatch.setattr(pointers, "AT", (1, 2))  # the small model has three decoder layers
+    monkeypatch.setattr("micro.losses.WATCH", (0, 1, 1, 2))
+    asked = {name: torch.full_like(getattr(batch, name), -100) for name in ("outer", "points", "names", "digits")}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = losses(
+            model, reader, pointers, tokenizer, Numbers(tokenizer), dataclasses.replace(batch, before=True, **asked)
+        )
+    assert out.parts["beside"] == out.parts["names"] == out.parts["digits"] == 0
+    total = out.answer + out.reader + out.look
+    assert torch.isfinite(total)
+    total.backward()
+    grads = [p.grad for p in model.model.visual.parameters() if p.grad is not None]
+    assert grads and all(torch.isfinite(g).all() for g in grads) and any(g.abs().max() > 0 for g in grads)
+
+
+def test_what_a_screen_with_missing_blocks_still_says():
+    yes, half, no = (torch.tensor(v) for v in ([True, True], [True, False], [False, False]))
+    assert answerable(yes, "text") and not answerable(half, "text")  # a part of a number is no answer
+    assert answerable(half, "box") and not answerable(no, "box")
+    assert answerable(no[:0], "text")  # nothing on the screen is needed
 
 
 def test_a_near_coordinate_costs_less_than_a_far_one():
