@@ -93,7 +93,7 @@ class Speeds:
     bandwidth_share: float = 0.6
     launch_s: float = 0.02
     slots: int = 32
-    again: float = 0.061
+    again: float = 0.196
     image_s_per_mpixel: float = 0.03
     resize_s_per_mpixel: float = 0.01
     warm_up_samples: int = 3
