@@ -33,6 +33,7 @@ from PIL import Image
 
 from vtprune_eval.benchmarks.tasks import Task, load_task
 from vtprune_eval.budget import Budget
+from vtprune_eval.commands.options import at_least_one
 from vtprune_eval.errors import UserError
 from vtprune_eval.methods.base import Method
 from vtprune_eval.methods.full import Full
@@ -144,15 +145,13 @@ def main() -> int:
     parser.add_argument("--model", default="micro", help="short name that says how answers are read")
     parser.add_argument("--tasks", default=",".join(TASKS))
     parser.add_argument("--cells", default=";".join(CELLS), help=f"of {'; '.join(CELLS)}")
-    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--limit", type=at_least_one, default=None)
     parser.add_argument("--out", type=Path, help="file of JSON lines that grows, and is gone on with")
     parser.add_argument("--check", action="store_true", help="judge whether the model is an instrument")
     args = parser.parse_args()
     unknown = [cell for cell in args.cells.split(";") if cell not in CELLS]
     if unknown:
         parser.error(f"--cells: {', '.join(unknown)}: none of {'; '.join(CELLS)}")
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit: at least 1, not {args.limit}")
     try:
         adapter = load_model(args.model, path=args.path)
         weights = fingerprint(folder_of(args.model, args.path)[0])

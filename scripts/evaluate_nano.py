@@ -20,6 +20,7 @@ from PIL import Image
 from vtprune_eval.benchmarks.definitions import DEFAULT_TASKS
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
+from vtprune_eval.commands.options import at_least_one
 from vtprune_eval.errors import UserError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
@@ -51,10 +52,8 @@ def main() -> int:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--path", default=None, help="hub-format folder (default: the embedded one)")
-    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--limit", type=at_least_one, default=None)
     args = parser.parse_args()
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit: at least 1, not {args.limit}")
     try:
         adapter = load_model("nano", path=args.path)
     except UserError as error:

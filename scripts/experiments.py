@@ -27,6 +27,7 @@ from study.notes import HEAD, NOTES
 from study.runs import HORIZON, Study
 
 from vtprune_eval.api import load_model
+from vtprune_eval.commands.options import at_least_one
 from vtprune_eval.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +100,9 @@ def main() -> int:
     parser.add_argument("--models", default="nano,micro")
     parser.add_argument("--model-path", default=None, help="folder of micro's weights, where they are not shipped")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "experiments", help="where the runs are kept")
-    parser.add_argument("--limit", type=int, default=None, help="samples per task, a fixed draw (default: all)")
+    parser.add_argument(
+        "--limit", type=at_least_one, default=None, help="samples per task, a fixed draw (default: all)"
+    )
     parser.add_argument("--only", help="comma-separated numbers of sections whose runs are made")
     parser.add_argument("--page", action="store_true", help="run nothing")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "experiments.md")
@@ -112,8 +115,6 @@ def main() -> int:
         wrong = [name for name in given if name not in known]
         if wrong:
             parser.error(f"{option}: {', '.join(map(repr, wrong))} is none of {', '.join(known)}")
-    if args.limit is not None and args.limit < 1:
-        parser.error(f"--limit: at least 1, not {args.limit}")
     numbers = [int(n) for n in asked]
     studies = []
     for name in args.models.split(","):

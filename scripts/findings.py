@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tabulate import tabulate
 
+from vtprune_eval.commands.options import at_least_one
 from vtprune_eval.registry import method_class, method_names
 from vtprune_eval.results.compare import adjust, compare
 from vtprune_eval.results.stats import mean_interval
@@ -441,7 +442,7 @@ def main() -> int:
     """Run what is missing, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "findings", help="where the runs are kept")
-    parser.add_argument("--limit", type=int, default=None, help="samples per task")
+    parser.add_argument("--limit", type=at_least_one, default=None, help="samples per task")
     parser.add_argument("--only", help="comma-separated studies to run; no page is written")
     parser.add_argument("--leaderboard", action="store_true", help="also build leaderboards/ from the runs")
     args = parser.parse_args()

@@ -59,6 +59,7 @@ READ_WELL = 0.6  # below this share, of characters or of numbers, every second s
 HEADS_FIRST = 60  # steps in which the fresh heads alone learn
 SMALLEST, LARGEST = 40.0, 680.0  # most tokens of a page, at the start and in the end
 TOKENS = 560  # visual tokens of a batch
+MOST_OF_STEPS = 480.0  # visual tokens of all screens of a navigation step
 
 
 def new_state() -> dict[str, float]:
@@ -245,38 +246,28 @@ class Training:
         state["cap"] = min(LARGEST, max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** grown))
         cells = text_range(state)
         missing = state["asked"] > 300 and maker.rng.random() < 1 / 3
-        steps = maker.rng.random() < self.args.steps
-        if steps:
-            batch, tokens = maker.steps(cells, min(480.0, state["cap"]), TOKENS, 4, missing), 0
+        if maker.rng.random() < self.args.steps:
+            batch = maker.steps(cells, min(MOST_OF_STEPS, state["cap"]), TOKENS, 4, missing)
+            tokens, tier = 0, "steps"  # whether pages may grow is told by pages
         else:
             name, size = maker.pick(cells, state["cap"])
             tokens = size[0] * size[1] // 1024
             batch = maker.pages(name, size, TOKENS, min(10, max(4, round(tokens / 16))), missing)
+            tier = "missing" if missing else "to100" if tokens < 100 else "to230" if tokens < 230 else "to640"
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = losses(self.model, self.reader, self.pointers, self.tokenizer, self.numbers, batch, only_heads)
         state["screens"] += len(batch.images)
         state["questions"] += len(out.right)
-        self._note(out, tokens, missing)
+        self._note(out, tokens, tier)
         return out.reader + out.look if only_heads else out.answer + out.reader + out.look
 
-    def _note(self, out: Losses, tokens: int, missing: bool) -> None:
-        tier = (
-            "steps"
-            if not tokens
-            else "missing"
-            if missing
-            else "to100"
-            if tokens < 100
-            else "to230"
-            if tokens < 230
-            else "to640"
-        )
+    def _note(self, out: Losses, tokens: int, tier: str) -> None:
         for kind, right in out.right:
             self.log[f"{kind}_{tier}"].append(float(right))
         for key, value in (("answer", out.answer.item()), *out.parts.items()):
             self.log[key].append(value)
         boxes = [right for kind, right in out.right if kind != "text"]
-        if boxes and tokens > self.state["cap"] / 2 and not missing:
+        if boxes and tokens > self.state["cap"] / 2 and tier != "missing":
             self.state["top"] += 0.05 * (sum(boxes) / len(boxes) - self.state["top"])
             if self.state["top"] > 0.6:
                 self.state["cap"] = min(LARGEST, self.state["cap"] * 1.01)

@@ -30,6 +30,7 @@ from scripts.bench.pipeline_vs_generate import mid_model
 from vtprune_eval.benchmarks.tasks import load_task
 from vtprune_eval.budget import Budget
 from vtprune_eval.clock import StageClock
+from vtprune_eval.commands.options import at_least_one
 from vtprune_eval.errors import SampleError
 from vtprune_eval.methods.full import Full
 from vtprune_eval.models import load_model
@@ -191,15 +192,13 @@ def main() -> int:
     parser.add_argument("--budgets", default="45,60,80")
     parser.add_argument("--tasks", default="mini-grounding,mini-doc,mini-nav")
     parser.add_argument("--reading", choices=("equal", "paper"), default="equal")
-    parser.add_argument("--limit", type=int, help=f"samples per task, rounded up to parts of {PART}")
+    parser.add_argument("--limit", type=at_least_one, help=f"samples per task, rounded up to parts of {PART}")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/batched_decode.jsonl"), help="file that --suite goes on with"
     )
     given = parser.parse_args()
     if given.model == "mid" and given.dtype != "float32":
         parser.error("the mid-size model is measured in float32")
-    if given.limit is not None and given.limit < 1:
-        parser.error(f"--limit: at least 1, not {given.limit}")
     if given.suite and given.model != "nano":
         parser.error("--suite answers with nano; leave --model out")
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ Run: ``python scripts/bench/whole_sweep.py CASE [--samples N] [--out DIR]`` (nan
 
 Every command's time is written to ``DIR/CASE-N.json`` when it has ended: what was interrupted goes on where it stopped.
 At the end answers and kept blocks of both sides are compared, record by record, before the ratio is printed. Minutes on
-two quiet cores: ``cache`` 3 at 16 samples and 12 at 100, ``cache-off`` 2 and 7, ``all`` 2 per sample and task.
+two quiet cores: ``cache`` 5 at 16 samples and 10 at 100, ``cache-off`` 2 and 7, ``all`` 2 per sample and task.
 """
 
 from __future__ import annotations

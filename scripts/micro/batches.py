@@ -119,7 +119,15 @@ class Maker:
         return self.pack(rows, missing)
 
     def steps(self, cells: tuple[float, float], most: float, tokens: int, n_questions: int, missing: bool) -> Batch:
-        """Navigation steps with up to four earlier screens, ``most`` tokens of all screens of a row at most."""
+        """Navigation steps with up to four earlier screens; all questions of a row are about the same screens.
+
+        Args:
+            cells: lowest and highest character cell, px.
+            most: visual tokens of all screens of a row, at most (up to the rounding to whole blocks).
+            tokens: visual tokens of the batch, about.
+            n_questions: per row.
+            missing: with blocks taken out.
+        """
         frames, name = self.rng.choice((1, 2, 2, 3, 3, 4, 5)), self.rng.choice(list(STEPS))
         cls = CLASSES[name]
         high = max(cells[0], min(cells[1], cls.cell * math.sqrt(1024 * most / frames / (cls.size[0] * cls.size[1]))))
@@ -185,8 +193,7 @@ class Maker:
         """Which blocks stay, and which of the others leave a marker; bool ``(rows, blocks)`` each.
 
         A third each: exact duplicates go; a random share of up to 60 % goes; all but the evidence ``seen`` and 2 to
-        30 % of the others goes; every other batch leaves one marker at the end of each missing run, as
-        POSPAD does.
+        30 % of the others goes. Every other batch leaves one marker at the end of each missing run, as POSPAD does.
         """
         n, height, width, _ = images.shape
         blocks = images.reshape(n, height // 32, 32, width // 32, 32, 3).transpose(0, 1, 3, 2, 4, 5)

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 
 import pytest
 import torch
 
-from tests.conftest import ROOT
 from vtprune_eval.models import load_model
 
-
-@pytest.fixture(scope="module")
-def bench():
-    sys.path.insert(0, str(ROOT / "scripts" / "bench"))
-    try:
-        yield importlib.import_module("pruned_prefill")
-    finally:
-        sys.path.remove(str(ROOT / "scripts" / "bench"))
+SCRIPT = "pruned_prefill"
 
 
 def test_predictions_come_from_executed_lengths(bench, tmp_path, capsys):

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
-
-
-@pytest.fixture(scope="module")
-def bench():
-    sys.path.insert(0, str(ROOT / "scripts" / "bench"))
-    try:
-        yield importlib.import_module("whole_sweep")
-    finally:
-        sys.path.remove(str(ROOT / "scripts" / "bench"))
+SCRIPT = "whole_sweep"
 
 
 def option(arguments, name):

@@ -46,6 +46,7 @@ def test_what_is_asked_of_a_task():
         (["--path", "nowhere"], "nowhere"),
         (["--limit", "0"], "--limit: at least 1, not 0"),
         (["--limit", "-1"], "--limit: at least 1, not -1"),
+        (["--limit", "few"], "--limit: a whole number of at least 1, not few"),
     ],
 )
 def test_mistakes_end_in_one_sentence(arguments, said, monkeypatch, capsys):

@@ -23,6 +23,19 @@ USAGE = """python -m vtprune_eval --model MODEL --method M[,M...] --budget B[,B.
        python -m vtprune_eval show --run RUN --sample ID       python -m vtprune_eval table pixelprune-4"""
 
 
+def at_least_one(text: str) -> int:
+    """The value of an option that counts, such as ``--limit``.
+
+    Raises:
+        argparse.ArgumentTypeError: no whole number, or one below 1.
+    """
+    if not text.strip().lstrip("+-").isdigit():
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1, not {text}")
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, not {text}")
+    return int(text)
+
+
 def run_parser() -> Parser:
     """Options of a run; every default is None, so that a config file is only overridden by what was typed."""
     p = Parser(
