@@ -4,7 +4,8 @@
 ``deviation``  largest difference of a batched step's logits from the same step alone, as a share of the best logit's
                size, over all branches and steps; the pool's margin must be well above it
 ``again``      branches of the mini suite that were decoded again because a step was too close to call, and whether all
-               ids equal those of ``--share off``; and the steps that this took, beside all new tokens
+               ids equal those of ``--share off``; the steps that this took beside all new tokens, those in doubt among
+               them, and the largest lead of a best token that decoding alone overturned (the margin's unit)
 
     python scripts/bench/batched_decode.py [--branches 32] [--steps 8] [--model nano|mid] [--dtype float32|bfloat16]
     python scripts/bench/batched_decode.py --suite [--limit 20] [--dtype bfloat16]
@@ -107,7 +108,7 @@ def measure(adapter: VlmAdapter, n: int, steps: int) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def compared(pipelines: list[Pipeline], samples: Sequence[Sample]) -> dict[str, int]:
+def compared(pipelines: list[Pipeline], samples: Sequence[Sample]) -> dict[str, float]:
     """Every cell on some samples, alone and together: ids that differ, and how the others were decoded."""
     sweep = Sweep(pipelines, max_branch_bytes=1 << 32, decode_batch=32)
     together = []
@@ -115,9 +116,9 @@ def compared(pipelines: list[Pipeline], samples: Sequence[Sample]) -> dict[str, 
         images = load_images(sample, pipelines[0].adapter.images, StageClock(), keep_files=True)
         together += sweep.run(sample, images, range(len(pipelines)))
     together += sweep.drain()
-    found = {"samples": len(samples), "answers": 0, "differ": 0, "without_answer": 0}
+    found: dict[str, float] = {"samples": len(samples), "answers": 0, "differ": 0, "without_answer": 0}
     if sweep._pool is not None:
-        found |= {key: getattr(sweep._pool, key) for key in ("tokens", "steps_again")}
+        found |= {key: getattr(sweep._pool, key) for key in ("tokens", "steps_again", "doubts", "overturned")}
     for answer in together:
         ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
         try:
@@ -140,7 +141,7 @@ def suite(
     reading: str,
     parts: Iterator[tuple[str, int]],
     out: Path,
-) -> dict[str, int]:
+) -> dict[str, float]:
     """The counts of :func:`compared` over all ``parts`` (task, first sample).
 
     ``out`` gets a line of JSON per part, so that what was interrupted goes on where it stopped.
@@ -158,7 +159,7 @@ def suite(
     ]
     lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = {(r["task"], r["first"]): r for r in lines if r["settings"] == json.loads(json.dumps(settings))}
-    total: dict[str, int] = {}
+    total: dict[str, float] = {}
     for task, first in parts:
         row = known.get((task, first))
         if row is None:
@@ -168,7 +169,7 @@ def suite(
                 stream.write(json.dumps(row) + "\n")
             print(f"{task} {first}: {row['found']}", file=sys.stderr, flush=True)
         for key, n in row["found"].items():
-            total[key] = total.get(key, 0) + n
+            total[key] = max(total.get(key, 0), n) if key == "overturned" else total.get(key, 0) + n
     return total
 
 

@@ -100,6 +100,9 @@ def test_every_step_is_doubted_by_a_margin_of_one(adapter, make_sample):
     assert sweep._pool.steps_again == sum(len(a.outcome.ids) - 1 for a in found)
 
 
+CLOSE = MARGIN[torch.float32] / 2  # a lead that is not believed
+
+
 @pytest.mark.parametrize("doubted", [{0}, {0, 1, 2}, {1, 5}])
 def test_a_settled_doubt_goes_on_with_the_others(adapter, make_sample, monkeypatch, doubted):
     """After the third step (and the fifth, for the first row) a branch is alone until its token is settled."""
@@ -109,15 +112,15 @@ def test_a_settled_doubt_goes_on_with_the_others(adapter, make_sample, monkeypat
 
     step, taken = batch._Lane.step, []
 
-    def unsure(self, margin):
-        chosen, sure = step(self, margin)
+    def unsure(self):
+        chosen, leads = step(self)
         taken.append(len(chosen))
         if len(taken) == 3:
-            sure = [s and row not in doubted for row, s in enumerate(sure)]
+            leads = [CLOSE if row in doubted else lead for row, lead in enumerate(leads)]
             chosen = [0 if row in doubted else token for row, token in enumerate(chosen)]
         if len(taken) == 5:
-            sure[0], chosen[0] = False, 0
-        return chosen, sure
+            leads[0], chosen[0] = CLOSE / 2, 0
+        return chosen, leads
 
     monkeypatch.setattr(batch._Lane, "step", unsure)
     together, found, sweep = answers(adapter, cells, [sample], 6)
@@ -127,6 +130,8 @@ def test_a_settled_doubt_goes_on_with_the_others(adapter, make_sample, monkeypat
     # Up to three steps for the first doubt and five for the second, never all of the eight.
     assert 0 < sweep._pool.steps_again <= 3 * len(doubted) + 5 < sum(len(a.outcome.ids) - 1 for a in found)
     assert min(taken[:4]) == max(taken[:4]), "who settled a doubt takes its slot again"
+    assert sweep._pool.doubts == len(doubted) + 1
+    assert sweep._pool.overturned == CLOSE, "the largest lead of a token that was not the one of decoding alone"
 
 
 def test_a_step_that_fails_costs_no_answer(adapter, make_sample, monkeypatch):
@@ -134,7 +139,7 @@ def test_a_step_that_fails_costs_no_answer(adapter, make_sample, monkeypatch):
     alone, _, _ = answers(adapter, cells, [sample], 1)
     from vtprune_eval.pipeline import batch
 
-    def broken(self, margin):
+    def broken(self):
         raise RuntimeError("no memory for this step")
 
     monkeypatch.setattr(batch._Lane, "step", broken)
@@ -152,12 +157,12 @@ def test_who_was_doubted_before_memory_failed_says_so(adapter, make_sample, monk
 
     step, taken = batch._Lane.step, []
 
-    def failing(self, margin):
+    def failing(self):
         taken.append(len(self.branches))
         if len(taken) > 1:
             raise RuntimeError("no memory for this step")
-        chosen, sure = step(self, margin)
-        return chosen, [False, *sure[1:]]
+        chosen, leads = step(self)
+        return chosen, [0.0, *leads[1:]]
 
     monkeypatch.setattr(batch._Lane, "step", failing)
     together, found, sweep = answers(adapter, cells, [sample], 6)

@@ -24,8 +24,9 @@ from .cache import KVCache
 from .decode import Decoder
 
 # Share of the best logit's size within which a lead is not believed, by type. The largest deviation of a batched step's
-# logits from the same step alone was 1.3e-6 in float32 (two models) and 0.7 % in bfloat16
-# (``scripts/bench/batched_decode.py``); float16, whose step is an eighth of bfloat16's, has not been measured.
+# logits from the same step alone was 1.3e-6 in float32 (two models) and 0.7 % in bfloat16; there the largest lead that
+# decoding alone overturned was 1.4 % of 28,746 steps at small budgets (``scripts/bench/batched_decode.py``). float16,
+# whose step is an eighth of bfloat16's, has not been measured.
 MARGIN = {torch.float32: 1e-4, torch.bfloat16: 0.04, torch.float16: 0.01}
 AUTO_SLOTS = 32
 ALONE, BATCHED, AGAIN = "alone", "batched", "again"
@@ -75,6 +76,7 @@ class DecodePool:
         self._lanes: dict[tuple[tuple[int, ...], bool], _Lane] = {}
         self.failures: list[str] = []  # why branches were decoded one by one although they could have been batched
         self.tokens, self.steps_again = 0, 0  # of finished answers; steps that were taken alone because of a doubt
+        self.doubts, self.overturned = 0, 0.0  # steps in doubt; the largest lead that was wrong
 
     @property
     def margin(self) -> float:
@@ -120,14 +122,14 @@ class DecodePool:
 
     def _step(self, lane: _Lane) -> Iterator[Any]:
         try:
-            chosen, sure = lane.step(self._margin)
+            chosen, leads = lane.step()
         except (MemoryError, RuntimeError) as error:
             self.failures.append(f"{type(error).__name__}: {error}"[:300])
             yield from self._one_by_one(lane, [])
             return
         leaving: list[tuple[int, str]] = []
-        for number, (branch, token, certain) in enumerate(zip(lane.branches, chosen, sure, strict=True)):
-            if not certain:
+        for number, (branch, token, lead) in enumerate(zip(lane.branches, chosen, leads, strict=True)):
+            if not lead > self._margin:  # nor where it is no number
                 leaving.append((number, AGAIN))
                 continue
             branch.ids.append(token)
@@ -137,11 +139,15 @@ class DecodePool:
         for number, why in reversed(leaving):
             branch = lane.release(number)
             if why == AGAIN:
-                doubted.append(branch)
+                doubted.append((branch, chosen[number], leads[number]))
             else:
                 yield from self._done(branch, why, BATCHED if branch.decoder is None else AGAIN)
-        for branch in doubted:
-            end = self._settle(branch, len(branch.ids) + 1, doubted=True)
+        for branch, token, lead in doubted:
+            n = len(branch.ids) + 1
+            end = self._settle(branch, n, doubted=True)
+            self.doubts += 1
+            if len(branch.ids) == n and branch.ids[-1] != token:
+                self.overturned = max(self.overturned, lead)
             if end is not None:
                 yield from self._done(branch, end, AGAIN)
             else:
@@ -329,17 +335,10 @@ class _Lane:
         )
         return mixed.reshape(n, -1)
 
-    def step(self, margin: float) -> tuple[list[int], list[bool]]:
-        """One token for every branch.
-
-        Args:
-            margin: share of the best logit within which a lead is not believed.
-
-        Returns:
-            The best token of every branch, and whether it leads by more than the margin.
-        """
+    def step(self) -> tuple[list[int], list[float]]:
+        """The best token of every branch, and its lead over the second as a share of the best logit's size."""
         best = self.logits().float().topk(2, dim=-1)
-        lead, size = best.values[:, 0] - best.values[:, 1], best.values.abs().amax(1)
-        sure = lead > margin * size
-        packed = torch.stack([best.indices[:, 0], sure.long()]).tolist()  # one read from the device a step
-        return packed[0], [bool(s) for s in packed[1]]
+        lead = (best.values[:, 0] - best.values[:, 1]) / best.values.abs().amax(1)
+        one_read = torch.stack([best.indices[:, 0].double(), lead.double()])  # from the device, a step
+        tokens, leads = one_read.tolist()
+        return [int(token) for token in tokens], leads
