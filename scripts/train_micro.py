@@ -5,8 +5,8 @@
 A worker process renders training sheets into CACHE/sheets; a checkpoint is written to CACHE every three minutes and
 when the time is over. Started again, training goes on from the checkpoint, with ``--minutes`` as the new total.
 
-Without a checkpoint it starts from nano's weights, or with ``--start`` from a micro folder, whose auxiliary heads are
-then learnt anew.
+Without a checkpoint it starts from nano's weights, or with ``--start`` from a micro folder: at pages and text of all
+sizes, after steps in which its auxiliary heads alone are learnt anew (a folder has none). Name it again to resume.
 
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
 its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, a share
@@ -56,8 +56,9 @@ SIDE, N_WINDOWS = 128, 24
 LIMITS = (15.0, 36.0)  # smallest and largest character cell, px
 COMPETENT = 0.45  # share of characters read at an end of the range from which that end moves on
 READ_WELL = 0.6  # below this share, of characters or of numbers, every second step is a reading step, else every third
-HEADS_FIRST = 60  # steps in which the fresh heads alone learn
-SMALLEST, LARGEST = 40.0, 680.0  # most tokens of a page, at the start and in the end
+HEADS_FIRST = 60  # question steps in which the fresh heads alone learn
+ANEW_FIRST = 150  # the same where the heads that read windows are fresh, too
+SMALLEST, LARGEST = 40.0, 1300.0  # most tokens of a page, at the start and in the end
 TOKENS = 560  # visual tokens of a batch
 MOST_OF_STEPS = 480.0  # visual tokens of all screens of a navigation step
 
@@ -104,11 +105,14 @@ def widen(state: dict[str, float], right: np.ndarray, shown: np.ndarray, cells: 
             state["small"] = min(16 / LIMITS[0], state["small"] * 1.03)
 
 
-def read_step(model, reader: Reader, windows: Windows, state: dict[str, float]) -> torch.Tensor:
-    """Loss of one batch of windows."""
+def read_step(
+    model, reader: Reader, windows: Windows, state: dict[str, float], only_heads: bool = False
+) -> torch.Tensor:
+    """Loss of one batch of windows; ``only_heads`` keeps its gradient out of the model."""
     batch = windows.batch(N_WINDOWS, SIDE, *text_range(state))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         tokens = encode(model.model.visual, batch.images)[0]
+        tokens = tokens.detach() if only_heads else tokens
         loss, beside, logits = reader.read(tokens, batch.inner, batch.outer)
         spelt, whole = reader.numbers(tokens, batch.digits)
         place = reader.places(tokens, SIDE // 32, SIDE // 32)
@@ -118,9 +122,16 @@ def read_step(model, reader: Reader, windows: Windows, state: dict[str, float]) 
     return loss + BESIDE * beside + spelt + PLACE * place
 
 
-def rate(state: dict[str, float], share: float, cool: float) -> float:
-    """Learning rate over its peak: short warm-ups of both stages, constant, cosine over the last ``cool`` of 1."""
-    since = state["asked"] - HEADS_FIRST if state["asked"] else state["step"]
+def rate(state: dict[str, float], share: float, cool: float, first: int) -> float:
+    """Learning rate over its peak: short warm-ups of both stages, constant, cosine over the last ``cool`` of 1.
+
+    Args:
+        state: counters.
+        share: of the time that is over.
+        cool: last part of the time in which the rate falls.
+        first: question steps in which fresh heads alone learn.
+    """
+    since = state["asked"] - first if state["asked"] else state["step"]
     part = max(0.0, (share - 1 + cool) / cool) if cool else 0.0
     return min(1.0, (since + 1) / 80) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1.0, part))))
 
@@ -137,9 +148,15 @@ class Training:
         self.model = start(args.start, args.seed)
         dim = self.model.config.text_config.hidden_size
         self.reader, self.pointers = Reader(dim, len(ICONS)), Pointers(dim)
+        self.anew = args.start.resolve() != NANO
+        self.first = ANEW_FIRST if self.anew else HEADS_FIRST
+        if self.anew:
+            known = {"large": LIMITS[1] / 16, "small": 16 / LIMITS[0], "cap": LARGEST, "placed": 1}
+            self.state.update(known, read=READ_WELL, numbers=READ_WELL)
+        learnt = () if self.anew else ("inner", "outer")  # from nano these learn in the first stage, with the encoder
         heads = [
             *self.pointers.parameters(),
-            *(p for name, p in self.reader.named_parameters() if not name.startswith(("inner", "outer"))),
+            *(p for name, p in self.reader.named_parameters() if not name.startswith(learnt)),
         ]
         own = {id(p) for p in heads}
         layers = [*self.model.model.visual.blocks, *self.model.model.language_model.layers]
@@ -215,20 +232,22 @@ class Training:
         """Whether the first stage goes on: until a range of text sizes is read, or its time is over."""
         low, high = text_range(self.state)
         enough = self.state["read"] > 0.55 and high / low > self.args.span
-        return not self.state["asked"] and not enough and self.state["seconds"] < 60 * self.args.reading_minutes
+        if self.anew or self.state["asked"]:
+            return False
+        return not enough and self.state["seconds"] < 60 * self.args.reading_minutes
 
     def step(self, share: float) -> None:
         """One reading step or one batch of questions."""
         state = self.state
-        only_heads = False
+        reading = self.reading()
+        only_heads = state["asked"] < self.first and not reading
         every = 2 if min(state["read"], state["numbers"]) < READ_WELL else 3
-        if self.reading() or (state["asked"] > HEADS_FIRST and state["step"] % every == 0):
-            loss = read_step(self.model, self.reader, self.windows, state)
+        if reading or ((self.anew or not only_heads) and state["step"] % every == 0):
+            loss = read_step(self.model, self.reader, self.windows, state, only_heads)
         else:
-            only_heads = state["asked"] < HEADS_FIRST
             loss = self._ask(only_heads)
             state["asked"] += 1
-        share_of_peak = rate(state, share, self.args.cool)
+        share_of_peak = rate(state, share, self.args.cool, self.first)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.params, 1.0)
         for optimizer, peak in zip(self.optimizers, (self.args.muon, self.args.lr), strict=True):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,15 @@ from nano.batches import nav_step, page_questions
 from . import targets
 from .characters import patch_targets
 from .looks import SPELT, Look, Question, looks
-from .sheets import CLASSES, STEPS, read
+from .sheets import CLASSES, STEPS, PageClass, read
 from .shown import FILTERS, Shown, show, snap
 from .targets import DIGITS
 
-MOST_ROWS = 12  # pages of a batch; one alone would be compiled anew
+MOST_ROWS = 12  # pages of a batch
+ALONE_FROM = 700  # tokens of a page that is a batch of its own; smaller ones come at least in pairs
+LASTS = {"field": 0.4, "error": 0.12}  # shares of the last screens of navigation steps
+DONE = 0.3  # share of "done" among the other steps
+FEW_DIGITS = 0.3  # share of navigation screens on which numbers of one or two digits may be asked for
 
 
 @dataclass
@@ -83,15 +88,21 @@ class Maker:
 
         Classes are drawn by their share of the sheets, so that most pages are large ones.
         """
-        names = [name for name in self.sheets if not CLASSES[name].field]
+        names = [name for name in self.sheets if not CLASSES[name].last]
         shares = [CLASSES[name].share for name in names]
         while True:
             name = self.rng.choices(names, shares)[0]
             cls = CLASSES[name]
-            factor = math.exp(self.rng.uniform(*map(math.log, cells))) / cls.cell
+            factor = self._cell(cls, *cells) / cls.cell
             size = snap(cls.size[0] * factor, cls.size[1] * factor)
             if factor <= 1.5 and size[0] * size[1] / 1024 <= most:
                 return name, size
+
+    def _cell(self, cls: PageClass, low: float, high: float) -> float:
+        """Character cell in px, log-uniform; half of what was drawn at a scale of 1 is shown as it was drawn."""
+        if cls.scale == 1 and low <= cls.cell <= high and self.rng.random() < 0.5:
+            return cls.cell
+        return math.exp(self.rng.uniform(math.log(low), math.log(high)))
 
     def draw(self, name: str, size: tuple[int, int]) -> Shown:
         """A random page of a class, shown at ``size``."""
@@ -106,7 +117,8 @@ class Maker:
         """
         rows: list[tuple[list[Shown], list[Question]]] = []
         longest = 20 if self.rng.random() < 0.75 else 30  # an icon's question fits into 20
-        while len(rows) < min(MOST_ROWS, max(2, round(tokens / (size[0] * size[1] / 1024)))):
+        area = size[0] * size[1] / 1024
+        while len(rows) < min(MOST_ROWS, max(2 if area < ALONE_FROM else 1, round(tokens / area))):
             page = self.draw(name, size)
             pairs = [p for p in questions(page) if len(p[0]) <= longest]
             if not pairs:
@@ -131,15 +143,17 @@ class Maker:
         frames, name = self.rng.choice((1, 2, 2, 3, 3, 4, 5)), self.rng.choice(list(STEPS))
         cls = CLASSES[name]
         high = max(cells[0], min(cells[1], cls.cell * math.sqrt(1024 * most / frames / (cls.size[0] * cls.size[1]))))
-        factor = math.exp(self.rng.uniform(math.log(cells[0]), math.log(high))) / cls.cell
+        factor = self._cell(cls, cells[0], high) / cls.cell
         size = snap(cls.size[0] * factor, cls.size[1] * factor)
         n_rows = min(5, max(2, round(tokens / (frames * size[0] * size[1] / 1024))))  # its questions are long
         rows: list[tuple[list[Shown], list[Question]]] = []
         while len(rows) < n_rows:
-            field = self.rng.random() < 0.35
-            shown = [self.draw(STEPS[name] if field and i == frames - 1 else name, size) for i in range(frames)]
-            facts = [{"targets": p.targets, "facts": [f for f in p.facts if is_value(f["value"])]} for p in shown]
-            pairs = [p for _ in range(3 * n_questions) if (p := nav_step(self.rng, facts, field, size))]
+            last = self.rng.choices(("", *LASTS), (1 - sum(LASTS.values()), *LASTS.values()))[0]
+            classes = [name] * (frames - 1) + [STEPS[name].get(last, name)]
+            shown = [self.draw(each, size) for each in classes]
+            least = 1 if self.rng.random() < FEW_DIGITS else 3
+            facts = [{"targets": p.targets, "facts": _values(p.facts, least)} for p in shown]
+            pairs = [p for _ in range(3 * n_questions) if (p := nav_step(self.rng, facts, last == "field", size, DONE))]
             if len(pairs) >= n_questions:
                 rows.append((shown, pairs[:n_questions]))
         return self.pack(rows, missing)
@@ -193,7 +207,8 @@ class Maker:
         """Which blocks stay, and which of the others leave a marker; bool ``(rows, blocks)`` each.
 
         A third each: exact duplicates go; a random share of up to 60 % goes; all but the evidence ``seen`` and 2 to
-        30 % of the others goes. Every other batch leaves one marker at the end of each missing run, as POSPAD does.
+        30 % of the others goes, every other time evenly spaced ones. Every other batch leaves one marker at the end of
+        each missing run, as POSPAD does.
         """
         n, height, width, _ = images.shape
         blocks = images.reshape(n, height // 32, 32, width // 32, 32, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -209,6 +224,10 @@ class Maker:
             share = self.rng.uniform(0.05, 0.6) if how < 2 / 3 else self.rng.uniform(0.7, 0.98)
             gone = self.rng.sample(range(blocks.shape[1]), int(share * blocks.shape[1]))
             present[b, gone] = False
+            if how >= 5 / 6:
+                kept = np.arange(self.rng.random() / (1 - share), blocks.shape[1], 1 / (1 - share)).astype(int)
+                present[b] = False
+                present[b, kept] = True
             if how >= 2 / 3:
                 present[b, [k for evidence in seen[b] for k in evidence]] = True
         markers = np.zeros_like(present)
@@ -226,6 +245,12 @@ def is_icon(check: tuple) -> bool:
 def is_value(text: str) -> bool:
     """Whether a value is asked for: a number of at most DIGITS digits."""
     return text.isdigit() and len(text) <= DIGITS
+
+
+def _values(facts: list[dict[str, Any]], least: int) -> list[dict[str, Any]]:
+    """Facts whose value is a number, of ``least`` digits or more where there are any."""
+    values = [f for f in facts if is_value(f["value"])]
+    return [f for f in values if len(f["value"]) >= least] or values
 
 
 def first(check: tuple) -> float:

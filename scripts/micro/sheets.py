@@ -29,14 +29,15 @@ NUMBERS = (0.35, 0.8)  # share of numbers on the first and on the second half of
 class PageClass:
     """Size of a page in blocks of 32 CSS px, the device scale it is drawn at, and its share of the sheets.
 
-    ``field``: with a focused text field, the last screen of some navigation steps; never a page of its own.
+    ``last``: what the last screen of some navigation steps shows ("field": a focused text field, "error": the phrase
+    of a failed page); such a class is never a page of its own.
     """
 
     cols: int
     rows: int
     scale: float
     share: int
-    field: bool = False
+    last: str = ""
 
     @property
     def cell(self) -> float:
@@ -62,10 +63,28 @@ CLASSES = {
     "desk": PageClass(16, 10, 1.5, 10),
     "broad": PageClass(18, 12, 1.5, 6),
     "full": PageClass(20, 14, 1.5, 8),
-    "entry": PageClass(8, 5, 2.0, 1, field=True),
-    "dial": PageClass(5, 8, 2.0, 1, field=True),
+    "entry": PageClass(8, 5, 2.0, 2, last="field"),
+    "dial": PageClass(5, 8, 2.0, 2, last="field"),
+    "lost": PageClass(8, 5, 2.0, 1, last="error"),
+    "gone": PageClass(5, 8, 2.0, 1, last="error"),
+    # At a device scale of 1 letters are drawn otherwise than large ones made small; an eighth of the sheets.
+    "pane1": PageClass(8, 5, 1.0, 3),
+    "phone1": PageClass(5, 8, 1.0, 2),
+    "square1": PageClass(6, 6, 1.0, 1),
+    "entry1": PageClass(8, 5, 1.0, 1, last="field"),
+    "dial1": PageClass(5, 8, 1.0, 1, last="field"),
+    "lost1": PageClass(8, 5, 1.0, 1, last="error"),
+    "gone1": PageClass(5, 8, 1.0, 1, last="error"),
 }
-STEPS = {"pane": "entry", "phone": "dial"}  # classes of an episode's screens, and of those with a text field
+# Classes of an episode's screens, and of its last one where that shows a text field or an error.
+STEPS = {
+    f"{name}{scale}": {last: f"{other}{scale}" for last, other in lasts.items()}
+    for name, lasts in (
+        ("pane", {"field": "entry", "error": "lost"}),
+        ("phone", {"field": "dial", "error": "gone"}),
+    )
+    for scale in ("", "1")
+}
 KINDS = ("ui", "ui", "form", "form", "tiles", "bars", "bars")
 
 
@@ -118,7 +137,7 @@ def fill(folder: Path, n_text: int, n_sheets: int, seed: int) -> None:
                 numbers = NUMBERS[number >= n_text // 2]
                 drawn = renderer.draw([text_page(rng, numbers) for _ in range(n)])
             else:
-                kind = "field" if CLASSES[name].field else rng.choice(KINDS[:-3] if rows < 5 else KINDS)
+                kind = CLASSES[name].last or rng.choice(KINDS[:-3] if rows < 5 else KINDS)
                 drawn = renderer.draw([training_pages.page(rng, (cols, rows), kind) for _ in range(n)])
         np.save(path.with_suffix(".npy"), np.stack([image for image, _ in drawn]))
         temporary = path.with_suffix(".tmp")

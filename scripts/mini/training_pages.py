@@ -192,6 +192,7 @@ GOALS = {
     "bars": (_hbars, _vbars),
     "tiles": (_tiles,),
     "field": (_button, _row, _label),
+    "error": UI,
 }
 
 
@@ -204,6 +205,8 @@ def page(rng: random.Random, size: str | tuple[int, int], kind: str) -> d.Screen
     if kind == "field":
         row = rng.randint(0, rows - 1)
         p.take(d.text_field(0, row, rng.randint(3, cols), low=p.low, focused=True))
+    if kind == "error":
+        _error(p)
     if kind in {"table", "bars", "tiles"}:
         for _ in range(4):
             if p.used:

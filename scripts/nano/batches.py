@@ -72,7 +72,7 @@ def nav_prompt(goal: str, done: list[str]) -> str:
 
 
 def nav_step(
-    rng: random.Random, facts: list[dict], field: bool, size: tuple[int, int]
+    rng: random.Random, facts: list[dict], field: bool, size: tuple[int, int], done_share: float = 0.14
 ) -> tuple[str, str, tuple] | None:
     """One step of an episode on its last screen, or None if this draw of screens supports none.
 
@@ -81,6 +81,7 @@ def nav_step(
         facts: of every screen, the last one included.
         field: whether the last screen has a focused text field.
         size: (width, height) of a screen, in the unit of its boxes.
+        done_share: share of "done" among the steps that neither type nor go back.
     """
     now = [t for t in facts[-1]["targets"] if t["name"]]
     past = [t for f in facts[:-1] for t in f["targets"] if t["name"]]
@@ -98,10 +99,10 @@ def nav_step(
             ("text", (fact["key"].split(), fact["value"].split(), None, False)),
         )
     roll = rng.random()
-    if roll < 0.14:  # every part of the goal is in the history
+    if roll < done_share:  # every part of the goal is in the history
         parts = done or ["tap menu icon"]
         return nav_prompt(", ".join(parts[-2:]), done or parts), "done", ("text", NOTHING)
-    if roll < 0.30:  # the target is not on this screen
+    if roll < done_share + 0.16:  # the target is not on this screen
         others = [n for t in past if (n := target_name(t)) not in names_now and t["kind"] == "text"]
         name = rng.choice(others) if others and rng.random() < 0.5 else _word(rng)
         return nav_prompt(f"tap {name}", done), "scroll down", ("text", NOTHING)

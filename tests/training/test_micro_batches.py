@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import random
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-from micro.batches import Maker, questions
+from micro.batches import LASTS, Maker, _values, questions
 from micro.characters import CHAR_IDS, characters, patch_targets
 from micro.folder import MARKER, build_tokenizer, vocabulary
 from micro.looks import pieces
+from micro.sheets import CLASSES, STEPS
 from micro.shown import Shown, show, snap
 from micro.targets import END, digits, icons, names, points
 from micro.windows import Windows
+from mini import training_pages
 
 
 def page(words, targets=(), facts=(), size=(96, 64)) -> Shown:
@@ -202,28 +205,87 @@ def test_a_step_types_what_an_earlier_screen_shows(maker):
     assert [e[2:4] for e in batch.attend[3] if e[1] == 0] == [(start + 1, [5]), (start + 2, [5])]  # behind "type "
 
 
-def test_steps_are_drawn_from_screens_of_one_size(maker):
-    """Earlier screens come from the plain class, the last one may have a text field; the tokens of all stay below."""
+@pytest.fixture
+def screens(maker):
+    """One screen per class of an episode: a button everywhere, a code where there is neither field nor error."""
     button = {"kind": "text", "name": "save", "box": [0, 0, 64, 32]}
-    image = np.zeros((1, 320, 512, 3), np.uint8)
-    facts = [{"words": [["save", 0, 8]], "targets": [button], "facts": [], "cells": []}]
-    drawn = []
-    for name in ("pane", "entry", "phone", "dial"):
-        shape = image if name in {"pane", "entry"} else image.transpose(0, 2, 1, 3)
-        maker.sheets[name] = [(shape, facts, 2.0)]
-    draw = maker.draw
-    maker.draw = lambda name, size: drawn.append(name) or draw(name, size)
-    seen = set()
-    for _ in range(12):
-        drawn.clear()
+    failed = {"kind": "text", "name": "", "box": [0, 0, 64, 32]}
+    for name in {name for own, lasts in STEPS.items() for name in (own, *lasts.values())}:
+        cls = CLASSES[name]
+        image = np.zeros((1, cls.size[1], cls.size[0], 3), np.uint8)
+        found = {"words": [["save", 0, 8]], "targets": [button], "facts": [], "cells": []}
+        if not cls.last:
+            found["words"] = [*found["words"], ["total", 0, 40], ["420", 64, 40]]
+            found["facts"] = [{"key": "total", "value": "420"}]
+        maker.sheets[name] = [(image, [{**found, "targets": [failed if cls.last == "error" else button]}], cls.scale)]
+    classes, rows, draw, pack = {}, [], maker.draw, maker.pack
+
+    def drawn(name, size):
+        shown = draw(name, size)
+        classes[id(shown)] = name, shown  # held, so that no other gets its number
+        return shown
+
+    def packed(these, missing):
+        rows[:] = [[classes[id(shown)][0] for shown in screens] for screens, _ in these]
+        return pack(these, missing)
+
+    maker.draw, maker.pack = drawn, packed
+    return rows
+
+
+def test_steps_are_drawn_from_screens_of_one_size(maker, screens):
+    """Earlier screens come from the plain class, the last one may be another; the tokens of all stay below."""
+    seen, answers = set(), {"": Counter(), "field": Counter(), "error": Counter()}
+    for _ in range(60):
         batch = maker.steps((15.0, 36.0), 200.0, 300, 2, missing=False)
         height, width = batch.images.shape[1:3]
         assert batch.frames * height * width / 1024 < 1.3 * 200  # whole blocks of 32 px
         assert len(batch.segments) >= 2 and all(len(row) == 2 for row in batch.segments)
         seen.add(batch.frames)
-        earlier = [name for i, name in enumerate(drawn) if (i + 1) % batch.frames]
-        assert not {"entry", "dial"} & set(earlier)
+        for classes_, row, starts in zip(screens, batch.segments, batch.answers, strict=True):
+            assert not any(CLASSES[name].last for name in classes_[:-1])
+            for ids, start in zip(row, starts, strict=True):
+                answers[CLASSES[classes_[-1]].last][maker.tokenizer.convert_ids_to_tokens(ids[start])] += 1
     assert len(seen) > 2
+    assert set(answers["error"]) == {"back"} and "back" not in answers[""] | answers["field"]
+    assert answers["field"]["type"] and "type" not in answers[""]
+    assert answers[""]["done"] and answers[""]["tap"] and answers[""]["scroll"]
+
+
+def test_the_shares_of_the_last_screens_leave_room_for_others():
+    assert set(LASTS) == {"field", "error"} and sum(LASTS.values()) < 1
+    for name, lasts in STEPS.items():
+        assert {last: CLASSES[other].last for last, other in lasts.items()} == {last: last for last in LASTS}
+        assert {CLASSES[other].size for other in lasts.values()} == {CLASSES[name].size}
+
+
+def test_long_numbers_are_asked_for_before_short_ones():
+    facts = [{"key": str(i), "value": v} for i, v in enumerate(("7", "1234", "word", "56", "890", "123456"))]
+    assert [f["value"] for f in _values(facts, 3)] == ["1234", "890"]
+    assert [f["value"] for f in _values(facts, 1)] == ["7", "1234", "56", "890"]
+    assert [f["value"] for f in _values(facts[:1], 3)] == ["7"]  # better a short one than none
+
+
+def test_half_of_what_was_drawn_at_a_scale_of_one_is_shown_as_drawn(maker):
+    cells = [maker._cell(CLASSES["pane1"], 15.0, 36.0) for _ in range(400)]
+    assert 150 < sum(cell == 16 for cell in cells) < 250 and min(cells) >= 15 and max(cells) > 30
+    assert all(cell >= 20 for cell in (maker._cell(CLASSES["pane1"], 20.0, 36.0) for _ in range(50)))
+    assert all(cell != 32 for cell in (maker._cell(CLASSES["pane"], 15.0, 36.0) for _ in range(50)))
+
+
+def test_a_large_page_is_a_batch_of_its_own(maker):
+    facts = {"words": [["save", 0, 8]], "targets": [], "facts": [], "cells": []}
+    facts["targets"] = [{"kind": "text", "name": "save", "box": [0, 0, 64, 32]}]
+    maker.sheets["full"] = [(np.zeros((1, 672, 960, 3), np.uint8), [facts], 1.5)]
+    assert len(maker.pages("full", (960, 864), 560, 2, False).images) == 1  # 810 tokens
+    assert len(maker.pages("full", (960, 672), 560, 2, False).images) == 2  # 630
+
+
+@pytest.mark.parametrize("kind", ["ui", "error"])
+def test_a_failed_page_says_so(kind):
+    pages = [training_pages.page(random.Random(seed), "pane", kind) for seed in range(40)]
+    failed = [any(("target", "") in cell.data for cell in p.cells) for p in pages]
+    assert all(failed) if kind == "error" else 0 < sum(failed) < 15
 
 
 def test_pages_are_drawn_by_their_share(maker):
@@ -255,3 +317,19 @@ def test_duplicates_a_share_or_all_but_the_evidence_goes_missing_and_a_run_leave
     assert kinds == {"duplicates", "share", "evidence", "markers"}
     present, markers = maker._missing(images, [[[4]]], False)
     assert present.all() and not markers.any()
+
+
+def test_every_other_time_the_evidence_stands_in_an_even_grid(maker):
+    """As the oracle leaves it; six blocks cannot tell, so here are a hundred."""
+    images = np.random.default_rng(0).integers(0, 255, (1, 320, 320, 3), dtype=np.uint8)
+    even = 0
+    for _ in range(60):
+        present, _ = maker._missing(images, [[[55]]], True)
+        kept = np.flatnonzero(present[0])
+        assert len(kept) >= 1
+        if len(kept) > 31:  # a random share, or duplicates, of which there are none
+            continue
+        assert 55 in kept
+        steps = np.diff([k for k in kept if k != 55])
+        even += len(steps) > 2 and sorted(steps)[-2] - steps.min() <= 1  # one step may lie across the evidence
+    assert 4 < even < 25  # of about twenty with little but the evidence

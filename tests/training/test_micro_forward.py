@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 
 import micro.forward as micro_forward
 import nano.forward as nano_forward
@@ -212,7 +213,7 @@ def test_the_range_of_text_sizes_follows_competence():
 
 def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(train_micro, "start", lambda folder, seed: small(seed))
-    args = argparse.Namespace(cache=tmp_path, start=None, threads=1, seed=1, lr=1e-3, muon=1e-3)
+    args = argparse.Namespace(cache=tmp_path, start=NANO, threads=1, seed=1, lr=1e-3, muon=1e-3)
     first = train_micro.Training(args)
     assert not first.load()
     weight = first.model.model.language_model.layers[0].mlp.up_proj.weight
@@ -251,3 +252,27 @@ def test_it_starts_from_nano_and_goes_on_from_a_micro_folder(tmp_path):
     again = start(tmp_path, 4)
     for name, value in again.state_dict().items():
         assert torch.equal(value, first.state_dict()[name].float()), name
+
+
+def test_from_a_micro_folder_the_fresh_heads_learn_first(tmp_path, monkeypatch):
+    """A folder holds no heads: until they have learnt, their gradients would undo what the encoder knows."""
+    monkeypatch.setattr(train_micro, "start", lambda folder, seed: small(seed))
+    args = argparse.Namespace(cache=tmp_path, start=tmp_path, threads=1, seed=1, lr=1e-3, muon=1e-3, cool=1.0, span=1.5)
+    args.reading_minutes = 30
+    training = train_micro.Training(args)
+    assert train_micro.text_range(training.state) == pytest.approx(train_micro.LIMITS, abs=0.1)
+    assert training.state["cap"] == train_micro.LARGEST and training.state["placed"] and not training.reading()
+    words = [["1234", 16, 8], ["cave", 16, 40]]
+    np.save(tmp_path / "text-0000.npy", np.zeros((1, 128, 128, 3), np.uint8))
+    (tmp_path / "text-0000.json").write_text(json.dumps({"scale": 2.0, "facts": [{"words": words}]}))
+    training.windows = train_micro.Windows(tmp_path, 1)
+
+    def changed(asked: int) -> set[str]:
+        before = {name: {k: v.clone() for k, v in m.state_dict().items()} for name, m in training.parts().items()}
+        training.state.update(step=0, asked=asked)  # a reading step
+        training.step(0.1)
+        after = {name: m.state_dict() for name, m in training.parts().items()}
+        return {n for n, m in after.items() if any(not torch.equal(v, before[n][k]) for k, v in m.items())}
+
+    assert changed(0) == {"reader"}
+    assert changed(training.first) >= {"model", "reader"}
