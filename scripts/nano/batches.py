@@ -88,7 +88,9 @@ def nav_step(
     names_now = {target_name(t) for t in now}
     done = [f"tap {target_name(rng.choice(past))}" if past else "tap menu icon" for _ in facts[:-1]]
     if any(not t["name"] for t in facts[-1]["targets"]):
-        goal = f"tap {target_name(rng.choice(now))}" if now and rng.random() < 0.5 else f"type code of {_word(rng)}"
+        # Whatever the goal, also one that elsewhere would mean to scroll.
+        goals = [f"type code of {_word(rng)}", f"tap {_word(rng)}", *(f"tap {target_name(t)}" for t in now[:1])]
+        goal = rng.choice(goals)
         return nav_prompt(goal, done), "back", ("text", NOTHING)
     numbers = [f for fs in facts[:-1] for f in fs["facts"]]
     if field and numbers and rng.random() < 0.8:

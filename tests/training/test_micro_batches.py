@@ -18,6 +18,7 @@ from micro.shown import Shown, show, snap
 from micro.targets import END, digits, icons, names, points
 from micro.windows import Windows
 from mini import training_pages
+from nano.batches import nav_step
 
 
 def page(words, targets=(), facts=(), size=(96, 64)) -> Shown:
@@ -250,6 +251,19 @@ def test_steps_are_drawn_from_screens_of_one_size(maker, screens):
     assert set(answers["error"]) == {"back"} and "back" not in answers[""] | answers["field"]
     assert answers["field"]["type"] and "type" not in answers[""]
     assert answers[""]["done"] and answers[""]["tap"] and answers[""]["scroll"]
+
+
+def test_a_failed_page_is_left_whatever_the_goal():
+    """Micro was once trained on failed pages with goals that they show alone, and scrolled on all others."""
+    button = {"kind": "text", "name": "save", "box": [0, 0, 64, 32]}
+    failed = {**button, "name": ""}
+    screens = [{"targets": targets, "facts": []} for targets in ([button], [failed, button])]
+    rng = random.Random(0)
+    steps = [nav_step(rng, screens, False, (96, 64)) for _ in range(60)]
+    assert {answer for _, answer, _ in steps} == {"back"}
+    goals = [question.removeprefix("goal: ").split(".")[0] for question, _, _ in steps]
+    assert "tap save" in goals and any(g.startswith("type code of ") for g in goals)
+    assert any(g.startswith("tap ") and g != "tap save" for g in goals)
 
 
 def test_the_shares_of_the_last_screens_leave_room_for_others():
