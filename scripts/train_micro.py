@@ -6,7 +6,7 @@ A worker process renders training sheets into CACHE/sheets; a checkpoint is writ
 when the time is over. Started again, training goes on from the checkpoint, with ``--minutes`` as the new total.
 
 Without a checkpoint it starts from nano's weights, or with ``--start`` from a micro folder: at pages and text of all
-sizes, after steps in which its auxiliary heads alone are learnt anew (a folder has none). Name it again to resume.
+sizes, after steps in which its auxiliary heads alone are learnt anew (a folder has none). To resume, name it again.
 
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
 its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, a share
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import torch
 from micro.batches import Maker
-from micro.folder import build_tokenizer, start, write_folder
+from micro.folder import build_tokenizer, is_micro, start, write_folder
 from micro.forward import Reader, prepare
 from micro.losses import BESIDE, PLACE, Losses, Numbers, Pointers, losses
 from micro.places import give_places
@@ -59,6 +59,7 @@ READ_WELL = 0.6  # below this share, of characters or of numbers, every second s
 HEADS_FIRST = 60  # question steps in which the fresh heads alone learn
 ANEW_FIRST = 150  # the same where the heads that read windows are fresh, too
 SMALLEST, LARGEST = 40.0, 1300.0  # most tokens of a page, at the start and in the end
+TIERS = (100, 230, 640, 1400)  # most tokens of the pages whose accuracy is logged together
 TOKENS = 560  # visual tokens of a batch
 MOST_OF_STEPS = 480.0  # visual tokens of all screens of a navigation step
 
@@ -111,8 +112,8 @@ def read_step(
     """Loss of one batch of windows; ``only_heads`` keeps its gradient out of the model."""
     batch = windows.batch(N_WINDOWS, SIDE, *text_range(state))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        tokens = encode(model.model.visual, batch.images)[0]
-        tokens = tokens.detach() if only_heads else tokens
+        with torch.set_grad_enabled(not only_heads):
+            tokens = encode(model.model.visual, batch.images)[0]
         loss, beside, logits = reader.read(tokens, batch.inner, batch.outer)
         spelt, whole = reader.numbers(tokens, batch.digits)
         place = reader.places(tokens, SIDE // 32, SIDE // 32)
@@ -148,15 +149,14 @@ class Training:
         self.model = start(args.start, args.seed)
         dim = self.model.config.text_config.hidden_size
         self.reader, self.pointers = Reader(dim, len(ICONS)), Pointers(dim)
-        self.anew = args.start.resolve() != NANO
+        self.anew = is_micro(args.start)
         self.first = ANEW_FIRST if self.anew else HEADS_FIRST
         if self.anew:
-            known = {"large": LIMITS[1] / 16, "small": 16 / LIMITS[0], "cap": LARGEST, "placed": 1}
-            self.state.update(known, read=READ_WELL, numbers=READ_WELL)
-        learnt = () if self.anew else ("inner", "outer")  # from nano these learn in the first stage, with the encoder
+            self.state.update(large=LIMITS[1] / 16, small=16 / LIMITS[0], cap=LARGEST, placed=1)
+        with_encoder = () if self.anew else ("inner", "outer")  # from nano these learn in the first stage
         heads = [
             *self.pointers.parameters(),
-            *(p for name, p in self.reader.named_parameters() if not name.startswith(learnt)),
+            *(p for name, p in self.reader.named_parameters() if not name.startswith(with_encoder)),
         ]
         own = {id(p) for p in heads}
         layers = [*self.model.model.visual.blocks, *self.model.model.language_model.layers]
@@ -190,10 +190,19 @@ class Training:
         return {"model": self.model, "reader": self.reader, "pointers": self.pointers}
 
     def load(self) -> bool:
-        """Go on from the checkpoint if there is one."""
+        """Go on from the checkpoint if there is one.
+
+        Raises:
+            SystemExit: it was started from another kind of folder.
+        """
         if not self.saved.exists():
             return False
         data = torch.load(self.saved, weights_only=True)
+        if data.get("anew", self.anew) != self.anew:
+            kind = "a micro folder" if data["anew"] else "nano"
+            raise SystemExit(
+                f"{self.saved} was started from {kind}; name it again with --start, or use another --cache."
+            )
         for name, module in self.parts().items():
             module.load_state_dict(data[name])
         self.model.tie_weights()
@@ -210,6 +219,7 @@ class Training:
                 **{name: module.state_dict() for name, module in self.parts().items()},
                 "optimizers": [o.state_dict() for o in self.optimizers],
                 "state": self.state,
+                "anew": self.anew,
             },
             temporary,
         )
@@ -272,7 +282,7 @@ class Training:
             name, size = maker.pick(cells, state["cap"])
             tokens = size[0] * size[1] // 1024
             batch = maker.pages(name, size, TOKENS, min(10, max(4, round(tokens / 16))), missing)
-            tier = "missing" if missing else "to100" if tokens < 100 else "to230" if tokens < 230 else "to640"
+            tier = "missing" if missing else next(f"to{most}" for most in TIERS if tokens <= most)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             out = losses(self.model, self.reader, self.pointers, self.tokenizer, self.numbers, batch, only_heads)
         state["screens"] += len(batch.images)
@@ -370,7 +380,8 @@ def main() -> int:
                 str(args.seed),
             ]
         )
-        while len(list(sheets.glob("*.json"))) < N_TEXT + len(CLASSES):
+        least = {"text": N_TEXT, **dict.fromkeys(CLASSES, 1)}
+        while any(len(list(sheets.glob(f"{name}-*.json"))) < n for name, n in least.items()):
             time.sleep(2)
         training.windows = Windows(sheets, args.seed + int(training.state["step"]))
         training.maker = Maker(sheets, training.tokenizer, args.seed + int(training.state["step"]))

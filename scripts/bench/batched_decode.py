@@ -47,6 +47,7 @@ from vtprune_eval.registry import make_method
 from vtprune_eval.sample import Sample
 
 PART = 20  # samples of a part of --suite
+COUNTED = ("tokens", "steps_again", "doubts", "overturned")  # of the pool
 # Of every stage; the budgets are those that methods inside nano's five decoder layers can meet.
 METHODS = (
     "pixelprune,conncomp,stride,random,resize,tome,divprune,cdpruner,scope,visionzip,vispruner,focusui,hiprune,holov,"
@@ -117,8 +118,9 @@ def compared(pipelines: list[Pipeline], samples: Sequence[Sample]) -> dict[str, 
         together += sweep.run(sample, images, range(len(pipelines)))
     together += sweep.drain()
     found: dict[str, float] = {"samples": len(samples), "answers": 0, "differ": 0, "without_answer": 0}
+    found |= dict.fromkeys(COUNTED, 0)
     if sweep._pool is not None:
-        found |= {key: getattr(sweep._pool, key) for key in ("tokens", "steps_again", "doubts", "overturned")}
+        found |= {key: getattr(sweep._pool, key) for key in COUNTED}
     for answer in together:
         ids = None if isinstance(answer.outcome, Exception) else answer.outcome.ids
         try:
@@ -147,7 +149,7 @@ def suite(
     ``out`` gets a line of JSON per part, so that what was interrupted goes on where it stopped.
     """
     cells = [(m, b) for m in methods for b in (["100"] if m == "full" else budgets)]
-    settings = [str(adapter.dtype), cells, reading]
+    settings = [str(adapter.dtype), cells, reading, COUNTED]
     pipelines = [
         Pipeline(
             adapter,

@@ -23,10 +23,11 @@ from .shown import FILTERS, Shown, show, snap
 from .targets import DIGITS
 
 MOST_ROWS = 12  # pages of a batch
-ALONE_FROM = 700  # tokens of a page that is a batch of its own; smaller ones come at least in pairs
+ALONE_FROM = 700  # tokens of a page that is a batch of its own, which is compiled anew once; smaller ones come in pairs
+LARGEST_FACTOR = 1.5  # by which a picture is enlarged
 LASTS = {"field": 0.4, "error": 0.12}  # shares of the last screens of navigation steps
 DONE = 0.3  # share of "done" among the other steps
-FEW_DIGITS = 0.3  # share of navigation screens on which numbers of one or two digits may be asked for
+FEW_DIGITS = 0.3  # share of navigation steps that do not prefer numbers of three digits and more
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Maker:
             cls = CLASSES[name]
             factor = self._cell(cls, *cells) / cls.cell
             size = snap(cls.size[0] * factor, cls.size[1] * factor)
-            if factor <= 1.5 and size[0] * size[1] / 1024 <= most:
+            if factor <= LARGEST_FACTOR and size[0] * size[1] / 1024 <= most:
                 return name, size
 
     def _cell(self, cls: PageClass, low: float, high: float) -> float:
@@ -142,7 +143,8 @@ class Maker:
         """
         frames, name = self.rng.choice((1, 2, 2, 3, 3, 4, 5)), self.rng.choice(list(STEPS))
         cls = CLASSES[name]
-        high = max(cells[0], min(cells[1], cls.cell * math.sqrt(1024 * most / frames / (cls.size[0] * cls.size[1]))))
+        largest = min(LARGEST_FACTOR, math.sqrt(1024 * most / frames / (cls.size[0] * cls.size[1])))
+        high = max(cells[0], min(cells[1], cls.cell * largest))
         factor = self._cell(cls, cells[0], high) / cls.cell
         size = snap(cls.size[0] * factor, cls.size[1] * factor)
         n_rows = min(5, max(2, round(tokens / (frames * size[0] * size[1] / 1024))))  # its questions are long
@@ -206,9 +208,9 @@ class Maker:
     def _missing(self, images: np.ndarray, seen: list[list[list[int]]], missing: bool) -> tuple[np.ndarray, np.ndarray]:
         """Which blocks stay, and which of the others leave a marker; bool ``(rows, blocks)`` each.
 
-        A third each: exact duplicates go; a random share of up to 60 % goes; all but the evidence ``seen`` and 2 to
-        30 % of the others goes, every other time evenly spaced ones. Every other batch leaves one marker at the end of
-        each missing run, as POSPAD does.
+        A third each: exact duplicates go; a random share of up to 60 % goes; the evidence ``seen`` stays, and of the
+        others 2 to 30 %, at random or evenly spaced in reading order. Every other batch leaves one marker at the end
+        of each missing run, as POSPAD does.
         """
         n, height, width, _ = images.shape
         blocks = images.reshape(n, height // 32, 32, width // 32, 32, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -222,12 +224,13 @@ class Maker:
                     present[b, i] = first.setdefault(block.tobytes(), i) == i
                 continue
             share = self.rng.uniform(0.05, 0.6) if how < 2 / 3 else self.rng.uniform(0.7, 0.98)
-            gone = self.rng.sample(range(blocks.shape[1]), int(share * blocks.shape[1]))
-            present[b, gone] = False
-            if how >= 5 / 6:
-                kept = np.arange(self.rng.random() / (1 - share), blocks.shape[1], 1 / (1 - share)).astype(int)
+            if how < 5 / 6:
+                present[b, self.rng.sample(range(blocks.shape[1]), int(share * blocks.shape[1]))] = False
+            else:
+                apart = 1 / (1 - share)
+                start = min(self.rng.random() * apart, blocks.shape[1] - 1)
                 present[b] = False
-                present[b, kept] = True
+                present[b, np.arange(start, blocks.shape[1], apart).astype(int)] = True
             if how >= 2 / 3:
                 present[b, [k for evidence in seen[b] for k in evidence]] = True
         markers = np.zeros_like(present)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -63,6 +64,12 @@ def build_config(layers: int = 6, dim: int = 256, heads: int = 4, groups: int = 
     return config
 
 
+def is_micro(folder: Path) -> bool:
+    """Whether a folder holds a model of micro's shape, and not of nano's."""
+    config = json.loads((folder / "config.json").read_text())
+    return bool(config["text_config"]["head_dim"] == HEAD)
+
+
 def start(folder: Path, seed: int = 0):
     """A micro model that starts from nano's weights, or goes on from a micro folder.
 
@@ -79,7 +86,7 @@ def start(folder: Path, seed: int = 0):
 
     torch.manual_seed(seed)
     whole = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
-    if whole.config.text_config.head_dim == HEAD:
+    if is_micro(folder):
         return whole
     old = whole.model
     model = Qwen3VLForConditionalGeneration(build_config())

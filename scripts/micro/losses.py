@@ -106,9 +106,9 @@ class Numbers:
 
 
 def losses(
-    model, reader: Reader, pointers: Pointers, tokenizer, numbers: Numbers, batch: Batch, heads_only: bool = False
+    model, reader: Reader, pointers: Pointers, tokenizer, numbers: Numbers, batch: Batch, only_heads: bool = False
 ) -> Losses:
-    """One batch; ``heads_only`` keeps the gradients of the reader and pointer losses out of the model."""
+    """One batch; ``only_heads`` keeps the gradients of the reader and pointer losses out of the model."""
     body = model.model
     n_rows, n_segments = len(batch.segments), len(batch.segments[0])
     length = -(-max(len(s) for row in batch.segments for s in row) // 4) * 4
@@ -144,7 +144,7 @@ def losses(
             right.append(("icon" if is_icon(batch.checks[b][s]) else kind, hit))
     weight = counts[chosen].float()
     answer = (numbers.loss(logits, labels[chosen], is_box[chosen]) * weight).sum() / weight.sum().clamp(min=1)
-    if heads_only:
+    if only_heads:
         tokens, out.pages, out.asked = tokens.detach(), *([x.detach() for x in y] for y in (out.pages, out.asked))
     dense, parts = read_page(reader, tokens, batch)
     wanted = batch.wanted * batch.present[None, :, None]
@@ -152,7 +152,7 @@ def losses(
     point = pointers([x[:, visual] for x in out.pages], out.asked, torch.tensor(batch.answers) - 1, wanted)
     look, stages = _attention(batch, out.attention, n_page, length, visual)
     parts.update(point=point.item(), **{f"look{i}": v for i, v in enumerate(stages)})
-    return Losses(answer, dense, 0.3 * point + (0 if heads_only else 0.5 * look), right, parts)
+    return Losses(answer, dense, 0.3 * point + (0 if only_heads else 0.5 * look), right, parts)
 
 
 def answerable(shown: Tensor, kind: str) -> bool:

@@ -67,7 +67,8 @@ CLASSES = {
     "dial": PageClass(5, 8, 2.0, 2, last="field"),
     "lost": PageClass(8, 5, 2.0, 1, last="error"),
     "gone": PageClass(5, 8, 2.0, 1, last="error"),
-    # At a device scale of 1 letters are drawn otherwise than large ones made small; an eighth of the sheets.
+    # At a device scale of 1 letters are drawn otherwise than large ones made small: an eighth of the sheets, and half
+    # of the navigation steps.
     "pane1": PageClass(8, 5, 1.0, 3),
     "phone1": PageClass(5, 8, 1.0, 2),
     "square1": PageClass(6, 6, 1.0, 1),

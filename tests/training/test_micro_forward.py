@@ -13,7 +13,7 @@ import pytest
 import torch
 import train_micro
 from micro.batches import Maker
-from micro.folder import MARKER, build_config, build_tokenizer, start, write_folder
+from micro.folder import MARKER, build_config, build_tokenizer, is_micro, start, write_folder
 from micro.forward import decode
 from micro.losses import Numbers, answerable, losses
 from micro.shown import show
@@ -249,6 +249,7 @@ def test_it_starts_from_nano_and_goes_on_from_a_micro_folder(tmp_path):
     wide, narrow = new.layers[1].self_attn.v_proj.weight.view(2, 128, -1), old.layers[0].self_attn.v_proj.weight
     assert torch.equal(wide[0, 0], narrow[0]) and torch.equal(wide[0, 64], narrow[32])
     write_folder(first, tmp_path)
+    assert is_micro(tmp_path) and not is_micro(NANO)
     again = start(tmp_path, 4)
     for name, value in again.state_dict().items():
         assert torch.equal(value, first.state_dict()[name].float()), name
@@ -257,6 +258,7 @@ def test_it_starts_from_nano_and_goes_on_from_a_micro_folder(tmp_path):
 def test_from_a_micro_folder_the_fresh_heads_learn_first(tmp_path, monkeypatch):
     """A folder holds no heads: until they have learnt, their gradients would undo what the encoder knows."""
     monkeypatch.setattr(train_micro, "start", lambda folder, seed: small(seed))
+    monkeypatch.setattr(train_micro, "is_micro", lambda folder: True)
     args = argparse.Namespace(cache=tmp_path, start=tmp_path, threads=1, seed=1, lr=1e-3, muon=1e-3, cool=1.0, span=1.5)
     args.reading_minutes = 30
     training = train_micro.Training(args)
@@ -274,5 +276,14 @@ def test_from_a_micro_folder_the_fresh_heads_learn_first(tmp_path, monkeypatch):
         after = {name: m.state_dict() for name, m in training.parts().items()}
         return {n for n, m in after.items() if any(not torch.equal(v, before[n][k]) for k, v in m.items())}
 
-    assert changed(0) == {"reader"}
+    assert changed(0) == changed(training.first - 1) == {"reader"}
     assert changed(training.first) >= {"model", "reader"}
+
+
+def test_a_checkpoint_of_another_start_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_micro, "start", lambda folder, seed: small(seed))
+    args = argparse.Namespace(cache=tmp_path, start=NANO, threads=1, seed=1, lr=1e-3, muon=1e-3)
+    train_micro.Training(args).save()
+    monkeypatch.setattr(train_micro, "is_micro", lambda folder: True)
+    with pytest.raises(SystemExit, match=r"was started from nano; name it again with --start"):
+        train_micro.Training(args).load()

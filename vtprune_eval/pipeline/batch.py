@@ -24,9 +24,9 @@ from .cache import KVCache
 from .decode import Decoder
 
 # Share of the best logit's size within which a lead is not believed, by type. The largest deviation of a batched step's
-# logits from the same step alone was 1.3e-6 in float32 (two models) and 0.7 % in bfloat16; there the largest lead that
-# decoding alone overturned was 1.4 % of 28,746 steps at small budgets (``scripts/bench/batched_decode.py``). float16,
-# whose step is an eighth of bfloat16's, has not been measured.
+# logits from the same step alone was 1.3e-6 in float32 (two models) and 0.7 % in bfloat16; there the largest lead
+# within the margin that decoding alone overturned was 1.4 %, among 28,746 steps at small budgets
+# (``scripts/bench/batched_decode.py``). float16, whose step is an eighth of bfloat16's, has not been measured.
 MARGIN = {torch.float32: 1e-4, torch.bfloat16: 0.04, torch.float16: 0.01}
 AUTO_SLOTS = 32
 ALONE, BATCHED, AGAIN = "alone", "batched", "again"
@@ -76,7 +76,7 @@ class DecodePool:
         self._lanes: dict[tuple[tuple[int, ...], bool], _Lane] = {}
         self.failures: list[str] = []  # why branches were decoded one by one although they could have been batched
         self.tokens, self.steps_again = 0, 0  # of finished answers; steps that were taken alone because of a doubt
-        self.doubts, self.overturned = 0, 0.0  # steps in doubt; the largest lead that was wrong
+        self.doubts, self.overturned = 0, 0.0  # steps in doubt; the largest lead of them that was wrong
 
     @property
     def margin(self) -> float:
@@ -143,10 +143,10 @@ class DecodePool:
             else:
                 yield from self._done(branch, why, BATCHED if branch.decoder is None else AGAIN)
         for branch, token, lead in doubted:
-            n = len(branch.ids) + 1
-            end = self._settle(branch, n, doubted=True)
+            before = list(branch.ids)
+            end = self._settle(branch, len(before) + 1, doubted=True)
             self.doubts += 1
-            if len(branch.ids) == n and branch.ids[-1] != token:
+            if branch.ids[:-1] == before and branch.ids[-1] != token:
                 self.overturned = max(self.overturned, lead)
             if end is not None:
                 yield from self._done(branch, end, AGAIN)
