@@ -100,7 +100,7 @@ class Maker:
                 return name, size
 
     def _cell(self, cls: PageClass, low: float, high: float) -> float:
-        """Character cell in px, log-uniform; half of what was drawn at a scale of 1 is shown as it was drawn."""
+        """Character cell in px, log-uniform; half of what was drawn at a scale of 1 is proposed as it was drawn."""
         if cls.scale == 1 and low <= cls.cell <= high and self.rng.random() < 0.5:
             return cls.cell
         return math.exp(self.rng.uniform(math.log(low), math.log(high)))
