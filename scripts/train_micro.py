@@ -362,6 +362,8 @@ def main() -> int:
     for name in ("cool", "steps"):
         if not 0 <= getattr(args, name) <= 1:
             parser.error(f"--{name}: a share from 0 to 1, not {getattr(args, name):g}")
+    if not (args.start / "config.json").is_file():
+        parser.error(f"--start: {args.start} is no model folder: it has no config.json")
     training = Training(args)
     if training.load():
         print(f"resumed at step {training.state['step']}, {training.state['seconds'] / 60:.1f} min", flush=True)

@@ -10,7 +10,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,16 +67,11 @@ CLASSES = {
     "dial": PageClass(5, 8, 2.0, 2, last="field"),
     "lost": PageClass(8, 5, 2.0, 1, last="error"),
     "gone": PageClass(5, 8, 2.0, 1, last="error"),
-    # At a device scale of 1 letters are drawn otherwise than large ones made small: an eighth of the sheets, and half
-    # of the navigation steps.
-    "pane1": PageClass(8, 5, 1.0, 3),
-    "phone1": PageClass(5, 8, 1.0, 2),
-    "square1": PageClass(6, 6, 1.0, 1),
-    "entry1": PageClass(8, 5, 1.0, 1, last="field"),
-    "dial1": PageClass(5, 8, 1.0, 1, last="field"),
-    "lost1": PageClass(8, 5, 1.0, 1, last="error"),
-    "gone1": PageClass(5, 8, 1.0, 1, last="error"),
 }
+# At a device scale of 1 letters are drawn otherwise than large ones made small: an eighth of the sheets, and half of
+# the navigation steps.
+SHARES_AT_ONE = {"pane": 3, "phone": 2, "square": 1, "entry": 1, "dial": 1, "lost": 1, "gone": 1}
+CLASSES |= {f"{name}1": replace(CLASSES[name], scale=1.0, share=n) for name, n in SHARES_AT_ONE.items()}
 # Classes of an episode's screens, and of its last one where that shows a text field or an error.
 STEPS = {
     f"{name}{scale}": {last: f"{other}{scale}" for last, other in lasts.items()}
@@ -112,13 +107,13 @@ def text_page(rng: random.Random, numbers: float) -> d.Screen:
 
 
 def plan(n_sheets: int, seed: int) -> list[str]:
-    """Class of every sheet: one of each first, so that training can start at once, then by share."""
+    """Class of every sheet: one of each first and always, so that training can start at once, then by share."""
     order, once = random.Random(seed), [name for name, c in CLASSES.items() for _ in range(c.share)]
     names = list(CLASSES)
     while len(names) < n_sheets:
         order.shuffle(once)
         names += once
-    return names[:n_sheets]
+    return names[: max(n_sheets, len(CLASSES))]
 
 
 def fill(folder: Path, n_text: int, n_sheets: int, seed: int) -> None:

@@ -13,7 +13,7 @@ from micro.batches import LARGEST_FACTOR, LASTS, Maker, _values, questions
 from micro.characters import CHAR_IDS, characters, patch_targets
 from micro.folder import MARKER, build_tokenizer, vocabulary
 from micro.looks import pieces
-from micro.sheets import CLASSES, STEPS
+from micro.sheets import CLASSES, STEPS, plan
 from micro.shown import Shown, show, snap
 from micro.targets import END, digits, icons, names, points
 from micro.windows import Windows
@@ -273,6 +273,13 @@ def test_the_shares_of_the_last_screens_leave_room_for_others():
     for name, lasts in STEPS.items():
         assert {last: CLASSES[other].last for last, other in lasts.items()} == {last: last for last in LASTS}
         assert {CLASSES[other].size for other in lasts.values()} == {CLASSES[name].size}
+
+
+@pytest.mark.parametrize("n", [1, len(CLASSES), 90])
+def test_every_class_has_a_sheet_before_any_has_two(n):
+    """Training waits for one of each: a plan of fewer would let it wait forever."""
+    order = plan(n, 3)
+    assert len(order) == max(n, len(CLASSES)) and set(order[: len(CLASSES)]) == set(CLASSES)
 
 
 def test_long_numbers_are_asked_for_before_short_ones():
