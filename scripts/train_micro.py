@@ -10,7 +10,7 @@ sizes, after steps in which its auxiliary heads alone are learnt anew (a folder 
 
 Two stages. Reading: the vision encoder and a linear head on windows of text; the range of text sizes widens when both
 its ends are read well enough, not with time. Questions: pages of growing size at text sizes inside that range, a share
-of navigation steps with up to four earlier screens, blocks missing in a third of the batches, and every second or third
+of navigation steps with up to four earlier screens, blocks missing in a share of the batches, and every second or third
 step a reading step. In both, every block must say where on the page it is: reading alone would teach the encoder to
 forget it (:mod:`micro.places`).
 """
@@ -60,6 +60,7 @@ HEADS_FIRST = 60  # question steps in which the fresh heads alone learn
 ANEW_FIRST = 150  # the same where the heads that read windows are fresh, too
 SMALLEST, LARGEST = 40.0, 1300.0  # most tokens of a page, at the start and in the end
 TIERS = (100, 230, 640, 1400)  # most tokens of the pages whose accuracy is logged together
+MISSING = 0.4  # share of the batches of questions with missing blocks
 TOKENS = 560  # visual tokens of a batch
 MOST_OF_STEPS = 480.0  # visual tokens of all screens of a navigation step
 
@@ -274,7 +275,7 @@ class Training:
         grown = min(1.0, state["seconds"] / (60 * self.args.grow))
         state["cap"] = min(LARGEST, max(state["cap"], SMALLEST * (LARGEST / SMALLEST) ** grown))
         cells = text_range(state)
-        missing = state["asked"] > 300 and maker.rng.random() < 1 / 3
+        missing = state["asked"] > 300 and maker.rng.random() < MISSING
         if maker.rng.random() < self.args.steps:
             batch = maker.steps(cells, min(MOST_OF_STEPS, state["cap"]), TOKENS, 4, missing)
             tokens, tier = 0, "steps"  # whether pages may grow is told by pages

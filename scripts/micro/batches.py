@@ -25,6 +25,9 @@ from .targets import DIGITS
 MOST_ROWS = 12  # pages of a batch
 ALONE_FROM = 700  # tokens of a page that is a batch of its own, which is compiled anew once; smaller ones come in pairs
 LARGEST_FACTOR = 1.5  # by which a picture is enlarged
+MOSTLY_LARGE = 0.25  # share of the batches of pages that have more than half of the tokens that they may have
+ONLY_EVIDENCE = 0.5  # share of the batches with missing blocks that keep little but the evidence
+EVIDENCE_FOR = 2  # questions of each of their pages: with more, all evidence together would be much of the page
 LASTS = {"field": 0.4, "error": 0.12}  # shares of the last screens of navigation steps
 DONE = 0.3  # share of "done" among the other steps
 FEW_DIGITS = 0.3  # share of navigation steps that do not prefer numbers of three digits and more
@@ -87,17 +90,19 @@ class Maker:
     def pick(self, cells: tuple[float, float], most: float) -> tuple[str, tuple[int, int]]:
         """A page class and a size that puts the character cell into ``cells`` px and the page under ``most`` tokens.
 
-        Classes are drawn by their share of the sheets, so that most pages are large ones.
+        Classes are drawn by their share of the sheets; a share of the pages must be large, or as large as these allow.
         """
         names = [name for name in self.sheets if not CLASSES[name].last]
         shares = [CLASSES[name].share for name in names]
+        least = most / 2 if self.rng.random() < MOSTLY_LARGE else 0.0
         while True:
             name = self.rng.choices(names, shares)[0]
             cls = CLASSES[name]
             factor = self._cell(cls, *cells) / cls.cell
             size = snap(cls.size[0] * factor, cls.size[1] * factor)
-            if factor <= LARGEST_FACTOR and size[0] * size[1] / 1024 <= most:
+            if factor <= LARGEST_FACTOR and least <= size[0] * size[1] / 1024 <= most:
                 return name, size
+            least *= 0.97
 
     def _cell(self, cls: PageClass, low: float, high: float) -> float:
         """Character cell in px, log-uniform; half of what was drawn at a scale of 1 is proposed as it was drawn."""
@@ -114,11 +119,15 @@ class Maker:
     def pages(self, name: str, size: tuple[int, int], tokens: int, n_questions: int, missing: bool) -> Batch:
         """Single-page questions about ``tokens`` visual tokens in all; ``missing``: with blocks taken out.
 
-        All questions of a batch take the room of the longest: in most batches long ones are left out.
+        All questions of a batch take the room of the longest: in most batches long ones are left out. Where little but
+        the evidence stays, pages are twice as many and have few questions each.
         """
         rows: list[tuple[list[Shown], list[Question]]] = []
         longest = 20 if self.rng.random() < 0.75 else 30  # an icon's question fits into 20
         area = size[0] * size[1] / 1024
+        alone = missing and self.rng.random() < ONLY_EVIDENCE
+        if alone:
+            tokens, n_questions = 2 * tokens, EVIDENCE_FOR
         while len(rows) < min(MOST_ROWS, max(2 if area < ALONE_FROM else 1, round(tokens / area))):
             page = self.draw(name, size)
             pairs = [p for p in questions(page) if len(p[0]) <= longest]
@@ -129,7 +138,7 @@ class Maker:
             while len(pairs) < n_questions:
                 pairs = pairs + pairs
             rows.append(([page], pairs[:n_questions]))
-        return self.pack(rows, missing)
+        return self.pack(rows, missing, alone)
 
     def steps(self, cells: tuple[float, float], most: float, tokens: int, n_questions: int, missing: bool) -> Batch:
         """Navigation steps with up to four earlier screens; all questions of a row are about the same screens.
@@ -158,7 +167,7 @@ class Maker:
             pairs = [p for _ in range(3 * n_questions) if (p := nav_step(self.rng, facts, last == "field", size, DONE))]
             if len(pairs) >= n_questions:
                 rows.append((shown, pairs[:n_questions]))
-        return self.pack(rows, missing)
+        return self.pack(rows, missing, missing and self.rng.random() < ONLY_EVIDENCE)
 
     def segment(self, question: str, answer: str, kind: str) -> tuple[list[int], int]:
         """Token ids of a question with its answer, and where the answer starts.
@@ -170,14 +179,20 @@ class Maker:
             return head + self.tokenizer.encode(f"{answer}<|im_end|>"), len(head)
         return head + self.tokenizer.convert_tokens_to_ids([*re.findall(SPELT, answer), "<|im_end|>"]), len(head)
 
-    def pack(self, rows: list[tuple[list[Shown], list[Question]]], missing: bool) -> Batch:
-        """Stack rows of equal frame count and size."""
+    def pack(self, rows: list[tuple[list[Shown], list[Question]]], missing: bool, alone: bool = False) -> Batch:
+        """Stack rows of equal frame count and size; ``missing``: some blocks are; ``alone``: nearly all that can be."""
         pages = [page for shown, _ in rows for page in shown]
         width, height = pages[0].size
         read_out = [patch_targets(p.chars, p.advance, width, height) for p in pages]
         made = [[self.segment(q, a, c[0]) for q, a, c in pairs] for _, pairs in rows]
         where = looks(rows, [[at for _, at in row] for row in made])
-        present, markers = self._missing(np.stack([p.image for p in pages]), where.seen, missing)
+        present = np.ones((len(rows), len(pages) // len(rows) * pages[0].grid[0] * pages[0].grid[1]), bool)
+        if alone:
+            boxes = _boxes(rows) if self.rng.random() < 0.5 else [[[]] * len(row) for row in where.seen]
+            present = self._evidence(present, [[*a, *b] for a, b in zip(where.seen, boxes, strict=True)])
+        elif missing:
+            present = self._missing(np.stack([p.image for p in pages]), present)
+        markers = self._markers(present)
         before = missing and self.rng.random() < 0.5
         dense = {
             "outer": torch.from_numpy(np.stack([b for _, b in read_out])),
@@ -205,39 +220,51 @@ class Maker:
             before=before,
         )
 
-    def _missing(self, images: np.ndarray, seen: list[list[list[int]]], missing: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Which blocks stay, and which of the others leave a marker; bool ``(rows, blocks)`` each.
-
-        A third each: exact duplicates go; a random share of up to 60 % goes; the evidence ``seen`` stays, and of the
-        others 2 to 30 %, at random or evenly spaced in reading order. Every other batch leaves one marker at the end
-        of each missing run, as POSPAD does.
-        """
+    def _missing(self, images: np.ndarray, present: np.ndarray) -> np.ndarray:
+        """Which blocks stay, bool ``(rows, blocks)``: exact duplicates go, or a random share of up to 60 %."""
         n, height, width, _ = images.shape
         blocks = images.reshape(n, height // 32, 32, width // 32, 32, 3).transpose(0, 1, 3, 2, 4, 5)
-        blocks = blocks.reshape(len(seen), -1, 32 * 32 * 3)
-        present = np.ones(blocks.shape[:2], bool)
-        for b in range(len(seen) if missing else 0):
-            how = self.rng.random()
-            if how < 1 / 3:
+        blocks = blocks.reshape(*present.shape, 32 * 32 * 3)
+        for b in range(len(present)):
+            if self.rng.random() < 0.5:
                 first = {}
                 for i, block in enumerate(blocks[b]):
                     present[b, i] = first.setdefault(block.tobytes(), i) == i
-                continue
-            share = self.rng.uniform(0.05, 0.6) if how < 2 / 3 else self.rng.uniform(0.7, 0.98)
-            if how < 5 / 6:
-                present[b, self.rng.sample(range(blocks.shape[1]), int(share * blocks.shape[1]))] = False
             else:
-                apart = 1 / (1 - share)
-                start = min(self.rng.random() * apart, blocks.shape[1] - 1)
-                present[b] = False
-                present[b, np.arange(start, blocks.shape[1], apart).astype(int)] = True
-            if how >= 2 / 3:
-                present[b, [k for evidence in seen[b] for k in evidence]] = True
+                share = self.rng.uniform(0.05, 0.6)
+                present[b, self.rng.sample(range(present.shape[1]), int(share * present.shape[1]))] = False
+        return present
+
+    def _evidence(self, present: np.ndarray, seen: list[list[list[int]]]) -> np.ndarray:
+        """The evidence ``seen`` stays, and of the others 2 to 30 %, a third at random, else evenly in reading order."""
+        n = present.shape[1]
+        for b in range(len(present)):
+            share = self.rng.uniform(0.02, 0.3)
+            present[b] = False
+            if self.rng.random() < 1 / 3:
+                present[b, self.rng.sample(range(n), math.ceil(share * n))] = True
+            else:
+                start = min(self.rng.random() / share, n - 1)
+                present[b, np.arange(start, n, 1 / share).astype(int)] = True
+            present[b, [k for evidence in seen[b] for k in evidence]] = True
+        return present
+
+    def _markers(self, present: np.ndarray) -> np.ndarray:
+        """Every other batch leaves one marker at the end of each missing run, as POSPAD does; bool, as ``present``."""
         markers = np.zeros_like(present)
-        if missing and self.rng.random() < 0.5:
+        if not present.all() and self.rng.random() < 0.5:
             markers[:, :-1] = ~present[:, :-1] & present[:, 1:]
             markers[:, -1] = ~present[:, -1]
-        return present, markers
+        return markers
+
+
+def _boxes(rows: list[tuple[list[Shown], list[Question]]]) -> list[list[list[int]]]:
+    """Per question about a target every block of the last page that its box touches, as the oracle keeps them."""
+    before = (len(rows[0][0]) - 1) * rows[0][0][0].grid[0] * rows[0][0][0].grid[1]
+    return [
+        [[before + k for k in pages[-1].touched(check[1])] if check[0] == "box" else [] for _, _, check in row]
+        for pages, row in rows
+    ]
 
 
 def is_icon(check: tuple) -> bool:

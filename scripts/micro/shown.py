@@ -73,6 +73,13 @@ class Shown:
         middle = self.block_at((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         return sorted(found | ({middle} if middle is not None else set()))
 
+    def touched(self, box: list[float]) -> list[int]:
+        """Blocks that ``box`` covers a part of."""
+        cols, rows = self.grid
+        x, y = np.arange(cols) * 32, np.arange(rows) * 32
+        inside = ((x < box[2]) & (x + 32 > box[0]))[None] & ((y < box[3]) & (y + 32 > box[1]))[:, None]
+        return np.flatnonzero(inside).tolist()
+
 
 def show(
     image: np.ndarray,
