@@ -128,3 +128,26 @@ def test_drawing_again_gives_the_same_pixels(tmp_path):
     assert json.dumps(drawn[0][1]) == json.dumps(drawn[1][1])
     assert all(x % 16 == 0 and y % 16 == 0 for _, x, y in drawn[0][1]["words"])
     assert np.ptp(drawn[0][0]) > 100
+
+
+def test_a_drawn_error_page_is_a_step_that_goes_back():
+    """What is drawn says which page has failed; a name of its own there would make it a page like any other."""
+    pytest.importorskip("playwright", reason="playwright is not installed")
+    import random
+
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        if executable(playwright) is None:
+            pytest.skip("there is no Chromium: apt-get install chromium, or playwright install chromium")
+    from mini import training_pages
+    from mini.render import Renderer
+    from nano.batches import nav_step
+
+    rng = random.Random(3)
+    with Renderer((1024, 1024)) as renderer:
+        (_, failed), (_, other) = renderer.draw([training_pages.page(rng, "pane", kind) for kind in ("error", "table")])
+    assert [w[0] for w in failed["words"]].count("found") == 1
+    steps = [nav_step(rng, [other, failed], False, (256, 160)) for _ in range(20)]
+    assert {step[1] for step in steps} == {"back"}
+    assert all(target["name"] for target in other["targets"])

@@ -39,7 +39,7 @@ EXTRACT = """
   const targets = [...s.querySelectorAll('[data-target]')].map(e => {
     const b = box(e);
     if (e.classList.contains('btn')) { const d = e.classList.contains('low') ? 8 : -8; b[1] += d; b[3] += d; }
-    return {kind: 'text', name: text(e), box: b}; });
+    return {kind: 'text', name: e.dataset.target && text(e), box: b}; });  // the phrase of a failed page has none
   const icons = [...s.querySelectorAll('[data-icon]')].map(e =>
     ({kind: 'icon', name: e.dataset.icon, box: box(e)}));
   const values = {};
