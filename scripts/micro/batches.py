@@ -25,7 +25,7 @@ from .targets import DIGITS
 MOST_ROWS = 12  # pages of a batch
 ALONE_FROM = 700  # tokens of a page that is a batch of its own, which is compiled anew once; smaller ones come in pairs
 LARGEST_FACTOR = 1.5  # by which a picture is enlarged
-MOSTLY_LARGE = 0.25  # share of the batches of pages that have more than half of the tokens that they may have
+MOSTLY_LARGE = 0.25  # share of the batches whose pages must be large: half of the tokens that they may have, or nearly
 ONLY_EVIDENCE = 0.5  # share of the batches with missing blocks that keep little but the evidence
 EVIDENCE_FOR = 2  # questions of each of their pages: with more, all evidence together would be much of the page
 LASTS = {"field": 0.4, "error": 0.12}  # shares of the last screens of navigation steps
@@ -90,7 +90,8 @@ class Maker:
     def pick(self, cells: tuple[float, float], most: float) -> tuple[str, tuple[int, int]]:
         """A page class and a size that puts the character cell into ``cells`` px and the page under ``most`` tokens.
 
-        Classes are drawn by their share of the sheets; a share of the pages must be large, or as large as these allow.
+        Classes are drawn by their share of the sheets. Of some pages at least half of ``most`` is asked; every draw that
+        does not fit lowers that a little, because small text allows no large page.
         """
         names = [name for name in self.sheets if not CLASSES[name].last]
         shares = [CLASSES[name].share for name in names]
@@ -125,8 +126,8 @@ class Maker:
         rows: list[tuple[list[Shown], list[Question]]] = []
         longest = 20 if self.rng.random() < 0.75 else 30  # an icon's question fits into 20
         area = size[0] * size[1] / 1024
-        alone = missing and self.rng.random() < ONLY_EVIDENCE
-        if alone:
+        only_evidence = missing and self.rng.random() < ONLY_EVIDENCE
+        if only_evidence:
             tokens, n_questions = 2 * tokens, EVIDENCE_FOR
         while len(rows) < min(MOST_ROWS, max(2 if area < ALONE_FROM else 1, round(tokens / area))):
             page = self.draw(name, size)
@@ -138,7 +139,7 @@ class Maker:
             while len(pairs) < n_questions:
                 pairs = pairs + pairs
             rows.append(([page], pairs[:n_questions]))
-        return self.pack(rows, missing, alone)
+        return self.pack(rows, missing, only_evidence)
 
     def steps(self, cells: tuple[float, float], most: float, tokens: int, n_questions: int, missing: bool) -> Batch:
         """Navigation steps with up to four earlier screens; all questions of a row are about the same screens.
@@ -179,19 +180,29 @@ class Maker:
             return head + self.tokenizer.encode(f"{answer}<|im_end|>"), len(head)
         return head + self.tokenizer.convert_tokens_to_ids([*re.findall(SPELT, answer), "<|im_end|>"]), len(head)
 
-    def pack(self, rows: list[tuple[list[Shown], list[Question]]], missing: bool, alone: bool = False) -> Batch:
-        """Stack rows of equal frame count and size; ``missing``: some blocks are; ``alone``: nearly all that can be."""
+    def pack(self, rows: list[tuple[list[Shown], list[Question]]], missing: bool, only_evidence: bool = False) -> Batch:
+        """Stack rows of equal frame count and size.
+
+        Args:
+            rows: screens and the questions about them.
+            missing: with blocks taken out.
+            only_evidence: with all taken out but the questions' evidence and a few others.
+        """
         pages = [page for shown, _ in rows for page in shown]
         width, height = pages[0].size
         read_out = [patch_targets(p.chars, p.advance, width, height) for p in pages]
         made = [[self.segment(q, a, c[0]) for q, a, c in pairs] for _, pairs in rows]
         where = looks(rows, [[at for _, at in row] for row in made])
-        present = np.ones((len(rows), len(pages) // len(rows) * pages[0].grid[0] * pages[0].grid[1]), bool)
-        if alone:
-            boxes = _boxes(rows) if self.rng.random() < 0.5 else [[[]] * len(row) for row in where.seen]
-            present = self._evidence(present, [[*a, *b] for a, b in zip(where.seen, boxes, strict=True)])
+        images = np.stack([p.image for p in pages])
+        n_blocks = len(rows[0][0]) * pages[0].grid[0] * pages[0].grid[1]
+        present = np.ones((len(rows), n_blocks), bool)
+        if only_evidence:
+            evidence = [[k for seen in row for k in seen] for row in where.seen]
+            if self.rng.random() < 0.5:
+                evidence = [a + b for a, b in zip(evidence, _under_boxes(rows), strict=True)]
+            present = self._evidence(evidence, n_blocks)
         elif missing:
-            present = self._missing(np.stack([p.image for p in pages]), present)
+            present = self._missing(images, len(rows))
         markers = self._markers(present)
         before = missing and self.rng.random() < 0.5
         dense = {
@@ -204,7 +215,7 @@ class Maker:
             for wanted in dense.values():
                 wanted.fill_(-100)
         return Batch(
-            images=torch.from_numpy(np.stack([p.image for p in pages])),
+            images=torch.from_numpy(images),
             frames=len(rows[0][0]),
             inner=torch.from_numpy(np.stack([a for a, _ in read_out])),
             icons=_stacked(targets.icons, pages),
@@ -220,12 +231,13 @@ class Maker:
             before=before,
         )
 
-    def _missing(self, images: np.ndarray, present: np.ndarray) -> np.ndarray:
+    def _missing(self, images: np.ndarray, n_rows: int) -> np.ndarray:
         """Which blocks stay, bool ``(rows, blocks)``: exact duplicates go, or a random share of up to 60 %."""
         n, height, width, _ = images.shape
         blocks = images.reshape(n, height // 32, 32, width // 32, 32, 3).transpose(0, 1, 3, 2, 4, 5)
-        blocks = blocks.reshape(*present.shape, 32 * 32 * 3)
-        for b in range(len(present)):
+        blocks = blocks.reshape(n_rows, -1, 32 * 32 * 3)
+        present = np.ones(blocks.shape[:2], bool)
+        for b in range(n_rows):
             if self.rng.random() < 0.5:
                 first = {}
                 for i, block in enumerate(blocks[b]):
@@ -235,18 +247,18 @@ class Maker:
                 present[b, self.rng.sample(range(present.shape[1]), int(share * present.shape[1]))] = False
         return present
 
-    def _evidence(self, present: np.ndarray, seen: list[list[list[int]]]) -> np.ndarray:
-        """The evidence ``seen`` stays, and of the others 2 to 30 %, a third at random, else evenly in reading order."""
-        n = present.shape[1]
-        for b in range(len(present)):
+    def _evidence(self, evidence: list[list[int]], n: int) -> np.ndarray:
+        """Which of ``n`` blocks stay, bool ``(rows, n)``: a row's evidence, and 2 to 30 %, every third time at random,
+        else evenly in reading order."""
+        present = np.zeros((len(evidence), n), bool)
+        for b, kept in enumerate(evidence):
             share = self.rng.uniform(0.02, 0.3)
-            present[b] = False
             if self.rng.random() < 1 / 3:
                 present[b, self.rng.sample(range(n), math.ceil(share * n))] = True
             else:
                 start = min(self.rng.random() / share, n - 1)
                 present[b, np.arange(start, n, 1 / share).astype(int)] = True
-            present[b, [k for evidence in seen[b] for k in evidence]] = True
+            present[b, kept] = True
         return present
 
     def _markers(self, present: np.ndarray) -> np.ndarray:
@@ -258,11 +270,11 @@ class Maker:
         return markers
 
 
-def _boxes(rows: list[tuple[list[Shown], list[Question]]]) -> list[list[list[int]]]:
-    """Per question about a target every block of the last page that its box touches, as the oracle keeps them."""
+def _under_boxes(rows: list[tuple[list[Shown], list[Question]]]) -> list[list[int]]:
+    """Per row the blocks of its last page that the boxes asked for touch, as the oracle keeps them."""
     before = (len(rows[0][0]) - 1) * rows[0][0][0].grid[0] * rows[0][0][0].grid[1]
     return [
-        [[before + k for k in pages[-1].touched(check[1])] if check[0] == "box" else [] for _, _, check in row]
+        [before + k for _, _, check in row if check[0] == "box" for k in pages[-1].touched(check[1])]
         for pages, row in rows
     ]
 

@@ -226,9 +226,9 @@ def screens(maker):
         classes[id(shown)] = name, shown  # held, so that no other gets its number
         return shown
 
-    def packed(these, missing, alone=False):
+    def packed(these, missing, only_evidence=False):
         rows[:] = [[classes[id(shown)][0] for shown in pages] for pages, _ in these]
-        return pack(these, missing, alone)
+        return pack(these, missing, only_evidence)
 
     maker.draw, maker.pack = drawn, packed
     return rows
@@ -330,7 +330,7 @@ def test_duplicates_or_a_share_goes_missing_and_a_run_leaves_one_marker(maker):
     images[0, 32:, 64:] = 9
     kinds = set()
     for _ in range(60):
-        present = maker._missing(images, np.ones((1, 6), bool))
+        present = maker._missing(images, 1)
         markers = maker._markers(present)
         assert not (present & markers).any()
         if present[0].tolist() == [True, True, False, False, False, True]:
@@ -351,7 +351,7 @@ def test_little_but_the_evidence_stays_mostly_with_an_even_grid(maker):
     """As the oracle leaves it."""
     even = 0
     for _ in range(60):
-        kept = np.flatnonzero(maker._evidence(np.ones((1, 100), bool), [[[55]]])[0])
+        kept = np.flatnonzero(maker._evidence([[55]], 100)[0])
         assert 55 in kept and len(kept) <= 31
         steps = np.diff([k for k in kept if k != 55])
         even += len(steps) > 2 and sorted(steps)[-2] - steps.min() <= 1  # one step may lie across the evidence
@@ -378,5 +378,5 @@ def test_where_little_but_the_evidence_stays_few_things_are_asked_and_half_keep_
 
 def test_something_is_left_where_there_is_no_evidence(maker):
     images = np.random.default_rng(0).integers(0, 255, (1, 64, 96, 3), dtype=np.uint8)
-    assert all(maker._missing(images, np.ones((1, 6), bool)).any() for _ in range(300))
-    assert all(maker._evidence(np.ones((1, 6), bool), [[[]]]).any() for _ in range(300))
+    assert all(maker._missing(images, 1).any() for _ in range(300))
+    assert all(maker._evidence([[]], 6).any() for _ in range(300))
