@@ -90,8 +90,8 @@ class Maker:
     def pick(self, cells: tuple[float, float], most: float) -> tuple[str, tuple[int, int]]:
         """A page class and a size that puts the character cell into ``cells`` px and the page under ``most`` tokens.
 
-        Classes are drawn by their share of the sheets. Of some pages at least half of ``most`` is asked; every draw that
-        does not fit lowers that a little, because small text allows no large page.
+        Classes are drawn by their share of the sheets. Of some pages at least half of ``most`` is asked; every draw
+        that does not fit lowers that a little, because small text allows no large page.
         """
         names = [name for name in self.sheets if not CLASSES[name].last]
         shares = [CLASSES[name].share for name in names]
